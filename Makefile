@@ -1,0 +1,37 @@
+# make demo   see a zero-shot open-vocabulary model evaluated, with pictures
+# make test   the test suite
+# Both install what they need into $(VENV) first. A Detectron2 that is already in $(VENV) is used as it is.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt --override overrides.txt
+STAMP  := $(VENV)/.zsseg_d2_installed
+
+.PHONY: demo test install clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/python tools/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+
+install: $(STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10)' 2>/dev/null || \
+	  { echo "zsseg_d2 needs Python 3.10 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(STAMP): setup.py constraints.txt overrides.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(UV) torch torchvision setuptools wheel
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("detectron2") is None)' || \
+	  $(UV) --no-build-isolation --no-deps -C--global-option=build_py -C--build-option=--skip-build detectron2-cdo==0.5
+	$(UV) --no-build-isolation -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) output build *.egg-info

@@ -1,0 +1,113 @@
+"""Bridges between versions of Detectron2, NumPy, Pillow and torch; nothing else in the package looks at a version.
+
+Detectron2 v0.5 from the package index is pure Python and older than current NumPy and Pillow. :func:`apply` makes it
+importable there, and changes nothing where a real build and matching versions are present.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+import types
+import warnings
+
+import numpy as np
+import torch
+from PIL import Image
+
+_MISSING_OPERATOR = (
+    "Detectron2's compiled operator '{}' is not available: this is the pure-Python Detectron2 of the package index. "
+    "zsseg_d2 does not need it; for other models install a source build of Detectron2 (README, 'Installing')."
+)
+
+
+def _stub_extension() -> types.ModuleType:
+    """A stand-in for ``detectron2._C`` that imports, answers the environment report, and refuses operator calls."""
+    module = types.ModuleType("detectron2._C")
+    module.get_compiler_version = lambda: "none (pure-Python Detectron2)"
+    module.get_cuda_version = lambda: "none (pure-Python Detectron2)"
+    module.has_cuda = lambda: False
+
+    def __getattr__(name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*_args, **_kwargs):
+            raise RuntimeError(_MISSING_OPERATOR.format(name))
+
+        return missing
+
+    module.__getattr__ = __getattr__
+    return module
+
+
+def _restore_names() -> None:
+    """Give back the aliases that Detectron2 v0.5 uses and current NumPy and Pillow dropped."""
+    for name, target in (("int", int), ("float", float), ("object", object), ("bool", np.bool_)):
+        if name not in np.__dict__:
+            setattr(np, name, target)
+    if not hasattr(Image, "LINEAR"):
+        Image.LINEAR = Image.BILINEAR
+
+
+def _provide_pkg_resources() -> None:
+    """Detectron2 v0.5's model zoo imports ``pkg_resources``, which setuptools no longer ships."""
+    if "pkg_resources" in sys.modules or importlib.util.find_spec("pkg_resources") is not None:
+        return
+    from importlib import resources
+
+    module = types.ModuleType("pkg_resources")
+    module.resource_filename = lambda package, name: str(resources.files(package).joinpath(name))
+    sys.modules["pkg_resources"] = module
+
+
+def apply() -> None:
+    """Make the installed Detectron2 importable. Safe to call more than once.
+
+    Raises:
+        ImportError: Detectron2 is not installed; the message says how to install it.
+    """
+    if importlib.util.find_spec("detectron2") is None:
+        raise ImportError(
+            "zsseg_d2 needs Detectron2, which is not installed. Run `make install`, or see README, 'Installing'."
+        )
+    _restore_names()
+    _provide_pkg_resources()
+    # iopath and torch.jit warn about themselves while Detectron2 is imported; the user can do nothing about it.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import detectron2
+
+        try:
+            import detectron2._C  # noqa: F401
+        except ImportError:
+            stub = _stub_extension()
+            sys.modules["detectron2._C"] = stub
+            detectron2._C = stub
+        import detectron2.evaluation  # noqa: F401
+        import detectron2.modeling  # noqa: F401
+    warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\..* is deprecated.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r".*torch\.meshgrid.*", category=UserWarning)
+
+
+def default_device() -> str:
+    """``"cuda"`` where torch sees a CUDA device, else ``"cpu"``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_weights(path: str) -> dict:
+    """Read a ``.pth``/``.pt`` file without running code from it.
+
+    Raises:
+        RuntimeError: the file holds pickled objects other than tensors and plain containers, or is damaged.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        logging.getLogger(__name__).debug("torch.load failed", exc_info=True)
+        raise RuntimeError(
+            f"Cannot read weights from '{path}': {type(error).__name__}: {str(error).splitlines()[0]}. "
+            "The file is damaged, or it is a pickle that could run code, which zsseg_d2 does not load; "
+            "convert it to safetensors or to a plain state_dict saved by torch.save."
+        ) from error

@@ -1,0 +1,122 @@
+"""Every config key of the project, each with its meaning. FC-CLIP's own tree, so that its YAML files merge."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as CN
+from detectron2.projects.deeplab import add_deeplab_config
+
+from .compat import default_device
+
+
+def add_zsseg_config(cfg: CN) -> None:
+    """Add every key of zsseg_d2 to a Detectron2 config, in place.
+
+    Args:
+        cfg: as returned by ``detectron2.config.get_cfg()``.
+    """
+    add_deeplab_config(cfg)  # WarmupPolyLR's keys and others that FC-CLIP's YAML files mention
+    _add_input(cfg)
+    _add_solver(cfg)
+    _add_mask_former(cfg)
+    _add_fc_clip(cfg)
+    _add_zsseg(cfg)
+
+
+def _add_input(cfg: CN) -> None:
+    cfg.INPUT.FORMAT = "RGB"
+    cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"  # "panoptic" (resize, flip, crop) or "panoptic_lsj" (large-scale jitter)
+    cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
+    cfg.INPUT.SIZE_DIVISIBILITY = -1  # pad training images to this multiple in the mapper; -1: leave it to the model
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # try again while one class fills more than this part of the crop
+    cfg.INPUT.IMAGE_SIZE = 1024  # large-scale jitter: side of the square that is cropped, in pixels
+    cfg.INPUT.MIN_SCALE = 0.1  # large-scale jitter: smallest resize factor
+    cfg.INPUT.MAX_SCALE = 2.0  # large-scale jitter: largest resize factor
+
+
+def _add_solver(cfg: CN) -> None:
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW" or "SGD"
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings (queries, levels, void)
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning-rate factor of trainable backbone parameters (CLIP has none)
+
+
+def _add_mask_former(cfg: CN) -> None:
+    m = cfg.MODEL.MASK_FORMER = CN()
+    m.DEEP_SUPERVISION = True  # losses after every decoder layer, not only the last
+    m.NO_OBJECT_WEIGHT = 0.1  # weight of the no-object class in the cross-entropy
+    m.CLASS_WEIGHT = 2.0  # weight of the cross-entropy, in the loss and in matching
+    m.DICE_WEIGHT = 5.0  # weight of the dice loss, in the loss and in matching
+    m.MASK_WEIGHT = 5.0  # weight of the binary cross-entropy of masks, in the loss and in matching
+    m.NHEADS = 8  # attention heads of the query decoder
+    m.DROPOUT = 0.0  # kept for FC-CLIP's YAML files; its decoder uses none
+    m.DIM_FEEDFORWARD = 2048  # hidden width of the decoder's feed-forward layers
+    m.ENC_LAYERS = 0  # kept for FC-CLIP's YAML files; unused
+    m.DEC_LAYERS = 10  # predictions: the learned queries and DEC_LAYERS - 1 decoder layers
+    m.PRE_NORM = False  # only post-norm is implemented, as in the released models
+    m.HIDDEN_DIM = 256  # width C of queries
+    m.NUM_OBJECT_QUERIES = 250  # number Q of queries
+    m.TRANSFORMER_IN_FEATURE = "multi_scale_pixel_decoder"  # kept for FC-CLIP's YAML files
+    m.ENFORCE_INPUT_PROJ = False  # project pixel-decoder features even where widths agree
+    m.TRANSFORMER_DECODER_NAME = "MultiScaleExtendedMaskTransformerDecoder"  # kept for FC-CLIP's YAML files
+    m.SIZE_DIVISIBILITY = 32  # images of a batch are padded to a multiple of this
+    m.TRAIN_NUM_POINTS = 112 * 112  # points P at which masks are compared
+    m.OVERSAMPLE_RATIO = 3.0  # candidates for a point, from which uncertain ones are taken (PointRend)
+    m.IMPORTANCE_SAMPLE_RATIO = 0.75  # share of points taken for their uncertainty (PointRend)
+    m.TEST = CN()
+    m.TEST.SEMANTIC_ON = True  # results hold "sem_seg"
+    m.TEST.INSTANCE_ON = False  # results hold "instances"
+    m.TEST.PANOPTIC_ON = False  # results hold "panoptic_seg"
+    m.TEST.OBJECT_MASK_THRESHOLD = 0.0  # queries below this class score take no part in the panoptic map
+    m.TEST.OVERLAP_THRESHOLD = 0.8  # a segment must win this part of its mask's area
+    m.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = False  # semantic scores at the original size, not resized after
+
+    h = cfg.MODEL.SEM_SEG_HEAD
+    h.NAME = "FCCLIPHead"
+    h.MASK_DIM = 256  # width of the per-pixel mask features
+    h.TRANSFORMER_ENC_LAYERS = 6  # layers of the deformable encoder
+    h.TRANSFORMER_ENC_DIM_FEEDFORWARD = 1024  # hidden width of the deformable encoder's feed-forward layers
+    h.PIXEL_DECODER_NAME = "MSDeformAttnPixelDecoder"
+    h.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES = ["res3", "res4", "res5"]
+    h.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS = 4  # sampled points a head and a level
+    h.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS = 8  # heads of deformable attention
+    h.CONVS_DIM = 256  # width of the pixel decoder
+    h.NUM_CLASSES = 133  # K of the training vocabulary; compared with the vocabulary when the model is built
+    h.NORM = "GN"
+    h.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+
+    s = cfg.MODEL.SWIN = CN()  # Mask2Former's node: accepted so that its YAML files merge, never read
+    for key, value in (
+        ("PRETRAIN_IMG_SIZE", 224), ("PATCH_SIZE", 4), ("EMBED_DIM", 96), ("DEPTHS", [2, 2, 6, 2]),
+        ("NUM_HEADS", [3, 6, 12, 24]), ("WINDOW_SIZE", 7), ("MLP_RATIO", 4.0), ("QKV_BIAS", True), ("QK_SCALE", None),
+        ("DROP_RATE", 0.0), ("ATTN_DROP_RATE", 0.0), ("DROP_PATH_RATE", 0.3), ("APE", False), ("PATCH_NORM", True),
+        ("OUT_FEATURES", ["res2", "res3", "res4", "res5"]), ("USE_CHECKPOINT", False),
+    ):  # fmt: skip
+        s[key] = value
+
+
+def _add_fc_clip(cfg: CN) -> None:
+    cfg.MODEL.DEVICE = default_device()
+    cfg.MODEL.META_ARCHITECTURE = "FCCLIP"
+    cfg.MODEL.BACKBONE.NAME = "CLIP"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
+    cfg.MODEL.PIXEL_MEAN = [122.7709383, 116.7460125, 104.09373615]  # CLIP's, RGB, 0 to 255
+    cfg.MODEL.PIXEL_STD = [68.5005327, 66.6321579, 70.32316305]
+    f = cfg.MODEL.FC_CLIP = CN()
+    f.CLIP_MODEL_NAME = "convnext_large_d_320"  # an open_clip model, a packaged one ("mini_rn"), or a JSON config file
+    f.CLIP_PRETRAINED_WEIGHTS = "laion2b_s29b_b131k_ft_soup"  # a local file or an open_clip tag; "": random weights
+    f.EMBED_DIM = 768  # width E of CLIP's embedding; compared with the CLIP model when the model is built
+    f.GEOMETRIC_ENSEMBLE_ALPHA = 0.4  # weight of CLIP's score for seen classes
+    f.GEOMETRIC_ENSEMBLE_BETA = 0.8  # weight of CLIP's score for unseen classes
+    f.ENSEMBLE_ON_VALID_MASK = False  # no CLIP score for masks that are empty at stride 32 (on for ResNets)
+
+
+def _add_zsseg(cfg: CN) -> None:
+    z = cfg.ZSSEG = CN()
+    z.VOCABULARY = ""  # test vocabulary: packaged name or file; "": the test data set's own
+    z.PRETRAINING_VOCABULARY = "coco_panoptic"  # what the weights were pre-trained on; decides the seen classes
+    z.SEEN_CLASSES = "pretraining"  # seen set of the ensemble: "pretraining", "training" (the kept classes) or "both"
+    z.TRAINING_VOCABULARY = "all"  # classifier in training: "all" names (deleted ones are negatives) or "kept" names
+    z.DELETED_PIXELS = "no_object"  # deleted pixels: "no_object" (negatives for every mask) or "ignore" (no loss there)
+    z.OUT_CLASSES = []  # Out in the PQ table, by name or label id; []: deleted in training, else those of 008
+    z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
+    z.SAVE_PREDICTIONS = False  # write panoptic predictions in COCO format under OUTPUT_DIR/inference
+    z.PICTURES = 0  # write this many pictures (image, prediction, ground truth) an evaluation

@@ -1,0 +1,211 @@
+"""FC-CLIP (Yu et al. 2023): masks and classes from one frozen convolutional CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from torch import Tensor, nn
+
+from ..modeling.criterion import Prediction, SetCriterion, Target
+from ..modeling.ensemble import apply_void_rule, geometric_ensemble
+from ..modeling.panoptic import instance_inference, panoptic_inference, semantic_inference, upsampler
+from ..modeling.query_decoder import Queries, class_logits
+from ..modeling.text_classifier import TextClassifier, text_cache_folder
+from ..vocabulary import Vocabulary
+from .settings import TestClasses, TrainingClasses, test_classes, training_classes
+
+
+@META_ARCH_REGISTRY.register()
+class FCCLIP(nn.Module):
+    """Frozen CLIP → pixel decoder → query decoder → classes by text rows; CLIP's own region scores join at test time.
+
+    ``forward`` takes Detectron2's list of dicts. In training it returns weighted losses; else a result dict an image, with
+    ``sem_seg`` (K, H, W), ``panoptic_seg`` ((H, W) map, segments) and ``instances`` as switched on in
+    ``MODEL.MASK_FORMER.TEST``. Images of one padded size share a batch and others do not, so that no image's result
+    depends on its company.
+    """
+
+    @configurable
+    def __init__(
+        self, *, cfg: CfgNode, backbone: nn.Module, sem_seg_head: nn.Module, criterion: SetCriterion, training: TrainingClasses
+    ) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+        self.criterion = criterion
+        self.training_classes = training
+        self.void_embedding = nn.Embedding(1, backbone.embed_dim)
+        self.text_classifier = TextClassifier(text_cache_folder(cfg.ZSSEG.TEXT_CACHE))
+        self.register_buffer("pixel_mean", torch.tensor(cfg.MODEL.PIXEL_MEAN).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(cfg.MODEL.PIXEL_STD).view(-1, 1, 1), persistent=False)
+        self._test_classes: dict[str | None, TestClasses] = {}
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        training = training_classes(cfg)
+        test_classes(cfg, None)  # contradictions end here, before weights are read
+        backbone = build_backbone(cfg)
+        former = cfg.MODEL.MASK_FORMER
+        criterion = SetCriterion(
+            class_weight=former.CLASS_WEIGHT,
+            mask_weight=former.MASK_WEIGHT,
+            dice_weight=former.DICE_WEIGHT,
+            no_object_weight=former.NO_OBJECT_WEIGHT,
+            num_points=former.TRAIN_NUM_POINTS,
+            oversample_ratio=former.OVERSAMPLE_RATIO,
+            importance_sample_ratio=former.IMPORTANCE_SAMPLE_RATIO,
+        )
+        head = build_sem_seg_head(cfg, backbone.output_shape())
+        return {"cfg": cfg, "backbone": backbone, "sem_seg_head": head, "criterion": criterion, "training": training}
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        return self.losses(batched_inputs) if self.training else self.inference(batched_inputs)
+
+    # images -> batches
+
+    def padded_batches(self, batched_inputs: list[dict]) -> list[tuple[list[int], Tensor]]:
+        """Positions and normalised (B, 3, H, W) images, one batch a padded size; padding is the mean colour."""
+        multiple = max(self.backbone.size_divisibility, self.cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for position, item in enumerate(batched_inputs):
+            h, w = item["image"].shape[-2:]
+            groups.setdefault((-h % multiple + h, -w % multiple + w), []).append(position)
+        batches = []
+        for (height, width), positions in groups.items():
+            batch = self.pixel_mean.new_zeros(len(positions), 3, height, width)
+            for slot, position in zip(batch, positions):
+                image = batched_inputs[position]["image"].to(self.device)
+                slot[:, : image.shape[1], : image.shape[2]] = (image - self.pixel_mean) / self.pixel_std
+            batches.append((positions, batch))
+        return batches
+
+    # queries -> scores
+
+    def text_rows(self, vocabulary: Vocabulary) -> Tensor:
+        """(T + 1, E) L2-normalised text rows, the learned void last."""
+        return torch.cat((self.text_classifier(vocabulary, self.backbone), F.normalize(self.void_embedding.weight, dim=-1)))
+
+    def in_vocabulary_logits(self, queries: Queries, text: Tensor, vocabulary: Vocabulary) -> Tensor:
+        """(B, Q, K + 1) the decoder's class logits, void last."""
+        scale = self.sem_seg_head.predictor.logit_scale.exp().clamp(max=100)
+        return class_logits(queries.class_embed.float(), text, vocabulary.synonyms_per_class, scale)
+
+    # training
+
+    def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """Weighted losses of a training batch (see :class:`SetCriterion`)."""
+        vocabulary, kept = self.training_classes.vocabulary, self.training_classes.kept
+        text = self.text_rows(vocabulary)
+        columns = torch.tensor([*kept, len(vocabulary)], device=self.device)
+        supervised = self.cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION
+        layers: list[list[Prediction]] = []
+        features: list[Tensor] = []
+        targets: list[Target] = []
+        for positions, images in self.padded_batches(batched_inputs):
+            queries, mask_features = self.sem_seg_head(self.backbone(images), every_layer=supervised)
+            layers = layers or [[] for _ in queries]
+            for layer, predicted in zip(layers, queries):
+                logits = self.in_vocabulary_logits(predicted, text, vocabulary)[..., columns]
+                layer.extend(Prediction(c, m) for c, m in zip(logits, predicted.mask_embed))
+            features.extend(mask_features)
+            targets.extend(self._target(batched_inputs[p], images.shape[-2:]) for p in positions)
+        return self.criterion(layers, features, targets)
+
+    def _target(self, item: dict, padded: Sequence[int]) -> Target:
+        """Ground truth on the padded grid, labels as columns of the training classifier."""
+        instances = item["instances"].to(self.device)
+        column = torch.full((len(self.training_classes.vocabulary),), -1, device=self.device)
+        column[list(self.training_classes.kept)] = torch.arange(len(self.training_classes.kept), device=self.device)
+        labels = column[instances.gt_classes]
+        if (labels < 0).any():
+            raise ValueError(
+                f"{item.get('file_name', 'a training image')} has labels of classes that are not in the training vocabulary."
+            )
+
+        def pad(mask: Tensor) -> Tensor:
+            return F.pad(mask, (0, padded[1] - mask.shape[-1], 0, padded[0] - mask.shape[-2]))
+
+        ignore = item.get("ignore")
+        return Target(labels, pad(instances.gt_masks), None if ignore is None else pad(ignore.to(self.device)))
+
+    # inference
+
+    def classes(self, dataset: str | None) -> TestClasses:
+        """Classes of an evaluation, by the data set's name; each test set has its own."""
+        if dataset not in self._test_classes:
+            self._test_classes[dataset] = test_classes(self.cfg, dataset)
+        return self._test_classes[dataset]
+
+    @torch.no_grad()
+    def inference(self, batched_inputs: list[dict]) -> list[dict]:
+        """A result dict an image, in the order of the input."""
+        results: list[dict] = [{} for _ in batched_inputs]
+        for positions, images in self.padded_batches(batched_inputs):
+            features = self.backbone(images)
+            (queries,), mask_features = self.sem_seg_head(features, every_layer=False)
+            masks = queries.masks(mask_features).float()
+            for slot, position in enumerate(positions):
+                item = batched_inputs[position]
+                single = Queries(queries.class_embed[slot : slot + 1], queries.mask_embed[slot : slot + 1])
+                dense = features["clip_vis_dense"][slot : slot + 1]
+                classes = self.classes(item.get("dataset_name"))
+                scores = self.class_scores(single, masks[slot : slot + 1], dense, classes)[0]
+                results[position] = self.assemble(scores, masks[slot], item, tuple(images.shape[-2:]), classes)
+        return results
+
+    def class_scores(self, queries: Queries, masks: Tensor, dense: Tensor, classes: TestClasses) -> Tensor:
+        """(B, Q, K + 1) log-probabilities after the ensemble and the void rule.
+
+        Args:
+            masks: (B, Q, h, w) logits. dense: (B, C, H/32, W/32) ``clip_vis_dense``.
+        """
+        settings = self.cfg.MODEL.FC_CLIP
+        text = self.text_rows(classes.vocabulary)
+        inside = self.in_vocabulary_logits(queries, text, classes.vocabulary)
+        small = F.interpolate(masks, size=dense.shape[-2:], mode="bilinear", align_corners=False)
+        regions = self.backbone.embed_regions(dense, small).float()
+        outside = class_logits(regions, text, classes.vocabulary.synonyms_per_class, self.backbone.logit_scale)
+        valid = (small > 0).flatten(2).any(-1) if settings.ENSEMBLE_ON_VALID_MASK else None
+        seen = torch.tensor(classes.seen, device=self.device)
+        mixed = geometric_ensemble(
+            inside[..., :-1],
+            outside[..., :-1],
+            seen,
+            settings.GEOMETRIC_ENSEMBLE_ALPHA,
+            settings.GEOMETRIC_ENSEMBLE_BETA,
+            valid,
+        )
+        return apply_void_rule(mixed, inside.softmax(-1)[..., -1])
+
+    def assemble(self, scores: Tensor, masks: Tensor, item: dict, padded: tuple[int, int], classes: TestClasses) -> dict:
+        """Results of one image from class log-probabilities (Q, K + 1) and mask logits (Q, h, w)."""
+        test = self.cfg.MODEL.MASK_FORMER.TEST
+        image = tuple(item["image"].shape[-2:])
+        size = (item.get("height", image[0]), item.get("width", image[1]))
+        upsample = upsampler(padded, image, size)
+        result: dict = {}
+        if test.SEMANTIC_ON:
+            early = test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE or test.PANOPTIC_ON or test.INSTANCE_ON
+            if early:
+                result["sem_seg"] = semantic_inference(scores, masks, upsample, size)
+            else:
+                coarse = semantic_inference(scores, masks, upsampler(padded, image, image), image)
+                result["sem_seg"] = upsampler(image, image, size)(coarse)
+        if test.PANOPTIC_ON:
+            result["panoptic_seg"] = panoptic_inference(
+                scores, masks, upsample, size, classes.things, test.OBJECT_MASK_THRESHOLD, test.OVERLAP_THRESHOLD
+            )
+        if test.INSTANCE_ON:
+            things = classes.things if test.PANOPTIC_ON else None
+            top = self.cfg.TEST.DETECTIONS_PER_IMAGE
+            result["instances"] = instance_inference(scores, masks, upsample, size, things, top)
+        return result

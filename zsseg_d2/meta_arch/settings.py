@@ -1,0 +1,98 @@
+"""What a data set's metadata and the config say about classes: names, things, seen, kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from ..vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class TestClasses:
+    """The K classes of an evaluation: names, which are things, which count as seen in the ensemble."""
+
+    vocabulary: Vocabulary
+    things: frozenset[int]
+    seen: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class TrainingClasses:
+    """The K classes of training labels, and the ids whose names stand in the classifier."""
+
+    vocabulary: Vocabulary
+    kept: tuple[int, ...]
+
+
+def _metadata(names: tuple[str, ...]):
+    return MetadataCatalog.get(names[0]) if names else None
+
+
+def training_classes(cfg: CfgNode) -> TrainingClasses:
+    """Classes of the training data set; without one, the pre-training vocabulary.
+
+    Raises:
+        ValueError: NUM_CLASSES is not the number of classes, or ZSSEG.TRAINING_VOCABULARY is unknown.
+    """
+    metadata = _metadata(cfg.DATASETS.TRAIN)
+    vocabulary = metadata.get("vocabulary") if metadata else None
+    vocabulary = vocabulary or Vocabulary.load(cfg.ZSSEG.PRETRAINING_VOCABULARY)
+    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES != len(vocabulary):
+        source = cfg.DATASETS.TRAIN[0] if metadata else cfg.ZSSEG.PRETRAINING_VOCABULARY
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES}, but the training vocabulary of "
+            f"'{source}' has {len(vocabulary)} classes."
+        )
+    return TrainingClasses(vocabulary, _kept(cfg, metadata, len(vocabulary)))
+
+
+def _kept(cfg: CfgNode, metadata, count: int) -> tuple[int, ...]:
+    choice = cfg.ZSSEG.TRAINING_VOCABULARY
+    if choice not in ("all", "kept"):
+        raise ValueError(f"ZSSEG.TRAINING_VOCABULARY is '{choice}'; choose 'all' or 'kept'.")
+    deleted = metadata.get("deleted_contiguous_ids", ()) if metadata and choice == "kept" else ()
+    return tuple(i for i in range(count) if i not in deleted)
+
+
+def test_classes(cfg: CfgNode, dataset: str | None) -> TestClasses:
+    """Classes of an evaluation on ``dataset``, or on the first test set where None.
+
+    ``ZSSEG.VOCABULARY`` replaces the data set's names and synonyms; with the same names in another order it is put into
+    the data set's order, else its classes stand for the data set's one by one.
+
+    Raises:
+        ValueError: the vocabulary's length is not the data set's, or ZSSEG.SEEN_CLASSES is unknown.
+    """
+    metadata = MetadataCatalog.get(dataset) if dataset else _metadata(cfg.DATASETS.TEST)
+    own = metadata.get("vocabulary") if metadata else None
+    vocabulary = Vocabulary.load(cfg.ZSSEG.VOCABULARY) if cfg.ZSSEG.VOCABULARY else own
+    if vocabulary is None:
+        vocabulary = Vocabulary.load(cfg.ZSSEG.PRETRAINING_VOCABULARY)
+    if own is not None and len(own) != len(vocabulary):
+        raise ValueError(
+            f"ZSSEG.VOCABULARY '{cfg.ZSSEG.VOCABULARY}' has {len(vocabulary)} classes, but '{metadata.name}' has {len(own)}."
+        )
+    if own is not None and set(own.names) == set(vocabulary.names):
+        vocabulary = vocabulary.subset(vocabulary.names.index(name) for name in own.names)
+    things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values() if own is not None else range(len(vocabulary))
+    return TestClasses(vocabulary, frozenset(things), _seen(cfg, vocabulary))
+
+
+def _seen(cfg: CfgNode, vocabulary: Vocabulary) -> tuple[bool, ...]:
+    choice = cfg.ZSSEG.SEEN_CLASSES
+    if choice not in ("pretraining", "training", "both"):
+        raise ValueError(f"ZSSEG.SEEN_CLASSES is '{choice}'; choose 'pretraining', 'training' or 'both'.")
+    known = []
+    if choice in ("pretraining", "both"):
+        known.append(Vocabulary.load(cfg.ZSSEG.PRETRAINING_VOCABULARY))
+    if choice in ("training", "both"):
+        metadata = _metadata(cfg.DATASETS.TRAIN)
+        trained = metadata.get("vocabulary") if metadata else None
+        if trained is None:
+            raise ValueError(f"ZSSEG.SEEN_CLASSES is '{choice}', but DATASETS.TRAIN names no data set with a vocabulary.")
+        deleted = metadata.get("deleted_contiguous_ids", ())
+        known.append(trained.subset(i for i in range(len(trained)) if i not in deleted))
+    return tuple(any(seen) for seen in zip(*(vocabulary.seen_in(v) for v in known)))

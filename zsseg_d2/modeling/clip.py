@@ -1,0 +1,142 @@
+"""Frozen convolutional CLIP: dense features, region embeddings, text embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from .clip_loading import build_tokenizer, create_clip, resolve_clip_name
+
+
+@BACKBONE_REGISTRY.register()
+class CLIP(Backbone):
+    """A CLIP of open_clip with a ResNet or ConvNeXt image tower, always in eval mode and without gradients.
+
+    Outputs of :meth:`forward`: ``res2`` … ``res5`` at strides 4 to 32; ``clip_vis_dense``, the stride-32 map from which
+    CLIP's own head makes embeddings (FC-CLIP, Yu et al. 2023, section 3.2).
+    """
+
+    def __init__(self, cfg, input_shape: ShapeSpec | None = None) -> None:
+        super().__init__()
+        name = resolve_clip_name(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME)
+        self.clip_model = create_clip(name, cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS)
+        self.tokenizer = build_tokenizer(name)
+        self.model_name = name
+        visual = self.clip_model.visual
+        if hasattr(visual, "layer4") and getattr(visual, "attnpool", None) is not None:
+            self.is_resnet = True
+            widths = [layer[-1].conv3.out_channels for layer in self._stages()]
+            self.embed_dim = visual.attnpool.c_proj.out_features
+        elif hasattr(getattr(visual, "trunk", None), "stages"):
+            self.is_resnet = False
+            widths = [stage.blocks[-1].conv_dw.out_channels for stage in self._stages()]
+            self.embed_dim = next(m for m in reversed(list(visual.head.modules())) if isinstance(m, nn.Linear)).out_features
+        else:
+            raise ValueError(f"'{name}' has no ResNet or ConvNeXt image tower, which FC-CLIP needs.")
+        wanted = cfg.MODEL.FC_CLIP.EMBED_DIM
+        if wanted != self.embed_dim:
+            raise ValueError(f"MODEL.FC_CLIP.EMBED_DIM is {wanted}, but '{name}' embeds in {self.embed_dim} dimensions.")
+        self._out_features = ["res2", "res3", "res4", "res5", "clip_vis_dense"]
+        self._out_feature_strides = dict(zip(self._out_features, (4, 8, 16, 32, 32)))
+        self._out_feature_channels = dict(zip(self._out_features, (*widths, widths[-1])))
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def size_divisibility(self) -> int:
+        return 32
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """() CLIP's own scale of cosines, capped at 100 as in training."""
+        return self.clip_model.logit_scale.exp().clamp(max=100)
+
+    def train(self, mode: bool = True) -> CLIP:
+        """CLIP stays in eval mode: frozen batch norm, no dropout."""
+        return super().train(False)
+
+    def _stages(self) -> Sequence[nn.Module]:
+        visual = self.clip_model.visual
+        if hasattr(visual, "layer4"):
+            return visual.layer1, visual.layer2, visual.layer3, visual.layer4
+        return tuple(visual.trunk.stages)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            images: (B, 3, H, W) normalised; H and W multiples of 32.
+        """
+        visual = self.clip_model.visual
+        x = visual.stem(images) if self.is_resnet else visual.trunk.stem(images)
+        features = {}
+        for name, stage in zip(("res2", "res3", "res4", "res5"), self._stages()):
+            x = features[name] = stage(x)
+        features["clip_vis_dense"] = x if self.is_resnet else visual.trunk.norm_pre(x)
+        return features
+
+    @torch.no_grad()
+    def embed_regions(self, dense: Tensor, masks: Tensor) -> Tensor:
+        """CLIP embeddings of image regions by pooling its last feature map inside masks.
+
+        Args:
+            dense: (B, C, h, w) ``clip_vis_dense``.
+            masks: (B, Q, h, w) mask logits; a region is where they are positive.
+
+        Returns:
+            (B, Q, E), not normalised; rows of empty masks are finite but say nothing.
+        """
+        inside = (masks > 0).to(dense.dtype)
+        if self.is_resnet:
+            return self._attention_pool(dense, inside)
+        pooled = torch.einsum("bchw,bqhw->bqc", dense, inside / (inside.sum((-1, -2), keepdim=True) + 1e-8))
+        visual = self.clip_model.visual
+        flat = pooled.flatten(0, 1)[:, :, None, None]
+        return visual.head(visual.trunk.head(flat)).reshape(*pooled.shape[:2], -1)
+
+    def _attention_pool(self, dense: Tensor, inside: Tensor) -> Tensor:
+        """CLIP ResNet's attention pooling with keys restricted to each mask; the query is the global mean."""
+        pool = self.clip_model.visual.attnpool
+        side = int((pool.positional_embedding.shape[0] - 1) ** 0.5)
+        grid = pool.positional_embedding[1:].T.reshape(1, -1, side, side)
+        grid = F.interpolate(grid, size=dense.shape[-2:], mode="bilinear", align_corners=False)
+        tokens = (dense + grid).flatten(2).transpose(1, 2)  # (B, hw, C)
+        mean = dense.mean((-1, -2)) + pool.positional_embedding[0]  # (B, C)
+        heads = pool.num_heads
+
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+        query = split(pool.q_proj(mean)[:, None])  # (B, heads, 1, C/heads)
+        key, value = split(pool.k_proj(tokens)), split(pool.v_proj(tokens))
+        allowed = inside.flatten(2) > 0  # (B, Q, hw)
+        # An empty mask would make softmax NaN; it attends everywhere and is replaced by the caller's valid-mask rule.
+        allowed = allowed | ~allowed.any(-1, keepdim=True)
+        scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5  # (B, heads, 1, hw)
+        weights = scores.expand(-1, -1, inside.shape[1], -1).masked_fill(~allowed[:, None], float("-inf")).softmax(-1)
+        return pool.c_proj((weights @ value).transpose(1, 2).flatten(2))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """(len(texts), E) L2-normalised float32 text embeddings."""
+        device = self.clip_model.logit_scale.device
+        tokens = self.tokenizer(list(texts)).to(device)
+        with torch.autocast(device.type, enabled=False):
+            return F.normalize(self._encode_tokens(tokens).float(), dim=-1)
+
+    def _encode_tokens(self, tokens: Tensor) -> Tensor:
+        """open_clip's text tower, on no more positions than the longest text uses: under a causal mask the rest is idle."""
+        clip = self.clip_model
+        plain = getattr(clip, "text_pool_type", None) == "argmax" and getattr(clip, "attn_mask", None) is not None
+        if not plain or not isinstance(clip.text_projection, Tensor):
+            return clip.encode_text(tokens)
+        ends = tokens.argmax(-1)
+        length = int(ends.max()) + 1
+        x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
+        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+        return clip.ln_final(x[torch.arange(len(x), device=x.device), ends]) @ clip.text_projection

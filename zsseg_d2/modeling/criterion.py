@@ -1,0 +1,193 @@
+"""The set loss of Mask2Former (Cheng et al. 2022, section 3.3) with masks compared at sampled points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from .matcher import hungarian, matching_cost, sample_points
+
+
+@dataclass(frozen=True)
+class Target:
+    """Ground truth of one image on the padded grid: labels (N,), masks (N, H, W) bool, ignore (H, W) bool or None."""
+
+    labels: Tensor
+    masks: Tensor
+    ignore: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image after one layer: class logits (Q, K + 1), mask embeddings (Q, C); mask features are given beside."""
+
+    class_logits: Tensor
+    mask_embed: Tensor
+
+
+def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy, weighted mean; the last class is no-object.
+
+    Args:
+        logits: (M, K + 1). labels: (M,) in 0 … K. weight: (M,) extra weight of each query.
+    """
+    per_class = torch.ones(logits.shape[-1], device=logits.device)
+    per_class[-1] = no_object_weight
+    weights = per_class[labels] if weight is None else per_class[labels] * weight
+    losses = F.cross_entropy(logits.float(), labels, reduction="none")
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
+
+
+def mask_losses(logits: Tensor, targets: Tensor, num_masks: float, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy (mean over points) and dice (1 - (2·Σpt + 1)/(Σp + Σt + 1)), summed over masks / num_masks.
+
+    Args:
+        logits, targets: (N, P) at the same points. weight: (N, P) of the points; None: all 1.
+    """
+    weight = torch.ones_like(logits) if weight is None else weight
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight
+    loss_mask = (entropy.sum(-1) / weight.sum(-1).clamp(min=1)).sum() / num_masks
+    probability, targets = logits.sigmoid() * weight, targets * weight
+    dice = 1 - (2 * (probability * targets).sum(-1) + 1) / (probability.sum(-1) + targets.sum(-1) + 1)
+    return loss_mask, dice.sum() / num_masks
+
+
+def uncertain_points(masks: Tensor, number: int, oversample: float, importance: float) -> Tensor:
+    """Random points, preferring those where the mask is least sure (Kirillov et al. 2020, PointRend, section 3.1).
+
+    Args:
+        masks: (N, h, w) logits. number: P.
+
+    Returns:
+        (N, P, 2) as (x, y) in [0, 1].
+    """
+    count, device = len(masks), masks.device
+    candidates = torch.rand(count, int(number * oversample), 2, device=device)
+    uncertainty = -sample_points(masks[:, None], candidates)[:, 0].abs()
+    chosen = uncertainty.topk(int(number * importance), dim=1).indices
+    points = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+    return torch.cat((points, torch.rand(count, number - points.shape[1], 2, device=device)), dim=1)
+
+
+class SetCriterion(nn.Module):
+    """Matches each layer's queries to the ground truth and sums classification, mask and dice losses.
+
+    Mask features are sampled at the points and multiplied with mask embeddings there; full masks are made for matched
+    queries only. The points of matching are shared by all masks and layers of an image.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_weight: float = 2.0,
+        mask_weight: float = 5.0,
+        dice_weight: float = 5.0,
+        no_object_weight: float = 0.1,
+        num_points: int = 12544,
+        oversample_ratio: float = 3.0,
+        importance_sample_ratio: float = 0.75,
+    ) -> None:
+        super().__init__()
+        self.weights = {"loss_ce": class_weight, "loss_mask": mask_weight, "loss_dice": dice_weight}
+        self.no_object_weight = no_object_weight
+        self.num_points = num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_sample_ratio = importance_sample_ratio
+
+    def forward(
+        self, layers: Sequence[Sequence[Prediction]], mask_features: Sequence[Tensor], targets: Sequence[Target]
+    ) -> dict[str, Tensor]:
+        """
+        Args:
+            layers: predictions [layer][image], the final layer last.
+            mask_features: [image] (C, h, w). targets: [image].
+
+        Returns:
+            Weighted losses ``loss_ce``, ``loss_mask``, ``loss_dice`` of the final layer, and ``…_0``, ``…_1`` of the others.
+        """
+        with torch.autocast(mask_features[0].device.type, enabled=False):
+            features = [f.float() for f in mask_features]
+            samples = [self._matching_samples(f, t) for f, t in zip(features, targets)]
+            num_masks = self._num_masks(targets, features[0].device)
+            losses: dict[str, Tensor] = {}
+            for index, layer in enumerate(layers):
+                suffix = "" if index == len(layers) - 1 else f"_{index}"
+                for name, value in self._layer_losses(layer, features, targets, samples, num_masks).items():
+                    losses[name + suffix] = value * self.weights[name]
+        return losses
+
+    @staticmethod
+    def _num_masks(targets: Sequence[Target], device: torch.device) -> float:
+        """Mean number of targets a process, at least 1."""
+        count = torch.tensor([sum(len(t.labels) for t in targets)], dtype=torch.float32, device=device)
+        if comm.get_world_size() > 1:
+            torch.distributed.all_reduce(count)
+        return max(count.item() / comm.get_world_size(), 1.0)
+
+    @torch.no_grad()
+    def _matching_samples(self, features: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features (C, P), target masks (N, P) and point weights (P,) at random points."""
+        points = torch.rand(1, self.num_points, 2, device=features.device)
+        masks = sample_points(target.masks[None].float(), points)[0]
+        weight = None
+        if target.ignore is not None:
+            weight = 1 - sample_points(target.ignore[None, None].float(), points, mode="nearest")[0, 0]
+        return sample_points(features[None], points)[0], masks, weight
+
+    def _layer_losses(self, layer, features, targets, samples, num_masks) -> dict[str, Tensor]:
+        logits, labels, weights = [], [], []
+        loss_mask = loss_dice = features[0].sum() * 0
+        for prediction, feature, target, sample in zip(layer, features, targets, samples):
+            mask_embed = prediction.mask_embed.float()
+            at_points = mask_embed.detach() @ sample[0]
+            query, index = self._match(prediction.class_logits, at_points, target, sample)
+            label = torch.full((len(mask_embed),), prediction.class_logits.shape[-1] - 1, device=feature.device)
+            label[query] = target.labels[index]
+            logits.append(prediction.class_logits)
+            labels.append(label)
+            weights.append(self._query_weight(at_points, query, sample[2]))
+            mask, dice = self._matched_mask_losses(mask_embed[query], feature, target, index, num_masks)
+            loss_mask, loss_dice = loss_mask + mask, loss_dice + dice
+        loss_ce = class_loss(torch.cat(logits), torch.cat(labels), self.no_object_weight, torch.cat(weights))
+        return {"loss_ce": loss_ce, "loss_mask": loss_mask, "loss_dice": loss_dice}
+
+    @torch.no_grad()
+    def _match(self, class_logits: Tensor, at_points: Tensor, target: Target, sample) -> tuple[Tensor, Tensor]:
+        w = self.weights
+        cost = matching_cost(
+            class_logits, at_points, target.labels, sample[1], w["loss_ce"], w["loss_mask"], w["loss_dice"], sample[2]
+        )
+        return hungarian(cost)
+
+    @staticmethod
+    def _query_weight(at_points: Tensor, matched: Tensor, weight: Tensor | None) -> Tensor:
+        """(Q,) 0 for unmatched queries whose mask lies mostly on ignored pixels: they are not taught to be void."""
+        result = torch.ones(len(at_points), device=at_points.device)
+        if weight is None:
+            return result
+        inside = (at_points > 0).float()
+        ignored = (inside @ (1 - weight)) / inside.sum(-1).clamp(min=1)
+        result[ignored > 0.5] = 0.0
+        result[matched] = 1.0
+        return result
+
+    def _matched_mask_losses(
+        self, mask_embed: Tensor, features: Tensor, target: Target, index: Tensor, num_masks: float
+    ) -> tuple[Tensor, Tensor]:
+        if len(index) == 0:
+            zero = mask_embed.sum() * 0
+            return zero, zero
+        masks = torch.einsum("nc,chw->nhw", mask_embed, features)
+        with torch.no_grad():
+            points = uncertain_points(masks, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
+            truth = sample_points(target.masks[index][:, None].float(), points)[:, 0]
+            weight = None
+            if target.ignore is not None:
+                ignore = target.ignore[None, None].float().expand(len(index), -1, -1, -1)
+                weight = 1 - sample_points(ignore, points, mode="nearest")[:, 0]
+        return mask_losses(sample_points(masks[:, None], points)[:, 0], truth, num_masks, weight)

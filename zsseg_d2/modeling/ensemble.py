@@ -1,0 +1,41 @@
+"""The in/out-of-vocabulary ensemble and the void rule of FC-CLIP (Yu et al. 2023, equations 6 to 8). Pure functions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def geometric_ensemble(
+    in_logits: Tensor, out_logits: Tensor, seen: Tensor, alpha: float, beta: float, valid: Tensor | None = None
+) -> Tensor:
+    """log(in^(1-w) · out^w) with w = alpha for seen classes and beta for unseen ones.
+
+    Works on log-probabilities: a probability that underflows gives a very small score, never ``0 · log 0``.
+
+    Args:
+        in_logits: (..., Q, K) the decoder's class logits without void.
+        out_logits: (..., Q, K) CLIP's class logits without void.
+        seen: (K,) bool.
+        valid: (..., Q) bool; where False, CLIP's score takes no part. None: everywhere True.
+
+    Returns:
+        (..., Q, K) unnormalised log-scores.
+    """
+    inside, outside = in_logits.log_softmax(-1), out_logits.log_softmax(-1)
+    weight = torch.where(seen, alpha, beta).to(inside)
+    mixed = (1 - weight) * inside + weight * outside
+    return mixed if valid is None else torch.where(valid[..., None], mixed, inside)
+
+
+def apply_void_rule(class_scores: Tensor, void_probability: Tensor) -> Tensor:
+    """Scale class probabilities by (1 - p_void) and append p_void.
+
+    Args:
+        class_scores: (..., Q, K) unnormalised log-scores. void_probability: (..., Q).
+
+    Returns:
+        (..., Q, K + 1) log-probabilities; 1e-8 is added before the logarithm, as in FC-CLIP.
+    """
+    void = void_probability[..., None]
+    return torch.log(torch.cat((class_scores.softmax(-1) * (1 - void), void), dim=-1) + 1e-8)

@@ -1,0 +1,63 @@
+"""Small pieces shared by the decoders: sine positions, an MLP, attention on the parameters of MultiheadAttention."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def sine_position(height: int, width: int, channels: int, device: torch.device, temperature: float = 10000.0) -> Tensor:
+    """Sine position encoding of a grid, normalised to 2π (Carion et al. 2020, section A.4).
+
+    Returns:
+        (channels, height, width) float32: the first half encodes y, the second x.
+    """
+    half = channels // 2
+    frequency = temperature ** (2 * (torch.arange(half, device=device) // 2).float() / half)
+
+    def encode(length: int) -> Tensor:
+        steps = torch.arange(1, length + 1, device=device, dtype=torch.float32)
+        angle = (steps / (length + 1e-6) * 2 * math.pi)[:, None] / frequency
+        return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1).T  # (half, length)
+
+    y = encode(height)[:, :, None].expand(-1, -1, width)
+    x = encode(width)[:, None, :].expand(-1, height, -1)
+    return torch.cat((y, x))
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
+        super().__init__()
+        widths = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def attend(module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None) -> Tensor:
+    """Multi-head attention with the parameters of ``module`` and one mask for all heads, without its weights in memory.
+
+    Args:
+        query: (B, Q, C). key, value: (B, L, C).
+        blocked: (B, Q, L) bool, True where attention is forbidden; no row may be all True.
+
+    Returns:
+        (B, Q, C).
+    """
+    width, heads = module.embed_dim, module.num_heads
+    weights, biases = module.in_proj_weight.split(width), module.in_proj_bias.split(width)
+    q, k, v = (
+        F.linear(x, w, b).unflatten(-1, (heads, -1)).transpose(1, 2)
+        for x, w, b in zip((query, key, value), weights, biases)
+    )
+    mask = None if blocked is None else ~blocked[:, None]
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return module.out_proj(mixed.transpose(1, 2).flatten(2))

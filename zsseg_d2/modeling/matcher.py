@@ -1,0 +1,73 @@
+"""Hungarian matching of queries and ground truth on a shared set of points (Cheng et al. 2022, section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+
+def sample_points(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
+    """Values of maps at points.
+
+    Args:
+        maps: (B, C, h, w). points: (B, P, 2) as (x, y) in [0, 1].
+
+    Returns:
+        (B, C, P).
+    """
+    return F.grid_sample(maps, 2 * points[:, :, None] - 1, mode=mode, align_corners=False)[..., 0]
+
+
+def matching_cost(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    class_weight: float,
+    mask_weight: float,
+    dice_weight: float,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Weighted sum of -p(label), mean binary cross-entropy and dice, for each pair of query and target.
+
+    Args:
+        class_logits: (Q, K + 1). mask_logits: (Q, P) at the points. labels: (N,). targets: (N, P) in [0, 1].
+        weight: (P,) of the points; None: all 1.
+
+    Returns:
+        (Q, N).
+    """
+    class_cost = -class_logits.float().softmax(-1)[:, labels]
+    logits, targets = mask_logits.float(), targets.float()
+    weight = torch.ones_like(logits[0]) if weight is None else weight.float()
+    count = weight.sum().clamp(min=1)
+    positive, negative = F.softplus(-logits) * weight, F.softplus(logits) * weight
+    mask_cost = (positive @ targets.T + negative @ (1 - targets).T) / count
+    probability = logits.sigmoid() * weight
+    overlap = 2 * probability @ targets.T
+    total = probability.sum(-1)[:, None] + (targets * weight).sum(-1)[None]
+    dice_cost = 1 - (overlap + 1) / (total + 1)
+    return class_weight * class_cost + mask_weight * mask_cost + dice_weight * dice_cost
+
+
+def hungarian(cost: Tensor) -> tuple[Tensor, Tensor]:
+    """The cheapest one-to-one assignment.
+
+    Args:
+        cost: (Q, N).
+
+    Returns:
+        Query indices and target indices, each (min(Q, N),) int64 on the cost's device.
+
+    Raises:
+        FloatingPointError: the cost is not finite, as after a diverged step.
+    """
+    values = cost.detach().cpu()
+    if not bool(torch.isfinite(values).all()):
+        raise FloatingPointError(
+            "Matching cost is NaN or infinite: the model's predictions are. Lower SOLVER.BASE_LR or check the weights."
+        )
+    queries, targets = linear_sum_assignment(values.numpy())
+    return torch.as_tensor(queries, device=cost.device), torch.as_tensor(targets, device=cost.device)

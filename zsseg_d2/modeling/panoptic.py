@@ -1,0 +1,158 @@
+"""Masks and class scores to semantic, panoptic and instance results. Pure functions, one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+import torch
+import torch.nn.functional as F
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+Upsample = Callable[[Tensor], Tensor]
+_CHUNK_ELEMENTS = 1 << 24  # mask logits upsampled at a time: 64 MB in float32
+
+
+def upsampler(padded: tuple[int, int], image: tuple[int, int], output: tuple[int, int]) -> Upsample:
+    """Mask logits (q, h, w) to (q, *output): to the padded input, cropped to the image, to the size asked for.
+
+    Steps that change nothing are left out.
+    """
+
+    def upsample(masks: Tensor) -> Tensor:
+        masks = _resize(masks, padded)[:, : image[0], : image[1]]
+        return _resize(masks, output)
+
+    return upsample
+
+
+def _resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(masks.shape[-2:]) == tuple(size):
+        return masks
+    return F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _chunks(masks: Tensor, upsample: Upsample, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    step = max(1, _CHUNK_ELEMENTS // (size[0] * size[1]))
+    for start in range(0, len(masks), step):
+        yield start, upsample(masks[start : start + step])
+
+
+def semantic_inference(class_log_probs: Tensor, masks: Tensor, upsample: Upsample, size: tuple[int, int]) -> Tensor:
+    """Σ_q p_q(c) · sigmoid(mask_q) (Cheng et al. 2021, section 3.4).
+
+    Args:
+        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. size: of the result, (H, W).
+
+    Returns:
+        (K, H, W).
+    """
+    scores = class_log_probs.softmax(-1)[:, :-1]
+    total = masks.new_zeros(scores.shape[1], *size)
+    for start, chunk in _chunks(masks, upsample, size):
+        total += torch.einsum("qk,qhw->khw", scores[start : start + len(chunk)], chunk.sigmoid())
+    return total
+
+
+def panoptic_inference(
+    class_log_probs: Tensor,
+    masks: Tensor,
+    upsample: Upsample,
+    size: tuple[int, int],
+    things: Collection[int],
+    object_mask_threshold: float = 0.0,
+    overlap_threshold: float = 0.8,
+) -> tuple[Tensor, list[dict]]:
+    """Each pixel goes to the query with the largest class score × mask probability (Cheng et al. 2021, section 3.4).
+
+    Queries that are void or below ``object_mask_threshold`` are dropped before any mask is upsampled. A segment is the
+    pixels that a query wins and where its mask is at least 0.5; the query must win at least ``overlap_threshold`` of its
+    mask's area. Stuff segments of one class merge.
+
+    Args:
+        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. size: of the result, (H, W).
+        things: contiguous ids of thing classes.
+
+    Returns:
+        (H, W) int32 map, 0 where no segment is, and a dict ``{"id", "isthing", "category_id", "score"}`` a segment.
+    """
+    scores, labels = class_log_probs.softmax(-1).max(-1)
+    kept = (labels != class_log_probs.shape[-1] - 1) & (scores > object_mask_threshold)
+    scores, labels, masks = scores[kept], labels[kept], masks[kept]
+    count = len(labels)
+    if count == 0:
+        return torch.zeros(size, dtype=torch.int32, device=masks.device), []
+
+    best = masks.new_full(size, -1.0)
+    winner = torch.zeros(size, dtype=torch.int64, device=masks.device)
+    inside = torch.zeros(size, dtype=torch.bool, device=masks.device)
+    areas = []
+    for start, chunk in _chunks(masks, upsample, size):
+        probability = chunk.sigmoid()
+        at_least_half = probability >= 0.5
+        areas.append(at_least_half.sum((-1, -2)))
+        value, index = (scores[start : start + len(chunk), None, None] * probability).max(0)
+        better = value > best
+        best = torch.where(better, value, best)
+        winner = torch.where(better, index + start, winner)
+        inside = torch.where(better, at_least_half.gather(0, index[None])[0], inside)
+
+    won = torch.bincount(winner.flatten(), minlength=count)
+    won_inside = torch.bincount(winner[inside], minlength=count)
+    # The only transfer to the host: a few numbers a query.
+    table = torch.stack((labels, torch.cat(areas), won, won_inside)).tolist()
+    ids, segments = _number_segments(table, scores.tolist(), frozenset(things), overlap_threshold)
+    lookup = torch.tensor(ids, dtype=torch.int32, device=masks.device)
+    return lookup[winner] * inside, segments
+
+
+def _number_segments(
+    table: list[list[int]], scores: list[float], things: frozenset[int], overlap_threshold: float
+) -> tuple[list[int], list[dict]]:
+    """Segment id of every query (0: dropped) from labels, mask areas, won areas and their intersection."""
+    ids, segments, stuff = [0] * len(scores), [], {}
+    for query, (label, area, won, won_inside) in enumerate(zip(*table)):
+        if not (area and won and won_inside) or won / area < overlap_threshold:
+            continue
+        if label in stuff:
+            ids[query] = stuff[label]
+            segment = segments[stuff[label] - 1]
+            segment["score"] = max(segment["score"], scores[query])
+            continue
+        ids[query] = len(segments) + 1
+        thing = label in things
+        if not thing:
+            stuff[label] = ids[query]
+        segments.append({"id": ids[query], "isthing": thing, "category_id": label, "score": scores[query]})
+    return ids, segments
+
+
+def instance_inference(
+    class_log_probs: Tensor, masks: Tensor, upsample: Upsample, size: tuple[int, int], things: Collection[int] | None, top: int
+) -> Instances:
+    """The ``top`` best (query, class) pairs as instances; score = class score × mean mask probability inside the mask.
+
+    Args:
+        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. size: of the result, (H, W).
+        things: keep only these classes; None keeps all.
+        top: at most this many; fewer where Q · K is smaller.
+    """
+    scores = class_log_probs.softmax(-1)[:, :-1]
+    best, flat = scores.flatten().topk(min(top, scores.numel()), sorted=False)
+    query, label = flat // scores.shape[1], flat % scores.shape[1]
+    if things is not None:
+        keep = torch.isin(label, torch.tensor(sorted(things), device=label.device, dtype=label.dtype))
+        best, query, label = best[keep], query[keep], label[keep]
+    unique, inverse = query.unique(return_inverse=True)
+    binary, quality = [masks.new_zeros(0, *size, dtype=torch.bool)], [masks.new_zeros(0)]
+    for _, chunk in _chunks(masks[unique], upsample, size):
+        positive = chunk > 0
+        area = positive.sum((-1, -2))
+        binary.append(positive)
+        quality.append((chunk.sigmoid() * positive).sum((-1, -2)) / (area + 1e-6))
+    result = Instances(size)
+    result.pred_masks = torch.cat(binary)[inverse].float()
+    result.pred_boxes = Boxes(torch.zeros(len(label), 4, device=masks.device))
+    result.scores = best * torch.cat(quality)[inverse]
+    result.pred_classes = label
+    return result

@@ -1,0 +1,163 @@
+"""The masked-attention query decoder with FC-CLIP's class head (Cheng et al. 2022, 3.2; Yu et al. 2023, 3.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import MLP, attend, sine_position
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What the decoder says of one batch after one layer.
+
+    ``class_embed`` (B, Q, E) is compared with text rows; the mask logits are ``mask_embed`` (B, Q, C) · mask features.
+    """
+
+    class_embed: Tensor
+    mask_embed: Tensor
+
+    def masks(self, mask_features: Tensor) -> Tensor:
+        """(B, Q, h, w) mask logits from (B, C, h, w) mask features."""
+        return torch.einsum("bqc,bchw->bqhw", self.mask_embed, mask_features)
+
+
+class CrossAttentionLayer(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.multihead_attn = nn.MultiheadAttention(dim, heads)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, position: Tensor, memory: Tensor, memory_position: Tensor, blocked: Tensor) -> Tensor:
+        return self.norm(x + attend(self.multihead_attn, x + position, memory + memory_position, memory, blocked))
+
+
+class SelfAttentionLayer(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(dim, heads)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        return self.norm(x + attend(self.self_attn, x + position, x + position, x))
+
+
+class FFNLayer(nn.Module):
+    def __init__(self, dim: int, feedforward: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(dim, feedforward)
+        self.linear2 = nn.Linear(feedforward, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x + self.linear2(F.relu(self.linear1(x))))
+
+
+class MaskedAttentionDecoder(nn.Module):
+    """Q learned queries look at strides 32, 16, 8 in turn, each only inside the mask it predicted before.
+
+    Args:
+        dim: width C of queries and of the incoming features. mask_dim: width of the mask features.
+        embed_dim: width E of CLIP's embedding. queries: their number Q. layers: decoder layers.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int = 256,
+        mask_dim: int = 256,
+        embed_dim: int = 768,
+        queries: int = 250,
+        layers: int = 9,
+        heads: int = 8,
+        feedforward: int = 2048,
+    ) -> None:
+        super().__init__()
+        self.num_layers = layers
+        self.transformer_self_attention_layers = nn.ModuleList(SelfAttentionLayer(dim, heads) for _ in range(layers))
+        self.transformer_cross_attention_layers = nn.ModuleList(CrossAttentionLayer(dim, heads) for _ in range(layers))
+        self.transformer_ffn_layers = nn.ModuleList(FFNLayer(dim, feedforward) for _ in range(layers))
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        self.decoder_norm = nn.LayerNorm(dim)
+        self.query_feat = nn.Embedding(queries, dim)
+        self.query_embed = nn.Embedding(queries, dim)
+        self.level_embed = nn.Embedding(3, dim)
+        self.mask_embed = MLP(dim, dim, mask_dim, 3)
+        self._mask_pooling_proj = nn.Sequential(nn.LayerNorm(mask_dim), nn.Linear(mask_dim, dim))
+        self.class_embed = MLP(dim, dim, embed_dim, 3)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, scales: list[Tensor], mask_features: Tensor, every_layer: bool) -> list[Queries]:
+        """
+        Args:
+            scales: (B, C, h, w) at strides 32, 16, 8. mask_features: (B, mask_dim, H/4, W/4).
+            every_layer: predictions of the learned queries and of each layer (training), or of the last layer only;
+                class embeddings that nobody reads are then not computed.
+
+        Returns:
+            ``layers + 1`` predictions, or one.
+        """
+        batch = len(mask_features)
+        device = mask_features.device
+        memories = [s.flatten(2).transpose(1, 2) + e for s, e in zip(scales, self.level_embed.weight)]
+        positions = [sine_position(*s.shape[-2:], s.shape[1], device).flatten(1).T for s in scales]
+        # Resizing and the dot product with a query are both linear, so the features are resized once, not Q masks a layer.
+        with torch.no_grad():
+            small = [
+                F.interpolate(mask_features, size=s.shape[-2:], mode="bilinear", align_corners=False).flatten(2)
+                for s in scales
+            ]
+        x = self.query_feat.weight.expand(batch, -1, -1)
+        query_position = self.query_embed.weight
+        predictions = []
+        for index in range(self.num_layers):
+            normed = self.decoder_norm(x)
+            mask_embed = self.mask_embed(normed)
+            if every_layer:
+                predictions.append(self._predict(normed, mask_embed, mask_features))
+            level = index % len(scales)
+            blocked = self._blocked(mask_embed, small[level])
+            x = self.transformer_cross_attention_layers[index](
+                x, query_position, memories[level], positions[level], blocked
+            )
+            x = self.transformer_self_attention_layers[index](x, query_position)
+            x = self.transformer_ffn_layers[index](x)
+        normed = self.decoder_norm(x)
+        predictions.append(self._predict(normed, self.mask_embed(normed), mask_features))
+        return predictions
+
+    @staticmethod
+    @torch.no_grad()
+    def _blocked(mask_embed: Tensor, features: Tensor) -> Tensor:
+        """(B, Q, h·w) True outside each query's mask; a query whose whole mask is empty looks everywhere."""
+        blocked = (mask_embed @ features) < 0  # sigmoid < 0.5
+        return blocked & ~blocked.all(-1, keepdim=True)
+
+    def _predict(self, normed: Tensor, mask_embed: Tensor, mask_features: Tensor) -> Queries:
+        with torch.no_grad():
+            inside = (torch.einsum("bqc,bchw->bqhw", mask_embed, mask_features) > 0).to(mask_features.dtype)
+            area = inside.sum((-1, -2))[..., None] + 1e-8
+        pooled = torch.einsum("bqhw,bchw->bqc", inside, mask_features) / area
+        return Queries(self.class_embed(self._mask_pooling_proj(pooled) + normed), mask_embed)
+
+
+def class_logits(class_embed: Tensor, text: Tensor, synonyms_per_class: tuple[int, ...], scale: Tensor) -> Tensor:
+    """Scaled cosines of embeddings and text rows; a class takes the best of its synonyms (Yu et al. 2023, 3.2).
+
+    Args:
+        class_embed: (..., E). text: (T + 1, E) L2-normalised rows, void last.
+        synonyms_per_class: (K,) summing to T. scale: () already exponentiated and capped.
+
+    Returns:
+        (..., K + 1), void last.
+    """
+    cosines = scale * F.normalize(class_embed, dim=-1) @ text.T
+    groups = cosines.split((*synonyms_per_class, 1), dim=-1)
+    return torch.stack([group.amax(-1) for group in groups], dim=-1)
