@@ -13,6 +13,89 @@ from torch import Tensor, nn
 from .clip_loading import build_tokenizer, create_clip, resolve_clip_name
 
 
+def _is_resnet(visual: nn.Module) -> bool:
+    return getattr(visual, "attnpool", None) is not None
+
+
+def _stages(visual: nn.Module) -> tuple[nn.Module, ...]:
+    if _is_resnet(visual):
+        return visual.layer1, visual.layer2, visual.layer3, visual.layer4
+    return tuple(visual.trunk.stages)
+
+
+def dense_features(visual: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Feature maps of an open_clip ResNet or ConvNeXt tower (see :class:`CLIP`).
+
+    Args:
+        images: (B, 3, H, W) normalised; H and W multiples of 32.
+    """
+    x = visual.stem(images) if _is_resnet(visual) else visual.trunk.stem(images)
+    features = {}
+    for name, stage in zip(("res2", "res3", "res4", "res5"), _stages(visual)):
+        x = features[name] = stage(x)
+    features["clip_vis_dense"] = x if _is_resnet(visual) else visual.trunk.norm_pre(x)
+    return features
+
+
+def region_embeddings(visual: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
+    """CLIP embeddings of image regions by pooling its last feature map inside masks.
+
+    A ConvNeXt pools the mean and applies CLIP's head; a ResNet restricts CLIP's attention pooling to the mask.
+
+    Args:
+        dense: (B, C, h, w) ``clip_vis_dense``. inside: (B, Q, h, w) bool.
+
+    Returns:
+        (B, Q, E), not normalised; rows of empty masks are finite but say nothing.
+    """
+    if _is_resnet(visual):
+        return _attention_pool(visual.attnpool, dense, inside)
+    weight = inside.to(dense.dtype)
+    pooled = torch.einsum("bchw,bqhw->bqc", dense, weight / (weight.sum((-1, -2), keepdim=True) + 1e-8))
+    flat = pooled.flatten(0, 1)[:, :, None, None]
+    return visual.head(visual.trunk.head(flat)).reshape(*pooled.shape[:2], -1)
+
+
+def _attention_pool(pool: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
+    """CLIP ResNet's attention pooling with keys restricted to each mask; the query is the global mean."""
+    side = int((pool.positional_embedding.shape[0] - 1) ** 0.5)
+    grid = pool.positional_embedding[1:].T.reshape(1, -1, side, side)
+    grid = F.interpolate(grid, size=dense.shape[-2:], mode="bilinear", align_corners=False)
+    tokens = (dense + grid).flatten(2).transpose(1, 2)  # (B, hw, C)
+    mean = dense.mean((-1, -2)) + pool.positional_embedding[0]  # (B, C)
+
+    def split(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)
+
+    query = split(pool.q_proj(mean)[:, None])  # (B, heads, 1, C/heads)
+    key, value = split(pool.k_proj(tokens)), split(pool.v_proj(tokens))
+    allowed = inside.flatten(2)  # (B, Q, hw)
+    # An empty mask would make softmax NaN; it attends everywhere, and the caller's valid-mask rule sets it aside.
+    allowed = allowed | ~allowed.any(-1, keepdim=True)
+    scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5  # (B, heads, 1, hw)
+    weights = scores.expand(-1, -1, inside.shape[1], -1).masked_fill(~allowed[:, None], float("-inf")).softmax(-1)
+    return pool.c_proj((weights @ value).transpose(1, 2).flatten(2))
+
+
+def text_embeddings(clip: nn.Module, tokens: Tensor) -> Tensor:
+    """open_clip's text tower, on no more positions than the longest text uses: under a causal mask the rest is idle.
+
+    Args:
+        clip: the open_clip model. tokens: (L, context) int64.
+
+    Returns:
+        (L, E), not normalised.
+    """
+    plain = getattr(clip, "text_pool_type", None) == "argmax" and getattr(clip, "attn_mask", None) is not None
+    if not plain or not isinstance(clip.text_projection, Tensor):
+        return clip.encode_text(tokens)
+    ends = tokens.argmax(-1)
+    length = int(ends.max()) + 1
+    x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
+    x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+    return clip.ln_final(x[torch.arange(len(x), device=x.device), ends]) @ clip.text_projection
+
+
 @BACKBONE_REGISTRY.register()
 class CLIP(Backbone):
     """A CLIP of open_clip with a ResNet or ConvNeXt image tower, always in eval mode and without gradients.
@@ -28,13 +111,11 @@ class CLIP(Backbone):
         self.tokenizer = build_tokenizer(name)
         self.model_name = name
         visual = self.clip_model.visual
-        if hasattr(visual, "layer4") and getattr(visual, "attnpool", None) is not None:
-            self.is_resnet = True
-            widths = [layer[-1].conv3.out_channels for layer in self._stages()]
+        if _is_resnet(visual):
+            widths = [layer[-1].conv3.out_channels for layer in _stages(visual)]
             self.embed_dim = visual.attnpool.c_proj.out_features
         elif hasattr(getattr(visual, "trunk", None), "stages"):
-            self.is_resnet = False
-            widths = [stage.blocks[-1].conv_dw.out_channels for stage in self._stages()]
+            widths = [stage.blocks[-1].conv_dw.out_channels for stage in _stages(visual)]
             self.embed_dim = next(m for m in reversed(list(visual.head.modules())) if isinstance(m, nn.Linear)).out_features
         else:
             raise ValueError(f"'{name}' has no ResNet or ConvNeXt image tower, which FC-CLIP needs.")
@@ -60,66 +141,23 @@ class CLIP(Backbone):
         """CLIP stays in eval mode: frozen batch norm, no dropout."""
         return super().train(False)
 
-    def _stages(self) -> Sequence[nn.Module]:
-        visual = self.clip_model.visual
-        if hasattr(visual, "layer4"):
-            return visual.layer1, visual.layer2, visual.layer3, visual.layer4
-        return tuple(visual.trunk.stages)
-
     @torch.no_grad()
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
             images: (B, 3, H, W) normalised; H and W multiples of 32.
         """
-        visual = self.clip_model.visual
-        x = visual.stem(images) if self.is_resnet else visual.trunk.stem(images)
-        features = {}
-        for name, stage in zip(("res2", "res3", "res4", "res5"), self._stages()):
-            x = features[name] = stage(x)
-        features["clip_vis_dense"] = x if self.is_resnet else visual.trunk.norm_pre(x)
-        return features
+        return dense_features(self.clip_model.visual, images)
 
     @torch.no_grad()
     def embed_regions(self, dense: Tensor, masks: Tensor) -> Tensor:
-        """CLIP embeddings of image regions by pooling its last feature map inside masks.
+        """:func:`region_embeddings` without gradients.
 
         Args:
             dense: (B, C, h, w) ``clip_vis_dense``.
             masks: (B, Q, h, w) mask logits; a region is where they are positive.
-
-        Returns:
-            (B, Q, E), not normalised; rows of empty masks are finite but say nothing.
         """
-        inside = (masks > 0).to(dense.dtype)
-        if self.is_resnet:
-            return self._attention_pool(dense, inside)
-        pooled = torch.einsum("bchw,bqhw->bqc", dense, inside / (inside.sum((-1, -2), keepdim=True) + 1e-8))
-        visual = self.clip_model.visual
-        flat = pooled.flatten(0, 1)[:, :, None, None]
-        return visual.head(visual.trunk.head(flat)).reshape(*pooled.shape[:2], -1)
-
-    def _attention_pool(self, dense: Tensor, inside: Tensor) -> Tensor:
-        """CLIP ResNet's attention pooling with keys restricted to each mask; the query is the global mean."""
-        pool = self.clip_model.visual.attnpool
-        side = int((pool.positional_embedding.shape[0] - 1) ** 0.5)
-        grid = pool.positional_embedding[1:].T.reshape(1, -1, side, side)
-        grid = F.interpolate(grid, size=dense.shape[-2:], mode="bilinear", align_corners=False)
-        tokens = (dense + grid).flatten(2).transpose(1, 2)  # (B, hw, C)
-        mean = dense.mean((-1, -2)) + pool.positional_embedding[0]  # (B, C)
-        heads = pool.num_heads
-
-        def split(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-        query = split(pool.q_proj(mean)[:, None])  # (B, heads, 1, C/heads)
-        key, value = split(pool.k_proj(tokens)), split(pool.v_proj(tokens))
-        allowed = inside.flatten(2) > 0  # (B, Q, hw)
-        # An empty mask would make softmax NaN; it attends everywhere and is replaced by the caller's valid-mask rule.
-        allowed = allowed | ~allowed.any(-1, keepdim=True)
-        scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5  # (B, heads, 1, hw)
-        weights = scores.expand(-1, -1, inside.shape[1], -1).masked_fill(~allowed[:, None], float("-inf")).softmax(-1)
-        return pool.c_proj((weights @ value).transpose(1, 2).flatten(2))
+        return region_embeddings(self.clip_model.visual, dense, masks > 0)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -127,16 +165,4 @@ class CLIP(Backbone):
         device = self.clip_model.logit_scale.device
         tokens = self.tokenizer(list(texts)).to(device)
         with torch.autocast(device.type, enabled=False):
-            return F.normalize(self._encode_tokens(tokens).float(), dim=-1)
-
-    def _encode_tokens(self, tokens: Tensor) -> Tensor:
-        """open_clip's text tower, on no more positions than the longest text uses: under a causal mask the rest is idle."""
-        clip = self.clip_model
-        plain = getattr(clip, "text_pool_type", None) == "argmax" and getattr(clip, "attn_mask", None) is not None
-        if not plain or not isinstance(clip.text_projection, Tensor):
-            return clip.encode_text(tokens)
-        ends = tokens.argmax(-1)
-        length = int(ends.max()) + 1
-        x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
-        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
-        return clip.ln_final(x[torch.arange(len(x), device=x.device), ends]) @ clip.text_projection
+            return F.normalize(text_embeddings(self.clip_model, tokens).float(), dim=-1)

@@ -12,6 +12,7 @@ import open_clip
 import torch
 from torch import nn
 
+from ..assets import local_path
 from ..compat import load_weights
 
 _PACKAGED = resources.files("zsseg_d2.modeling") / "clip_configs"
@@ -72,12 +73,12 @@ def create_clip(name: str, weights: str) -> nn.Module:
         ValueError: the weights do not fit the model.
     """
     if not weights:
-        return open_clip.create_model(name, pretrained=None, pretrained_text=False)
-    path = Path(weights).expanduser()
+        return _create(name)
+    path = local_path(weights)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if path.is_file():
         # OpenAI's own weights were trained with QuickGELU; their files carry no other hint than the name.
-        model = open_clip.create_model(name, pretrained=None, force_quick_gelu="openai" in path.name.lower())
+        model = _create(name, force_quick_gelu="openai" in path.name.lower())
         _load_file(model, path, name)
         return model
     if weights not in tags:
@@ -94,6 +95,16 @@ def create_clip(name: str, weights: str) -> nn.Module:
             "a machine with a network (`open_clip.create_model(name, pretrained=tag)`, then torch.save of its "
             "state_dict), put the file here, and set MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS to its path."
         ) from error
+
+
+def _create(name: str, **kwargs) -> nn.Module:
+    """A model with random weights; open_clip's warning about that is left out, for it is what was asked."""
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        return open_clip.create_model(name, pretrained=None, pretrained_text=False, **kwargs)
+    finally:
+        logging.root.setLevel(level)
 
 
 def _load_file(model: nn.Module, path: Path, name: str) -> None:

@@ -1,0 +1,149 @@
+"""Ensemble, panoptic rule, deformable attention and class logits against hand-made cases and slow plain forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zsseg_d2.modeling import panoptic
+from zsseg_d2.modeling.deformable_attention import MSDeformAttn, sample_and_weigh
+from zsseg_d2.modeling.ensemble import apply_void_rule, geometric_ensemble
+from zsseg_d2.modeling.panoptic import instance_inference, panoptic_inference, semantic_inference, upsampler
+from zsseg_d2.modeling.query_decoder import class_logits
+
+
+def test_geometric_ensemble_by_hand():
+    inside, outside = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.5, 0.5]]).log()
+    mixed = geometric_ensemble(inside, outside, torch.tensor([True, False]), alpha=0.4, beta=0.8)
+    assert mixed.exp()[0].tolist() == pytest.approx([0.8**0.6 * 0.5**0.4, 0.2**0.2 * 0.5**0.8], rel=1e-6)
+    alone = geometric_ensemble(inside, outside, torch.tensor([True, False]), 0.4, 0.8, valid=torch.tensor([False]))
+    assert alone.exp()[0].tolist() == pytest.approx([0.8, 0.2], rel=1e-6)
+
+
+def test_an_underflowing_probability_gives_no_nan():
+    inside = torch.tensor([[0.0, -2000.0]])
+    outside = torch.tensor([[-2000.0, 0.0]])
+    for valid in (None, torch.tensor([False])):
+        mixed = geometric_ensemble(inside, outside, torch.tensor([True, False]), 0.4, 0.8, valid)
+        assert torch.isfinite(apply_void_rule(mixed, torch.tensor([0.5]))).all()
+
+
+def test_void_rule_by_hand():
+    scores = apply_void_rule(torch.tensor([[0.75, 0.25]]).log(), torch.tensor([0.2]))
+    assert scores.exp()[0].tolist() == pytest.approx([0.6, 0.2, 0.2], rel=1e-5)
+
+
+def test_class_logits_take_the_best_synonym():
+    text = F.normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]), dim=-1)
+    logits = class_logits(torch.tensor([[3.0, 4.0]]), text, (2, 1), torch.tensor(10.0))
+    assert logits[0].tolist() == pytest.approx([8.0, -6.0, -8.0])
+
+
+def slow_panoptic(scores, masks, upsample, size, things, threshold, overlap):
+    """The rule of Mask2Former, query by query on full masks."""
+    probability = scores.softmax(-1)
+    best, labels = probability.max(-1)
+    keep = [q for q in range(len(best)) if labels[q] != scores.shape[-1] - 1 and best[q] > threshold]
+    result, segments, stuff = torch.zeros(size, dtype=torch.int64), [], {}
+    if not keep:
+        return result, segments
+    full = upsample(masks[keep]).sigmoid()
+    winner = (best[keep][:, None, None] * full).argmax(0)
+    for slot, query in enumerate(keep):
+        won, own = winner == slot, full[slot] >= 0.5
+        area, original = int(won.sum()), int(own.sum())
+        if not area or not original or not int((won & own).sum()) or area / original < overlap:
+            continue
+        label = int(labels[query])
+        if label in stuff:
+            result[won & own] = stuff[label]
+            continue
+        identity = len(segments) + 1
+        result[won & own] = identity
+        if label not in things:
+            stuff[label] = identity
+        segments.append((identity, label in things, label))
+    return result, segments
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.sampled_from([0.0, 0.3, 0.8]), st.sampled_from([0.0, 0.25]))
+def test_panoptic_rule_equals_the_plain_form(seed, queries, overlap, threshold):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(queries, 4, generator=generator) * 2
+    masks = F.interpolate(torch.randn(1, queries, 3, 4, generator=generator) * 4, size=(6, 8), mode="bilinear")[0]
+    size = (23, 31)
+    upsample = upsampler((24, 32), (24, 32), size)
+    expected, wanted = slow_panoptic(scores, masks, upsample, size, {0}, threshold, overlap)
+    chunk = panoptic._CHUNK_ELEMENTS
+    try:
+        panoptic._CHUNK_ELEMENTS = 2 * size[0] * size[1]  # several chunks
+        actual, segments = panoptic_inference(scores, masks, upsample, size, {0}, threshold, overlap)
+    finally:
+        panoptic._CHUNK_ELEMENTS = chunk
+    assert torch.equal(actual.long(), expected)
+    assert [(s["id"], s["isthing"], s["category_id"]) for s in segments] == wanted
+
+
+def test_panoptic_of_only_void_is_empty():
+    scores = torch.tensor([[-5.0, 5.0]])
+    segmentation, segments = panoptic_inference(scores, torch.ones(1, 2, 2), upsampler((4, 4), (4, 4), (4, 4)), (4, 4), {0})
+    assert segments == [] and int(segmentation.sum()) == 0
+
+
+def test_semantic_equals_the_full_einsum():
+    torch.manual_seed(0)
+    scores, masks = torch.randn(5, 4), torch.randn(5, 4, 6)
+    upsample = upsampler((16, 24), (15, 22), (30, 44))
+    expected = torch.einsum("qk,qhw->khw", scores.softmax(-1)[:, :-1], upsample(masks).sigmoid())
+    assert torch.allclose(semantic_inference(scores, masks, upsample, (30, 44)), expected, atol=1e-6)
+
+
+def test_top_k_larger_than_all_pairs():
+    upsample = upsampler((8, 8), (8, 8), (8, 8))
+    result = instance_inference(torch.randn(2, 4), torch.randn(2, 2, 2), upsample, (8, 8), None, top=100)
+    assert len(result) == 6
+    assert len(instance_inference(torch.randn(2, 4), torch.randn(2, 2, 2), upsample, (8, 8), frozenset(), top=100)) == 0
+
+
+def slow_sample(value, shapes, locations, weights):
+    """Deformable attention, one bilinear sample at a time."""
+    batch, queries, heads, levels, points, _ = locations.shape
+    result = torch.zeros(batch, queries, heads, value.shape[-1])
+    starts = [0]
+    for h, w in shapes:
+        starts.append(starts[-1] + h * w)
+    for b in range(batch):
+        for q in range(queries):
+            for m in range(heads):
+                for level, (h, w) in enumerate(shapes):
+                    for p in range(points):
+                        x = float(locations[b, q, m, level, p, 0]) * w - 0.5
+                        y = float(locations[b, q, m, level, p, 1]) * h - 0.5
+                        for row, col in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                            r, c = math.floor(y) + row, math.floor(x) + col
+                            if 0 <= r < h and 0 <= c < w:
+                                share = (1 - abs(y - r)) * (1 - abs(x - c))
+                                sample = value[b, starts[level] + r * w + c, m]
+                                result[b, q, m] += weights[b, q, m, level, p] * share * sample
+    return result.flatten(2)
+
+
+def test_deformable_sampling_equals_the_slow_form():
+    torch.manual_seed(0)
+    shapes = [(2, 3), (4, 5)]
+    value = torch.randn(2, 26, 2, 3)
+    locations = torch.rand(2, 4, 2, 2, 3, 2) * 1.4 - 0.2  # some outside
+    weights = torch.rand(2, 4, 2, 2, 3)
+    expected = slow_sample(value, shapes, locations, weights)
+    assert torch.allclose(sample_and_weigh(value, shapes, locations, weights), expected, atol=1e-5)
+
+
+def test_deformable_attention_needs_divisible_width():
+    with pytest.raises(ValueError, match="divisible"):
+        MSDeformAttn(30, heads=8)

@@ -1,0 +1,126 @@
+"""Text rows: the disk cache, concurrent writers, damage, devices and autocast."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+import torch
+from torch import nn
+
+from zsseg_d2 import Vocabulary
+from zsseg_d2.modeling.text_classifier import TextClassifier, text_cache_folder
+from zsseg_d2.vocabulary import PROMPT_TEMPLATES
+
+VOCABULARY = Vocabulary((("road", "street"), ("car",)))
+
+
+class FakeClip(nn.Module):
+    """Embeds a text as letter counts, and counts how often it was asked."""
+
+    embed_dim = 26
+
+    def __init__(self, seed: float = 0.0) -> None:
+        super().__init__()
+        self.clip_model = nn.Module()
+        self.clip_model.logit_scale = nn.Parameter(torch.zeros(()))
+        self.clip_model.token_embedding = nn.Parameter(torch.full((4, 4), seed))
+        self.calls = 0
+
+    def embed_texts(self, texts):
+        self.calls += 1
+        counts = torch.tensor([[float(t.lower().count(chr(97 + i))) for i in range(26)] for t in texts])
+        return nn.functional.normalize(counts, dim=-1)
+
+
+def test_rows_are_normalised_means_over_templates():
+    clip = FakeClip()
+    rows = TextClassifier()(VOCABULARY, clip)
+    assert rows.shape == (3, 26)
+    embedded = clip.embed_texts([t.format("street") for t in PROMPT_TEMPLATES])
+    expected = embedded.mean(0) / embedded.mean(0).norm()
+    assert torch.allclose(rows[1], expected, atol=1e-6)
+
+
+def test_second_start_does_not_run_the_text_tower(tmp_path):
+    first, second = FakeClip(), FakeClip()
+    rows = TextClassifier(tmp_path)(VOCABULARY, first)
+    again = TextClassifier(tmp_path)(VOCABULARY, second)
+    assert first.calls > 0 and second.calls == 0
+    assert torch.equal(rows, again)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_key_holds_weights_and_vocabulary(tmp_path):
+    TextClassifier(tmp_path)(VOCABULARY, FakeClip())
+    other_weights, other_words = FakeClip(seed=1e-3), FakeClip()
+    TextClassifier(tmp_path)(VOCABULARY, other_weights)
+    TextClassifier(tmp_path)(Vocabulary((("road",), ("car",))), other_words)
+    assert other_weights.calls > 0 and other_words.calls > 0
+
+
+def test_each_vocabulary_keeps_its_own_rows():
+    classifier, clip = TextClassifier(), FakeClip()
+    other = Vocabulary((("sky",),))
+    assert classifier(VOCABULARY, clip).shape[0] == 3
+    assert classifier(other, clip).shape[0] == 1
+    assert classifier(VOCABULARY, clip).shape[0] == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00" * 10, b"not a safetensors file at all"])
+def test_a_damaged_cache_file_is_made_again(tmp_path, damage):
+    TextClassifier(tmp_path)(VOCABULARY, FakeClip())
+    (file,) = tmp_path.glob("*.safetensors")
+    good = file.read_bytes()
+    file.write_bytes(damage)
+    clip = FakeClip()
+    rows = TextClassifier(tmp_path)(VOCABULARY, clip)
+    assert clip.calls > 0 and torch.isfinite(rows).all()
+    assert file.read_bytes() == good
+
+
+def _write(folder) -> None:
+    for _ in range(5):
+        TextClassifier(folder)(VOCABULARY, FakeClip())
+
+
+def test_concurrent_writers_leave_one_good_file(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_write, args=(tmp_path,)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [p.exitcode for p in processes] == [0] * 4
+    clip = FakeClip()
+    TextClassifier(tmp_path)(VOCABULARY, clip)
+    assert clip.calls == 0 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_unwritable_cache_is_no_error(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert TextClassifier(blocked / "rows")(VOCABULARY, FakeClip()).shape == (3, 26)
+
+
+def test_rows_follow_the_module_and_stay_out_of_checkpoints():
+    classifier = TextClassifier()
+    classifier(VOCABULARY, FakeClip())
+    assert classifier.state_dict() == {}
+    assert all(b.dtype == torch.float64 for b in classifier.double().buffers())
+
+
+def test_rows_computed_in_inference_mode_serve_training():
+    classifier, clip = TextClassifier(), FakeClip()
+    with torch.inference_mode():
+        classifier(VOCABULARY, clip)
+    weight = torch.ones(26, requires_grad=True)
+    (classifier(VOCABULARY, clip) @ weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_cache_folder_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZSSEG_D2_CACHE", str(tmp_path))
+    assert text_cache_folder("auto") == tmp_path / "text_rows"
+    assert text_cache_folder("") is None
+    assert text_cache_folder(str(tmp_path / "x")) == tmp_path / "x"

@@ -1,0 +1,78 @@
+"""Write class-deleted copies of a data set in Cityscapes layout.
+
+    python tools/delete_classes.py --root datasets/cityscapes --split train --configuration 008
+    python tools/delete_classes.py --root datasets/cityscapes --split train --classes person 25
+    python tools/delete_classes.py --root datasets/cityscapes --split train --all
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also from a clone that is not installed
+
+from zsseg_d2.data import CONFIGURATIONS, DatasetError, resolve_classes  # noqa: E402
+from zsseg_d2.data.cityscapes import CATEGORIES  # noqa: E402
+from zsseg_d2.data.deleted_copy import DeletedCopy, write_deleted_copies  # noqa: E402
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder with leftImg8bit and gtFine; never written to")
+    parser.add_argument("--split", nargs="+", default=["train"], help="default: train")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--configuration", help="one of " + ", ".join(CONFIGURATIONS))
+    what.add_argument("--classes", nargs="+", help="names or label ids of the classes to delete")
+    what.add_argument("--all", action="store_true", help="all configurations; each picture is decoded once")
+    parser.add_argument(
+        "--output", type=Path, help="where to; default: beside the root, as ROOT_008; with --all, the folder of all nine"
+    )
+    parser.add_argument("--copy-images", action="store_true", help="copy the images instead of linking to them")
+    parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
+    parser.add_argument("--overwrite", action="store_true", help="replace what a run with other arguments wrote")
+    return parser.parse_args(arguments)
+
+
+def planned_copies(arguments: argparse.Namespace) -> list[DeletedCopy]:
+    """Where each copy goes, and what it goes without."""
+    root = arguments.root.resolve()
+    if arguments.all:
+        chosen = {name: resolve_classes(name, CATEGORIES) for name in CONFIGURATIONS}
+    elif arguments.configuration is not None:
+        chosen = {arguments.configuration: resolve_classes(arguments.configuration, CATEGORIES)}
+    else:
+        label_ids = resolve_classes(arguments.classes, CATEGORIES)
+        chosen = {"without_" + "_".join(map(str, label_ids)): label_ids}
+    if arguments.output is None:
+        return [DeletedCopy(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]
+    return [DeletedCopy(arguments.output / name if arguments.all else arguments.output, i) for name, i in chosen.items()]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    try:
+        for split in options.split:
+            copies = planned_copies(options)
+            write_deleted_copies(
+                options.root,
+                split,
+                copies,
+                copy_images=options.copy_images,
+                num_workers=options.num_workers,
+                overwrite=options.overwrite,
+            )
+            for copy in copies:
+                print(f"{copy.output}: {split} {'was complete already' if copy.complete else 'written'}")
+    except DatasetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Files that come with the package, under ``zsseg_d2://`` wherever Detectron2 takes a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import PathHandler
+
+PREFIX = "zsseg_d2://"
+_ROOT = Path(__file__).resolve().parent
+
+
+class PackageHandler(PathHandler):
+    """Resolves ``zsseg_d2://weights/x`` to the file ``weights/x`` inside the installed package; read only."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs) -> str:
+        local = (_ROOT / path[len(PREFIX) :]).resolve()
+        if _ROOT not in local.parents:
+            raise ValueError(f"'{path}' leads out of the package.")
+        return str(local)
+
+    def _isfile(self, path: str, **kwargs) -> bool:
+        return Path(self._get_local_path(path)).is_file()
+
+    def _exists(self, path: str, **kwargs) -> bool:
+        return Path(self._get_local_path(path)).exists()
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs):
+        if set(mode) - set("rbt"):
+            raise ValueError(f"'{path}' belongs to the package and cannot be written.")
+        return open(self._get_local_path(path), mode, buffering)
+
+
+def local_path(path: str) -> Path:
+    """The local file behind a path, a ``~`` path or a ``zsseg_d2://`` path; it need not exist."""
+    return Path(PathManager.get_local_path(path) if path.startswith(PREFIX) else path).expanduser()
+
+
+PathManager.register_handler(PackageHandler(), allow_override=True)

@@ -1,0 +1,12 @@
+"""Procedural scenes behind the embedded data sets: no file to download, the same pixels everywhere."""
+
+from .minicity import ensure_minicity, write_minicity
+from .miniworld import ensure_miniworld, write_miniworld
+from .scene import Scene, SceneObject, render_scene
+from .world import Category, World
+from .worlds import CITY, PRETRAINING, WORLDS
+
+__all__ = [
+    "CITY", "PRETRAINING", "WORLDS", "Category", "Scene", "SceneObject", "World",
+    "ensure_minicity", "ensure_miniworld", "render_scene", "write_minicity", "write_miniworld",
+]  # fmt: skip

@@ -1,0 +1,75 @@
+"""Folders that are either complete or absent, made once however many processes ask, never over foreign ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import portalocker
+
+GENERATOR = "zsseg_d2.data.synthetic"
+VERSION = 1  # raise when the same parameters give other files
+MANIFEST = "manifest.json"
+
+
+def read_manifest(folder: Path) -> dict | None:
+    """The manifest of a folder that this package made, None for any other folder."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("generator") == GENERATOR else None
+
+
+def is_complete(folder: Path, parameters: dict) -> bool:
+    """Whether `folder` was made by this version with `parameters` and still holds its files (others may have been added)."""
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.get("version") != VERSION or manifest.get("parameters") != parameters:
+        return False
+    return sum(len(files) for _, _, files in os.walk(folder)) >= manifest["files"]
+
+
+def provide(folder: Path, parameters: dict, build: Callable[[Path], dict], *, reuse: bool) -> Path:
+    """Makes `folder` by calling `build` on a temporary sibling and renaming it into place.
+
+    Args:
+        parameters: what the contents follow from; kept in the manifest.
+        build: fills an empty folder and returns further entries of the manifest.
+        reuse: keep the folder if it is complete, instead of making it again.
+    Raises:
+        FileExistsError: if `folder` holds something that this package did not make.
+    """
+    if reuse and is_complete(folder, parameters):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Blocking: whoever comes second waits for as long as the first one takes.
+    with portalocker.Lock(folder.parent / f".{folder.name}.lock", "w", flags=portalocker.LockFlags.EXCLUSIVE):
+        if reuse and is_complete(folder, parameters):  # another process was first
+            return folder
+        if folder.exists() and read_manifest(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
+            raise FileExistsError(
+                f"{folder} exists but was not made by {GENERATOR} (no {MANIFEST} of it): "
+                "move or delete it, or choose another root"
+            )
+        partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
+        for leftover in (partial, old):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir()
+        try:
+            manifest = {"generator": GENERATOR, "version": VERSION, "parameters": parameters, **build(partial)}
+            manifest["files"] = sum(len(files) for _, _, files in os.walk(partial)) + 1
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+            if folder.exists():
+                folder.rename(old)
+            partial.rename(folder)
+        finally:
+            if old.exists() and not folder.exists():  # interrupted between the two renames
+                with suppress(OSError):
+                    old.rename(folder)
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+    return folder

@@ -1,0 +1,152 @@
+"""Writes MiniCity in the layout of Cityscapes; its own tool then makes the panoptic files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from cityscapesscripts.helpers.labels import id2label, name2label
+from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
+from PIL import Image
+
+from . import workers
+from .folders import provide
+from .scene import Scene, render_scene
+from .worlds import CITY
+
+# Invented names: nothing here should be taken for a real city's data.
+CITIES: dict[str, tuple[str, ...]] = {
+    "train": ("ahornstadt", "birkenau", "eichfeld", "lindenhafen", "rotbuchen"),
+    "val": ("ulmenbruck", "weidental"),
+}
+_SEEDS = {"train": 0, "val": 500_000}  # first scene of each split
+
+
+@dataclass(frozen=True)
+class _Frame:
+    root: str
+    split: str
+    number: int
+    seed: int
+    height: int
+    width: int
+
+
+def instance_ids(scene: Scene) -> np.ndarray:
+    """Cityscapes' instance ids of a scene of `CITY`.
+
+    Returns:
+        (H, W) uint16: label id for stuff, void and crowds; 1000 * label id + k for the k-th instance of a class.
+    """
+    table = np.zeros(len(scene.objects) + 1, dtype=np.uint16)
+    seen: Counter[int] = Counter()
+    for o in scene.objects:
+        label = name2label[o.kind]
+        if label.hasInstances and not o.crowd:
+            table[o.index] = 1000 * label.id + seen[label.id]
+            seen[label.id] += 1
+        else:
+            table[o.index] = label.id
+    return table[scene.index]
+
+
+@lru_cache(maxsize=1)
+def _train_ids() -> np.ndarray:
+    """(256,) uint8: label id to train id, 255 where it is ignored."""
+    table = np.full(256, 255, dtype=np.uint8)
+    for label_id, label in id2label.items():
+        if label_id >= 0 and 0 <= label.trainId < 255:
+            table[label_id] = label.trainId
+    return table
+
+
+def _write_frame(frame: _Frame) -> tuple[dict[str, int], dict[str, int]]:
+    """Renders and writes one frame; returns segments and pixels by class name."""
+    scene = render_scene(CITY, frame.seed, frame.height, frame.width)
+    instances = instance_ids(scene)
+    labels = np.where(instances >= 1000, instances // 1000, instances).astype(np.uint8)
+    cities = CITIES[frame.split]
+    city = cities[frame.number % len(cities)]
+    stem = f"{city}_{frame.number // len(cities):06d}_000019"
+    images = Path(frame.root, "leftImg8bit", frame.split, city)
+    truth = Path(frame.root, "gtFine", frame.split, city)
+    Image.fromarray(scene.image).save(images / f"{stem}_leftImg8bit.png", compress_level=1)
+    for suffix, array in (("instanceIds", instances), ("labelIds", labels), ("labelTrainIds", _train_ids()[labels])):
+        Image.fromarray(array).save(truth / f"{stem}_gtFine_{suffix}.png", compress_level=1)
+    names = {o.index: o.kind for o in scene.objects}
+    segments: Counter[str] = Counter()
+    for value in np.unique(instances):
+        segments[id2label[int(value) // 1000 if value >= 1000 else int(value)].name] += 1
+    pixels: Counter[str] = Counter()
+    for index, area in enumerate(np.bincount(scene.index.ravel())):
+        pixels[names.get(index, "unlabeled")] += int(area)
+    return dict(segments), {name: n for name, n in pixels.items() if n}
+
+
+def _make_panoptic(task: tuple[str, str]) -> None:
+    root, split = task
+    with contextlib.redirect_stdout(io.StringIO()):
+        convert2panoptic(f"{root}/gtFine", f"{root}/gtFine", useTrainId=False, setNames=[split])
+
+
+def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
+    frames = []
+    for split, cities in CITIES.items():
+        for city in cities[: parameters[split]]:
+            for part in ("leftImg8bit", "gtFine"):
+                (root / part / split / city).mkdir(parents=True)
+        first = parameters["seed"] * 1_000_000 + _SEEDS[split]
+        frames += [
+            _Frame(str(root), split, k, first + k, parameters["height"], parameters["width"])
+            for k in range(parameters[split])
+        ]
+    counts = workers.run(_write_frame, frames, "MiniCity", num_workers)
+    splits = [split for split in CITIES if parameters[split]]
+    workers.run(_make_panoptic, [(str(root), split) for split in splits], "MiniCity panoptic", num_workers, "split")
+    summary: dict[str, dict] = {}
+    for split in splits:
+        images: Counter[str] = Counter()
+        segments: Counter[str] = Counter()
+        pixels: Counter[str] = Counter()
+        for frame, (frame_segments, frame_pixels) in zip(frames, counts):
+            if frame.split == split:
+                images.update(frame_segments.keys())
+                segments.update(frame_segments)
+                pixels.update(frame_pixels)
+        summary[split] = {
+            "images": parameters[split],
+            "classes": {
+                name: {"images": images[name], "segments": segments[name], "pixels": pixels[name]}
+                for name in sorted(images, key=lambda n: name2label[n].id)
+            },
+        }
+    return {"world": CITY.name, "splits": summary}
+
+
+def write_minicity(root: str | Path, *, train: int = 300, val: int = 50, height: int = 256, width: int = 512,
+                   seed: int = 0, num_workers: int | None = None, reuse: bool = False) -> Path:  # fmt: skip
+    """Writes `root/minicity` in Cityscapes' layout, panoptic files included, and returns that folder.
+
+    Args:
+        train, val: number of images.
+        height, width: their size in pixels.
+        num_workers: processes; None for one a usable core.
+        reuse: leave the folder alone if it is complete and has these parameters.
+    Raises:
+        FileExistsError: if the folder holds something that this package did not make.
+        ValueError: if there is no image to make, or more than the seeds set apart for a split.
+    """
+    if min(train, val) < 0 or train + val == 0 or max(train, val) > _SEEDS["val"]:
+        raise ValueError(f"numbers of images out of range: train={train}, val={val}")
+    parameters = {"train": train, "val": val, "height": height, "width": width, "seed": seed}
+    return provide(Path(root) / "minicity", parameters, lambda p: _build(p, parameters, num_workers), reuse=reuse)
+
+
+def ensure_minicity(root: str | Path) -> Path:
+    """`root/minicity` with the default parameters; made first unless it is complete."""
+    return write_minicity(root, reuse=True)
