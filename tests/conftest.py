@@ -1,4 +1,4 @@
-"""Shared set-up: zsseg_d2 first (it makes the pure-Python Detectron2 importable), two threads, no user cache."""
+"""Shared set-up: zsseg_d2 first (it makes the pure-Python Detectron2 importable), one thread, no user cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 
 import zsseg_d2  # noqa: F401
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# Tests run in several processes; threads that share their cores spend their time waiting for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,62 @@
+"""The smallest FC-CLIP that is still one: the mini CLIP with random weights and a narrow head."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+from detectron2.structures import Instances
+
+from zsseg_d2 import Vocabulary, add_zsseg_config
+
+WORDS = ("road, railroad", "sky, clouds", "person", "car, cars")
+
+
+def tiny_dataset(name: str = "tiny_val", words: tuple[str, ...] = WORDS, deleted: tuple[int, ...] = ()) -> str:
+    """A data set that is only metadata: the last two classes are things."""
+    if name not in MetadataCatalog.list():
+        MetadataCatalog.get(name).set(
+            vocabulary=Vocabulary.from_strings(words),
+            thing_dataset_id_to_contiguous_id={i: i for i in (len(words) - 2, len(words) - 1)},
+            deleted_contiguous_ids=deleted,
+        )
+    return name
+
+
+def tiny_config(*options, train: str | None = None, test: str | None = None) -> CfgNode:
+    """A config that builds in a second; ``options`` are KEY VALUE pairs on top."""
+    cfg = get_cfg()
+    add_zsseg_config(cfg)
+    cfg.merge_from_list(
+        [
+            *("MODEL.DEVICE", "cpu", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", len(WORDS)),
+            *("DATASETS.TRAIN", (train or tiny_dataset("tiny_train"),), "DATASETS.TEST", (test or tiny_dataset(),)),
+            *("MODEL.SEM_SEG_HEAD.CONVS_DIM", 32, "MODEL.SEM_SEG_HEAD.MASK_DIM", 32),
+            *("MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS", 1, "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_DIM_FEEDFORWARD", 32),
+            *("MODEL.MASK_FORMER.HIDDEN_DIM", 32, "MODEL.MASK_FORMER.DIM_FEEDFORWARD", 32),
+            *("MODEL.MASK_FORMER.DEC_LAYERS", 4, "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", 9),
+            *("MODEL.MASK_FORMER.TRAIN_NUM_POINTS", 64, "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", True),
+            *("MODEL.FC_CLIP.CLIP_MODEL_NAME", "mini_rn", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", ""),
+            *("MODEL.FC_CLIP.EMBED_DIM", 128, "MODEL.FC_CLIP.ENSEMBLE_ON_VALID_MASK", True),
+            *options,
+        ]
+    )
+    return cfg
+
+
+def random_image(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """(3, height, width) uint8 noise."""
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def training_item(height: int = 64, width: int = 96, classes: tuple[int, ...] = (0, 3), ignore: bool = False) -> dict:
+    """A training item whose masks are vertical stripes, one a class."""
+    instances = Instances((height, width))
+    masks = torch.zeros(len(classes), height, width, dtype=torch.bool)
+    for slot, mask in enumerate(masks):
+        mask[:, slot * width // max(len(classes), 1) : (slot + 1) * width // max(len(classes), 1)] = True
+    instances.gt_classes, instances.gt_masks = torch.tensor(classes, dtype=torch.int64), masks
+    item = {"image": random_image(height, width), "instances": instances, "file_name": "stripes.png"}
+    if ignore:
+        item["ignore"] = ~masks.any(0)
+    return item

@@ -1,0 +1,17 @@
+"""Files -> records -> tensors. Importing this package registers the data sets; it reads none of them."""
+
+from .cityscapes import load_cityscapes_panoptic, register_all_cityscapes, register_cityscapes_panoptic
+from .class_deletion import CONFIGURATIONS, delete_from_record, resolve_classes
+from .coco_panoptic import load_coco_panoptic, register_all_coco, register_all_miniworld, register_coco_panoptic
+from .panoptic_png import check_segments, read_panoptic_png, write_panoptic_png
+from .panoptic_records import DatasetError, PanopticCategory
+
+__all__ = [
+    "CONFIGURATIONS", "DatasetError", "PanopticCategory", "check_segments", "delete_from_record", "load_cityscapes_panoptic",
+    "load_coco_panoptic", "read_panoptic_png", "register_cityscapes_panoptic", "register_coco_panoptic", "resolve_classes",
+    "write_panoptic_png",
+]  # fmt: skip
+
+register_all_cityscapes()
+register_all_coco()
+register_all_miniworld()

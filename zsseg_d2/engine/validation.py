@@ -1,0 +1,128 @@
+"""Contradictions and misspellings of a config, found before any long work."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from ..data.mappers import MAPPERS
+from ..meta_arch.settings import test_classes, training_classes
+from ..vocabulary import Vocabulary
+from .errors import ConfigError, near_matches
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "INPUT.DATASET_MAPPER_NAME": tuple(MAPPERS),
+    "INPUT.FORMAT": ("RGB",),
+    "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
+    "INPUT.CROP.TYPE": ("relative", "relative_range", "absolute", "absolute_range"),
+    "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler",),
+    "SOLVER.OPTIMIZER": ("ADAMW", "SGD"),
+    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR"),
+    "SOLVER.WARMUP_METHOD": ("linear", "constant"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("full_model", "norm", "value"),
+    "ZSSEG.SEEN_CLASSES": ("pretraining", "training", "both"),
+    "ZSSEG.TRAINING_VOCABULARY": ("all", "kept"),
+    "ZSSEG.DELETED_PIXELS": ("no_object", "ignore"),
+}
+"""Keys whose values are names, and the names they may have."""
+
+_POSITIVE = ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
+_POSITIVE_IN_TRAINING = (
+    "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_ITER", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",
+    "INPUT.MAX_SIZE_TRAIN", "INPUT.IMAGE_SIZE", "INPUT.MIN_SCALE",
+)  # fmt: skip
+
+
+def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> None:
+    """Look at everything that can be known without reading data or weights.
+
+    Args:
+        eval_only: there will be no training, so training keys may be anything.
+        world_size: number of processes.
+    Raises:
+        ConfigError: the first thing that is wrong.
+    """
+    for key, choices in CHOICES.items():
+        check_choice(key, _get(cfg, key), choices)
+    check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, [name for name, _ in META_ARCH_REGISTRY])
+    for key in _POSITIVE if eval_only else _POSITIVE + _POSITIVE_IN_TRAINING:
+        if not _get(cfg, key) > 0:
+            raise ConfigError(f"{key} must be positive, but is {_get(cfg, key)}.")
+    _check_device(cfg, eval_only)
+    _check_datasets(cfg, eval_only)
+    if not eval_only and cfg.SOLVER.IMS_PER_BATCH % world_size:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes cannot share equally."
+        )
+    _check_classes(cfg)
+
+
+def check_choice(key: str, value: object, choices: Collection[str]) -> None:
+    """
+    Raises:
+        ConfigError: `value` is not one of `choices`.
+    """
+    if value not in choices:
+        raise ConfigError(f"{key} is '{value}'; choose one of {', '.join(choices)}.{near_matches(str(value), choices)}")
+
+
+def _get(cfg: CfgNode, key: str):
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def _check_device(cfg: CfgNode, eval_only: bool) -> None:
+    try:
+        device = torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ConfigError(f"MODEL.DEVICE '{cfg.MODEL.DEVICE}' is no device: {str(error).splitlines()[0]}") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch finds no CUDA device here. Leave MODEL.DEVICE out to choose "
+                "automatically, or give `MODEL.DEVICE cpu`."
+            )
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise ConfigError(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but there are {torch.cuda.device_count()} CUDA devices.")
+    elif cfg.SOLVER.AMP.ENABLED and not eval_only:
+        raise ConfigError(f"SOLVER.AMP.ENABLED needs CUDA, but MODEL.DEVICE is '{device}'. Give `SOLVER.AMP.ENABLED False`.")
+
+
+def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
+    known = DatasetCatalog.list()
+    for key, names, needed in (
+        ("DATASETS.TRAIN", cfg.DATASETS.TRAIN, not eval_only),
+        ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
+    ):
+        if needed and not names:
+            raise ConfigError(f"{key} is empty; name a data set.{_examples(known)}")
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"{key}: there is no data set '{name}'.{near_matches(name, known) or _examples(known)} Others are "
+                    "registered by one line of Python (see zsseg_d2.data)."
+                )
+
+
+def _examples(known: Collection[str]) -> str:
+    ours = [n for n in known if n.startswith(("openvocab_", "mini"))]
+    return f" There are {', '.join(sorted(ours))}." if ours else ""
+
+
+def _check_classes(cfg: CfgNode) -> None:
+    """Vocabularies can be read, and their lengths fit NUM_CLASSES and the data sets."""
+    try:
+        for source in (cfg.ZSSEG.VOCABULARY, cfg.ZSSEG.PRETRAINING_VOCABULARY):
+            if source:
+                Vocabulary.load(source)
+        training_classes(cfg)
+        for name in cfg.DATASETS.TEST:
+            test_classes(cfg, name)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
