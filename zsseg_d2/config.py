@@ -24,9 +24,9 @@ def add_zsseg_config(cfg: CN) -> None:
 
 def _add_input(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"
-    cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"  # "panoptic" (resize, flip, crop) or "panoptic_lsj" (large-scale jitter)
+    cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"  # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter) or "semantic"
     cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
-    cfg.INPUT.SIZE_DIVISIBILITY = -1  # pad training images to this multiple in the mapper; -1: leave it to the model
+    cfg.INPUT.SIZE_DIVISIBILITY = -1  # kept for FC-CLIP's YAML files; the model pads and masks, the mapper never does
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # try again while one class fills more than this part of the crop
     cfg.INPUT.IMAGE_SIZE = 1024  # large-scale jitter: side of the square that is cropped, in pixels
     cfg.INPUT.MIN_SCALE = 0.1  # large-scale jitter: smallest resize factor

@@ -129,13 +129,15 @@ def _open_copy(copy: DeletedCopy, split: str, arguments: dict, records: Sequence
     if known == arguments and not overwrite:
         copy.complete = entry is not None and _all_there(copy.output, split, records)
         if copy.complete:
+            _journal(copy.output, split).unlink(missing_ok=True)
             return
-        copy.done = {image_id: classes for image_id, classes in lines[1:]} if lines else {}
+        copy.done = {image_id: classes for image_id, classes in lines[1:]}
     if overwrite or not lines:
         _forget(copy.output, split)
         copy.output.mkdir(parents=True, exist_ok=True)
-        with atomic_path(_journal(copy.output, split)) as beside:
-            beside.write_text(json.dumps(arguments) + "\n", encoding="utf-8")
+    # Also when going on: a line that was cut off must not swallow the next one.
+    with atomic_path(_journal(copy.output, split)) as beside:
+        beside.write_text("".join(json.dumps(line) + "\n" for line in (arguments, *copy.done.items())), encoding="utf-8")
 
 
 def _read_journal(path: Path) -> list:

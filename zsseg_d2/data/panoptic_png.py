@@ -75,8 +75,9 @@ def write_panoptic_png(path: str | os.PathLike, ids: np.ndarray) -> None:
         path: where to; its folder must exist.
         ids: (H, W) integers in 0 .. 256³ - 1.
     """
-    packed = np.ascontiguousarray(ids, dtype="<u4")
-    write_png(path, packed.view(np.uint8).reshape(*packed.shape, 4)[..., :3])
+    height, width = ids.shape
+    packed = np.ascontiguousarray(ids, dtype="<u4").tobytes()
+    write_png(path, np.asarray(Image.frombytes("RGB", (width, height), packed, "raw", "RGBX")))
 
 
 def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:

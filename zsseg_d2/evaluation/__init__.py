@@ -2,5 +2,6 @@
 
 from .counting import PanopticCounts, count_image
 from .panoptic_quality import EvaluationError, PanopticQualityEvaluator
+from .pictures import save_comparison
 
-__all__ = ["EvaluationError", "PanopticCounts", "PanopticQualityEvaluator", "count_image"]
+__all__ = ["EvaluationError", "PanopticCounts", "PanopticQualityEvaluator", "count_image", "save_comparison"]

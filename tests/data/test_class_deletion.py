@@ -1,0 +1,301 @@
+"""Deletion: what a configuration takes away, and that registrar and tool give the same records and pixels."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from zsseg_d2.data import (
+    CONFIGURATIONS,
+    DatasetError,
+    delete_from_record,
+    load_cityscapes_panoptic,
+    read_panoptic_png,
+    register_cityscapes_panoptic,
+    resolve_classes,
+)
+from zsseg_d2.data import deleted_pictures
+from zsseg_d2.data.cityscapes import CATEGORIES
+
+from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes
+
+_SCRIPT = Path(__file__).parents[2] / "tools" / "delete_classes.py"
+_SPEC = importlib.util.spec_from_file_location("delete_classes_tool", _SCRIPT)
+tool = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(tool)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return make_tiny_cityscapes(tmp_path_factory.mktemp("source") / "cityscapes", images=5)
+
+
+def snapshot(folder: Path) -> dict:
+    """Every file's content and every link's target, by relative path."""
+    return {
+        str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_symlink() or p.is_file()
+    }
+
+
+def run(root: Path, output: Path, *arguments: str) -> int:
+    return tool.main(["--root", str(root), "--output", str(output), "--num-workers", "1", *arguments])
+
+
+def visible_ids(record: dict) -> np.ndarray:
+    """(H, W) segment ids as a consumer sees them: ids that are not listed are void."""
+    ids = read_panoptic_png(record["pan_seg_file_name"], (record["height"], record["width"]))
+    return np.where(np.isin(ids, [s["id"] for s in record["segments_info"]]), ids, 0)
+
+
+def without_paths(records: list[dict]) -> list[dict]:
+    return [{k: v for k, v in r.items() if not k.endswith("file_name")} for r in records]
+
+
+def test_the_configurations():
+    things = (24, 25, 26, 27, 28, 31, 32, 33)
+    assert CONFIGURATIONS == {f"00{n}": things[:n] for n in range(9)}
+
+
+def test_classes_by_name_label_id_train_id_and_configuration():
+    assert resolve_classes(["Traffic_Light", "26", 24], CATEGORIES) == (19, 24, 26)
+    assert resolve_classes([0, "18", "person"], CATEGORIES, train_ids=True) == (7, 24, 33)
+    assert resolve_classes("003", CATEGORIES) == (24, 25, 26)
+    assert resolve_classes((), CATEGORIES) == ()
+
+
+@pytest.mark.parametrize("wrong", ["009", "person", ["pedestrian"], [29], [0], ["008"], [True], [24.0], [-1], [""]])
+def test_unknown_classes_and_configurations(wrong):
+    with pytest.raises(DatasetError, match="There is no"):
+        resolve_classes(wrong, CATEGORIES)
+
+
+def test_deletion_leaves_its_argument_alone(root):
+    record = load_cityscapes_panoptic(root, "train")[0]
+    before = copy.deepcopy(record)
+    deleted = delete_from_record(record, {s["category_id"] for s in record["segments_info"]})
+    assert deleted["segments_info"] == [] and record == before
+
+
+@pytest.fixture(scope="module")
+def all_nine(root, tmp_path_factory):
+    output = tmp_path_factory.mktemp("all")
+    before = snapshot(root)
+    assert tool.main(["--root", str(root), "--output", str(output), "--all", "--num-workers", "2"]) == 0
+    assert snapshot(root) == before, "the tool wrote into its input"
+    return output
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_registrar_and_tool_agree(root, all_nine, name):
+    gone = set(CONFIGURATIONS[name])
+    dataset = f"tests_{name}"
+    register_cityscapes_panoptic(dataset, root, "train", deleted=name)
+    register_cityscapes_panoptic(f"{dataset}_tool", all_nine / name, "train")
+    try:
+        registered, written = DatasetCatalog.get(dataset), DatasetCatalog.get(f"{dataset}_tool")
+    finally:
+        for each in (dataset, f"{dataset}_tool"):
+            DatasetCatalog.remove(each)
+            MetadataCatalog.remove(each)
+    assert without_paths(registered) == without_paths(written)
+    complete = load_cityscapes_panoptic(root, "train")
+    assert len(registered) == len(complete) == 5
+    for ours, theirs, whole in zip(registered, written, complete):
+        kept = [s for s in whole["segments_info"] if CATEGORIES[s["category_id"]].id not in gone]
+        assert ours["segments_info"] == kept
+        pixels = read_panoptic_png(theirs["pan_seg_file_name"])
+        assert np.array_equal(visible_ids(ours), pixels)  # nothing deleted is left in the written PNG
+        assert np.array_equal(visible_ids(theirs), pixels)
+        assert Path(theirs["file_name"]).is_symlink()
+        assert np.array_equal(np.asarray(Image.open(theirs["file_name"])), np.asarray(Image.open(ours["file_name"])))
+        _check_label_pictures(root, all_nine / name, ours, gone)
+
+
+def _check_label_pictures(root: Path, output: Path, record: dict, gone: set[int]) -> None:
+    city = Path(record["file_name"]).parent.name
+    relative = f"gtFine/train/{city}/{record['image_id']}_gtFine"
+
+    def read(folder: Path, kind: str) -> np.ndarray:
+        return np.asarray(Image.open(f"{folder / relative}_{kind}.png")).astype(np.int64)
+
+    labels, instances = read(root, "labelIds"), read(root, "instanceIds")
+    deleted = np.isin(labels, list(gone))
+    assert np.array_equal(read(output, "labelIds"), np.where(deleted, 0, labels))
+    assert np.array_equal(read(output, "instanceIds"), np.where(deleted, 0, instances))
+    expected = np.vectorize(lambda label: 255 if label in gone else TRAIN_IDS[label])(labels)
+    assert np.array_equal(read(output, "labelTrainIds"), expected)
+
+
+def test_manifest(root, all_nine):
+    records = load_cityscapes_panoptic(root, "train")
+    segments = [s for r in records for s in r["segments_info"]]
+    for name, label_ids in CONFIGURATIONS.items():
+        manifest = json.loads((all_nine / name / "manifest.json").read_text())
+        entry = manifest["splits"]["train"]
+        assert manifest["tool"]["version"] and entry["arguments"]["source"] == str(root.resolve())
+        assert (entry["configuration"], entry["images"]) == (name, 5)
+        assert entry["deleted"] == [c.name for c in CATEGORIES if c.id in label_ids]
+        for k, category in enumerate(CATEGORIES):
+            of_class = [s for s in segments if s["category_id"] == k]
+            found = entry["classes"][category.name]
+            assert found["deleted"] == (category.id in label_ids)
+            assert (found["segments"], found["pixels"]) == (len(of_class), sum(s["area"] for s in of_class))
+        assert sum(entry["segments"].values()) == len(segments)
+
+
+def test_other_classes_by_name_with_copied_images(root, tmp_path):
+    assert run(root, tmp_path / "out", "--classes", "road", "26", "--copy-images") == 0
+    records = load_cityscapes_panoptic(tmp_path / "out", "train")
+    assert without_paths(records) == without_paths(load_cityscapes_panoptic(root, "train", (7, "car")))
+    for record in records:
+        assert Path(record["file_name"]).is_file() and not Path(record["file_name"]).is_symlink()
+
+
+def test_the_default_output_lies_beside_the_root():
+    options = tool.parse_arguments(["--root", "/data/cityscapes", "--classes", "25", "person"])
+    assert [c.output for c in tool.planned_copies(options)] == [Path("/data/cityscapes_without_24_25")]
+    options = tool.parse_arguments(["--root", "/data/cityscapes", "--all"])
+    assert [c.output.name for c in tool.planned_copies(options)] == [f"cityscapes_{name}" for name in CONFIGURATIONS]
+
+
+def test_two_splits_share_an_output(tmp_path):
+    root = make_tiny_cityscapes(tmp_path / "in", "train", 2)
+    make_tiny_cityscapes(root, "val", 3)
+    assert run(root, tmp_path / "out", "--configuration", "002", "--split", "train", "val") == 0
+    assert set(json.loads((tmp_path / "out" / "manifest.json").read_text())["splits"]) == {"train", "val"}
+    assert len(load_cityscapes_panoptic(tmp_path / "out", "val")) == 3
+
+
+def test_an_interrupted_run_looks_incomplete_and_goes_on(root, tmp_path, monkeypatch, capsys):
+    output, written = tmp_path / "out", []
+    original = deleted_pictures._write_image
+
+    def fails_at_third(task):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(task.record["image_id"])
+        return original(task)
+
+    monkeypatch.setattr(deleted_pictures, "_write_image", fails_at_third)
+    assert run(root, output, "--configuration", "008") == 130
+    assert not (output / "manifest.json").exists()
+    with pytest.raises(DatasetError, match="missing"):
+        load_cityscapes_panoptic(output, "train")
+
+    def rest(task):
+        assert task.record["image_id"] not in written, "an image was written again"
+        return original(task)
+
+    monkeypatch.setattr(deleted_pictures, "_write_image", rest)
+    with (output / ".delete_classes_train.jsonl").open("a") as journal:
+        journal.write('["half a li')  # what a killed process leaves
+    assert run(root, output, "--configuration", "008") == 0
+    expected = tmp_path / "at_once"
+    monkeypatch.setattr(deleted_pictures, "_write_image", original)
+    assert run(root, expected, "--configuration", "008") == 0
+    assert snapshot(output) == snapshot(expected)
+    capsys.readouterr()
+    assert run(root, output, "--configuration", "008") == 0
+    assert "complete already" in capsys.readouterr().out
+
+
+def test_a_lost_file_is_written_again(root, tmp_path):
+    output = tmp_path / "out"
+    assert run(root, output, "--configuration", "001") == 0
+    before = snapshot(output)
+    next((output / "gtFine" / "cityscapes_panoptic_train").iterdir()).unlink()
+    assert run(root, output, "--configuration", "001") == 0
+    assert snapshot(output) == before
+
+
+def test_other_arguments_need_overwrite(root, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run(root, output, "--configuration", "001") == 0
+    assert run(root, output, "--configuration", "002") == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert run(root, output, "--configuration", "002", "--overwrite") == 0
+    fresh = tmp_path / "fresh"
+    assert run(root, fresh, "--configuration", "002") == 0
+    assert snapshot(output) == snapshot(fresh)
+
+
+@pytest.mark.parametrize("place", ["", "gtFine/x", "leftImg8bit", "deleted"])
+def test_the_output_may_not_lie_in_the_input(root, place, capsys):
+    before = snapshot(root)
+    assert run(root, root / place, "--configuration", "008", "--overwrite") == 1
+    assert "inside the input" in capsys.readouterr().err
+    assert snapshot(root) == before
+
+
+def test_links_do_not_lead_back_into_the_input(root, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "gtFine").symlink_to(root / "gtFine")
+    before = snapshot(root)
+    assert run(root, tmp_path / "out", "--configuration", "008", "--overwrite") == 1
+    assert "inside the input" in capsys.readouterr().err
+    assert snapshot(root) == before
+
+
+def test_foreign_files_are_left_alone(root, tmp_path, capsys):
+    other = make_tiny_cityscapes(tmp_path / "other", images=2)
+    before = snapshot(other)
+    assert run(root, other, "--configuration", "008", "--overwrite") == 1
+    assert "was not made by this tool" in capsys.readouterr().err
+    assert snapshot(other) == before
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--configuration", "009"], "There is no configuration '009'"),
+        (["--classes", "pedestrian"], "There is no class 'pedestrian'"),
+        (["--classes", "24", "--split", "test"], "There is no folder"),
+    ],
+)
+def test_wrong_arguments(root, tmp_path, capsys, arguments, expected):
+    assert run(root, tmp_path / "out", *arguments) == 1
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def _repaint(path: Path) -> None:
+    Image.new("RGB", (64, 40), (255, 1, 0)).save(path)
+
+
+@pytest.mark.parametrize(
+    "pattern, damage, expected",
+    [
+        ("cityscapes_panoptic_train/*.png", _truncate, "truncated"),
+        ("cityscapes_panoptic_train/*.png", _repaint, "is in the JSON but not in the PNG"),
+        ("cityscapes_panoptic_train/*.png", lambda p: Image.new("RGB", (9, 9)).save(p), "9x9 pixels"),
+        ("train/*/*_instanceIds.png", Path.unlink, "missing"),
+        ("train/*/*_labelIds.png", lambda p: Image.new("L", (9, 9)).save(p), "grey picture of 64x40"),
+    ],
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_damaged_sources(tmp_path, capsys, pattern, damage, expected, workers):
+    root = make_tiny_cityscapes(tmp_path / "in", images=3)
+    damaged = sorted((root / "gtFine").glob(pattern))[1]
+    damage(damaged)
+    assert run(root, tmp_path / "out", "--configuration", "008", "--num-workers", workers) == 1
+    error = capsys.readouterr().err
+    assert expected in error and damaged.name in error
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert not panoptic_json(tmp_path / "out").exists()
+
+
+def panoptic_json(root: Path) -> Path:
+    return root / "gtFine" / "cityscapes_panoptic_train.json"

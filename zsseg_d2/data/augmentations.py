@@ -1,0 +1,99 @@
+"""What happens to a training or test image before the model sees it. Every draw comes from ``numpy.random``."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import detectron2.data.transforms as T
+import numpy as np
+from detectron2.config import CfgNode
+from PIL import Image
+
+VOID_CATEGORY = 255
+"""In the category map that crops with a limited class area look at."""
+
+
+def test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    """Short side to INPUT.MIN_SIZE_TEST, long side at most INPUT.MAX_SIZE_TEST."""
+    return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+
+
+test_augmentations.__test__ = False  # not a test, whatever its name looks like to pytest
+
+
+def resize_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    """Mask2Former's order: short-side resize, crop, colour, flip."""
+    settings = cfg.INPUT
+    found: list[T.Augmentation] = [
+        T.ResizeShortestEdge(settings.MIN_SIZE_TRAIN, settings.MAX_SIZE_TRAIN, settings.MIN_SIZE_TRAIN_SAMPLING)
+    ]
+    if settings.CROP.ENABLED:
+        found.append(
+            T.RandomCrop_CategoryAreaConstraint(
+                settings.CROP.TYPE, settings.CROP.SIZE, settings.CROP.SINGLE_CATEGORY_MAX_AREA, VOID_CATEGORY
+            )
+        )
+    return found + _color(cfg) + _flip(cfg)
+
+
+def jitter_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    """Large-scale jitter (Ghiasi et al. 2021): flip, resize by a wide range of factors, crop to INPUT.IMAGE_SIZE."""
+    settings = cfg.INPUT
+    side = settings.IMAGE_SIZE
+    resize = T.ResizeScale(settings.MIN_SCALE, settings.MAX_SCALE, side, side)
+    return [*_flip(cfg), resize, T.RandomCrop("absolute", (side, side)), *_color(cfg)]
+
+
+def _flip(cfg: CfgNode) -> list[T.Augmentation]:
+    direction = cfg.INPUT.RANDOM_FLIP
+    if direction == "none":
+        return []
+    return [T.RandomFlip(horizontal=direction == "horizontal", vertical=direction == "vertical")]
+
+
+def _color(cfg: CfgNode) -> list[T.Augmentation]:
+    return [ColorJitter()] if cfg.INPUT.COLOR_AUG_SSD else []
+
+
+class ColorJitter(T.Augmentation):
+    """SSD's photometric distortion (Liu et al. 2016): brightness ±32, contrast and saturation ×0.5 to 1.5, hue ±36°.
+
+    Each is applied with probability 1/2; contrast comes before or after the other two.
+    """
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        on = np.random.rand(5) < 0.5
+        brightness, hue = np.random.uniform(-32, 32), np.random.uniform(-0.1, 0.1)
+        contrast, saturation = np.random.uniform(0.5, 1.5, 2)
+        return T.ColorTransform(
+            partial(
+                jitter_color,
+                brightness=brightness * on[0],
+                contrast=contrast if on[1] else 1.0,
+                saturation=saturation if on[2] else 1.0,
+                hue=hue * on[3],
+                contrast_last=bool(on[4]),
+            )
+        )
+
+
+def jitter_color(
+    image: np.ndarray, *, brightness: float, contrast: float, saturation: float, hue: float, contrast_last: bool
+) -> np.ndarray:
+    """Distort colours.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        brightness: added to every channel. contrast: factor of every channel. saturation: factor of HSV's S.
+        hue: added to HSV's H, as part of the circle.
+        contrast_last: apply contrast after saturation and hue.
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    image = np.clip((image + brightness) * (1.0 if contrast_last else contrast), 0, 255).astype(np.uint8)
+    if saturation != 1.0 or hue != 0.0:
+        h, s, v = np.moveaxis(np.asarray(Image.fromarray(image).convert("HSV")), -1, 0)
+        h = np.mod(h + round(hue * 256), 256).astype(np.uint8)
+        s = np.clip(s * saturation, 0, 255).astype(np.uint8)
+        image = np.asarray(Image.fromarray(np.stack((h, s, v), -1), "HSV").convert("RGB"))
+    return np.clip(image * contrast, 0, 255).astype(np.uint8) if contrast_last else image

@@ -1,0 +1,182 @@
+"""Weights in and out: read without running code, compared name by name, written whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor, nn
+
+from ..compat import load_weights
+from ..data.panoptic_png import atomic_path
+from .errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+_CLIP = "backbone.clip_model"
+_CONSTANTS = ("criterion.empty_weight", "pixel_mean", "pixel_std")  # set by the config, whatever a checkpoint says
+_CONVERT = (
+    "python -c \"import pickle, torch; w = pickle.load(open('{0}', 'rb'), encoding='latin1'); w = w.get('model', w); "
+    "torch.save({{k: torch.as_tensor(v) for k, v in w.items()}}, '{1}')\""
+)
+
+
+class ZssegCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer for models with a frozen CLIP.
+
+    ``.pth``/``.pt`` files are read without running code, and ``.safetensors``; pickles are refused. The frozen
+    ``backbone.clip_model.*`` is left out when saving, as FC-CLIP's released checkpoints do, and not missed when loading.
+    """
+
+    def __init__(self, model: nn.Module, save_dir: str = "", *, save_frozen: bool = False, **checkpointables) -> None:
+        """
+        Args:
+            save_frozen: save the frozen CLIP too: for random CLIP weights, which no other file holds.
+        """
+        super().__init__(model, save_dir, **checkpointables)
+        self.save_frozen = save_frozen
+
+    # saving
+
+    def save(self, name: str, **kwargs) -> None:
+        """Write ``save_dir/name.pth`` and point ``last_checkpoint`` to it; an interruption leaves the old files."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        left_out = () if self.save_frozen else tuple(frozen_clip_prefixes(self.model))
+        state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(left_out or ("\0",))}
+        data = {"model": state, **{key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs}
+        path = Path(self.save_dir) / f"{name}.pth"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as beside:
+            torch.save(data, beside)
+        self.tag_last_checkpoint(path.name)
+        logger.info("Saved %s", path)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        with atomic_path(Path(self.save_dir) / "last_checkpoint") as beside:
+            beside.write_text(last_filename_basename, encoding="utf-8")
+
+    # loading
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
+        """Load weights, and the states named in `checkpointables` (None: all that the file has).
+
+        Raises:
+            CheckpointError: the file cannot be had or read, or does not fit the model.
+        """
+        if not path:
+            logger.info("MODEL.WEIGHTS is empty: the model starts from random weights.")
+            return {}
+        return super().load(self._local_file(path), checkpointables)
+
+    def _local_file(self, path: str) -> str:
+        try:
+            local = self.path_manager.get_local_path(path)
+        except Exception as error:
+            logger.debug("get_local_path failed", exc_info=True)
+            raise CheckpointError(
+                f"The weights '{path}' could not be fetched ({type(error).__name__}: {error}). Download them on a machine "
+                "with a network and give the local file: MODEL.WEIGHTS /path/to/file.pth"
+            ) from error
+        local = os.path.expanduser(local)
+        if not os.path.isfile(local):
+            raise CheckpointError(
+                f"There are no weights '{path}' ({os.path.abspath(local)}). Released FC-CLIP weights are listed under 'Model "
+                "Zoo' at https://github.com/bytedance/fc-clip; put the file there, or give its place: MODEL.WEIGHTS "
+                '/path/to/file.pth. MODEL.WEIGHTS "" starts from random weights.'
+            )
+        return local
+
+    def _load_file(self, filename: str) -> dict:
+        return read_checkpoint(filename)
+
+    def _load_model(self, checkpoint: dict) -> None:
+        load_state(self.model, checkpoint.pop("model"))
+
+
+def frozen_clip_prefixes(model: nn.Module) -> Iterable[str]:
+    """The state-dict prefix of every CLIP in the model that has no trainable parameter."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        if (name == _CLIP or name.endswith("." + _CLIP)) and not any(p.requires_grad for p in module.parameters()):
+            yield name + "."
+
+
+def read_checkpoint(path: str) -> dict:
+    """A checkpoint with its weights under ``"model"``.
+
+    Raises:
+        CheckpointError: pickle, damaged file, or no weights in it.
+    """
+    if path.endswith((".pkl", ".pickle")):
+        raise CheckpointError(
+            f"'{path}' is a pickle, which can run any code when it is read, so it is not. If you trust it, convert it once: "
+            + _CONVERT.format(path, os.path.splitext(path)[0] + ".pth")
+        )
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            loaded = load_file(path)
+        else:
+            loaded = load_weights(path)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(str(error) if isinstance(error, RuntimeError) else f"Cannot read '{path}': {error}") from error
+    if isinstance(loaded, Mapping):
+        key = next((k for k in ("model", "state_dict") if isinstance(loaded.get(k), Mapping)), None)
+        checkpoint = {"model": dict(loaded)} if key is None else {**loaded, "model": dict(loaded[key])}
+        if checkpoint["model"] and all(isinstance(v, Tensor) for v in checkpoint["model"].values()):
+            return checkpoint
+    raise CheckpointError(f"'{path}' holds no weights: expected names and tensors, or those under 'model'.")
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put weights into a model; what is missing or unexpected is told in one message.
+
+    Args:
+        state: names and tensors; a leading ``module.`` is taken off, floating-point tensors take the model's type.
+    Raises:
+        CheckpointError: no name of `state` is the model's, or a tensor has another shape.
+    """
+    if state and all(k.startswith("module.") for k in state):
+        state = {k.removeprefix("module."): v for k, v in state.items()}
+    own = {k: v for k, v in model.state_dict().items() if k not in _CONSTANTS}
+    state = {k: v for k, v in state.items() if k not in _CONSTANTS}
+    fitting = [k for k in state if k in own]
+    if not fitting:
+        raise CheckpointError(
+            "The checkpoint is of another model: none of its names is the model's. "
+            f"It has {_summary(state)}; the model has {_summary(own)}."
+        )
+    misfit = [f"{k} {tuple(state[k].shape)}, model {tuple(own[k].shape)}" for k in fitting if state[k].shape != own[k].shape]
+    if misfit:
+        raise CheckpointError(
+            f"{len(misfit)} weights of the checkpoint do not fit the model's shapes: {'; '.join(misfit[:5])}"
+            f"{'; …' if len(misfit) > 5 else ''}. The config describes another model than the checkpoint."
+        )
+    clip = tuple(p for p in frozen_clip_prefixes(model) if not any(k.startswith(p) for k in state))
+    missing = [k for k in own if k not in state and not k.startswith(clip or ("\0",)) and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state if k not in own]
+    if clip:
+        logger.info("The checkpoint leaves out the frozen %s*, as expected; it comes from CLIP's own weights.", "*, ".join(clip))
+    if missing or unexpected:
+        lines = [f"The checkpoint fits only in part ({len(fitting)} of {len(own)} weights loaded)."]
+        lines += [f"  missing, left as initialised: {_summary(missing)}"] if missing else []
+        lines += [f"  unexpected, not used: {_summary(unexpected)}"] if unexpected else []
+        logger.warning("\n".join(lines))
+    cast = {k: state[k].to(own[k].dtype) if own[k].is_floating_point() else state[k] for k in fitting}
+    model.load_state_dict(cast, strict=False)
+
+
+def _summary(names: Iterable[str]) -> str:
+    """``"12 in a.b (a.b.c, a.b.d, …), 3 in e.f (…)"``."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(".".join(name.split(".")[:-1][:3]) or name, []).append(name)
+    parts = [f"{len(g)} in {k} ({', '.join(g[:2])}{', …' if len(g) > 2 else ''})" for k, g in groups.items()]
+    return ", ".join(parts[:8]) + (f", and {len(parts) - 8} more groups" if len(parts) > 8 else "")

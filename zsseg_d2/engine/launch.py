@@ -1,0 +1,63 @@
+"""One process, or several: Detectron2's launcher on CUDA, gloo processes on the CPU."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import detectron2.engine
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from .errors import ConfigError
+
+_TIMEOUT = timedelta(minutes=30)
+
+
+def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, device: str) -> Any:
+    """Call ``main(args)`` in ``args.num_gpus`` processes on each of ``args.num_machines`` machines.
+
+    Args:
+        main: a function of a module (processes import it by name).
+        device: MODEL.DEVICE; on ``"cpu"``, ``num_gpus`` is the number of processes.
+    Returns:
+        What `main` returns, where one process is enough.
+    Raises:
+        ConfigError: more processes than CUDA devices, or a machine rank that does not exist.
+    """
+    here, machines = args.num_gpus, args.num_machines
+    if here < 1 or machines < 1 or not 0 <= args.machine_rank < machines:
+        raise ConfigError(
+            f"--num-gpus {here} --num-machines {machines} --machine-rank {args.machine_rank}: there must be at least one "
+            "process and one machine, and ranks count from 0."
+        )
+    if here * machines == 1:
+        return main(args)
+    if torch.device(device).type == "cuda":
+        if here > torch.cuda.device_count():
+            raise ConfigError(f"--num-gpus is {here}, but there are {torch.cuda.device_count()} CUDA devices.")
+        url = "auto" if machines == 1 else args.dist_url
+        return detectron2.engine.launch(main, here, machines, args.machine_rank, url, args=(args,))
+    with tempfile.TemporaryDirectory(prefix="zsseg_d2_") as folder:
+        url = args.dist_url if machines > 1 else (Path(folder) / "rendezvous").as_uri()
+        mp.spawn(_cpu_process, (main, args, url), nprocs=here)
+    return None
+
+
+def _cpu_process(local_rank: int, main: Callable, args: argparse.Namespace, url: str) -> None:
+    import zsseg_d2  # noqa: F401  (makes Detectron2 importable in this process)
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))
+    rank = args.machine_rank * args.num_gpus + local_rank
+    world_size = args.num_gpus * args.num_machines
+    dist.init_process_group("gloo", init_method=url, world_size=world_size, rank=rank, timeout=_TIMEOUT)
+    try:
+        main(args)
+    finally:
+        dist.destroy_process_group()

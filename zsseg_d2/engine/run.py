@@ -1,0 +1,136 @@
+"""The whole program behind ``tools/train_net.py``: one call from parsed arguments to results."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import detectron2
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+from ..data.panoptic_png import DatasetError
+from .config_files import setup_cfg
+from .errors import CheckpointError, ConfigError
+from .hooks import Interrupted
+from .launch import launch
+from .run_record import RunRecord, recorded_seed
+from .trainer import Trainer, with_seed
+
+logger = logging.getLogger(__name__)
+
+USER_ERRORS = (ConfigError, CheckpointError, DatasetError, FileNotFoundError)
+
+
+def run(args: argparse.Namespace) -> dict | None:
+    """Train or evaluate as the command line says, in as many processes as it asks for.
+
+    Args:
+        args: of Detectron2's ``default_argument_parser``.
+    Returns:
+        The results of the evaluation, where this process did the work itself.
+    Raises:
+        SystemExit: 130 after Ctrl-C, 1 with one message for whatever the user can mend.
+    """
+    try:
+        return launch(run_process, args, setup_cfg(args).MODEL.DEVICE)
+    except USER_ERRORS as error:
+        logger.debug("user error", exc_info=True)
+        raise SystemExit(f"error: {error}") from error
+
+
+def run_process(args: argparse.Namespace) -> dict:
+    """The work of one process."""
+    try:
+        cfg = prepare(setup_cfg(args), args)
+        record = RunRecord(
+            cfg.OUTPUT_DIR,
+            mode="eval" if args.eval_only else "train",
+            seed=cfg.SEED,
+            device=cfg.MODEL.DEVICE,
+            config_file=args.config_file,
+        )
+        return _evaluate(cfg, args, record) if args.eval_only else _train(cfg, args, record)
+    except USER_ERRORS as error:
+        if comm.get_world_size() == 1:
+            raise
+        raise SystemExit(f"error: {error}") from error  # another process shows no traceback either
+
+
+def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
+    """Output folder, log files, the config as it is used, and the seed.
+
+    Returns:
+        `cfg` with a SEED: its own, that of the run that is resumed, or a new one.
+    """
+    seed = recorded_seed(cfg.OUTPUT_DIR) if args.resume and cfg.SEED < 0 else None
+    if seed is not None:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.SEED = seed
+        cfg.freeze()
+    cfg = with_seed(cfg)
+    output = Path(cfg.OUTPUT_DIR)
+    if comm.is_main_process():
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
+    comm.synchronize()
+    for name in ("detectron2", "fvcore", "zsseg_d2"):
+        setup_logger(str(output), distributed_rank=comm.get_rank(), name=name)
+    logger.info(
+        "zsseg_d2 with Detectron2 %s and torch %s on %s; %d process(es); seed %d; config %s; all settings in %s",
+        detectron2.__version__, torch.__version__, cfg.MODEL.DEVICE, comm.get_world_size(), cfg.SEED,
+        args.config_file or "(defaults)", output / "config.yaml",
+    )  # fmt: skip
+    seed_all_rng(cfg.SEED + comm.get_rank())
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
+    return cfg
+
+
+def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict:
+    model = Trainer.build_model(cfg)
+    Trainer.build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    results = None
+    try:
+        results = Trainer.test(cfg, model)
+    finally:
+        if comm.is_main_process():
+            record.finish("failed" if results is None else "finished", metrics=results)
+    return results
+
+
+def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | None:
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    main = comm.is_main_process()
+    if main:
+        record.content["resumed_at"] = trainer.start_iter or None
+        record.write()
+    status, results = "failed", None
+    try:
+        results = trainer.train()
+        status = "finished"
+        return results
+    except Interrupted:
+        status = "interrupted"
+        if main:
+            logger.info("Stopped after %d iterations. Go on with:\n  %s", trainer.iter + 1, _resume_command())
+        raise SystemExit(130) from None
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise SystemExit(130) from None
+    finally:
+        if main:
+            done = min(trainer.iter + (status == "interrupted"), trainer.max_iter)
+            record.finish(status, iterations=max(done, trainer.start_iter), metrics=results)
+
+
+def _resume_command() -> str:
+    words = [w for w in sys.argv if w != "--resume"]
+    return shlex.join(["python", words[0], "--resume", *words[1:]])

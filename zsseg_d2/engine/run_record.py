@@ -1,0 +1,127 @@
+"""``OUTPUT_DIR/run.json``: what was run, with which seed and versions, on which machine, and what came out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+import detectron2
+import torch
+
+from ..data.panoptic_png import atomic_path
+
+FILE = "run.json"
+
+
+class RunRecord:
+    """Written when a run starts and again when it ends; an evaluation keeps the record of the training before it."""
+
+    def __init__(self, output_dir: str | os.PathLike, *, mode: str, seed: int, device: str, config_file: str) -> None:
+        """
+        Args:
+            mode: ``"train"`` or ``"eval"``.
+        """
+        from .. import __version__
+
+        self.path = Path(output_dir) / FILE
+        before = read_record(output_dir)
+        self.content: dict = {
+            "mode": mode,
+            "status": "running",
+            "command": [os.path.basename(sys.executable), *sys.argv],
+            "config_file": config_file,
+            "seed": seed,
+            "device": device,
+            "versions": {
+                "zsseg_d2": __version__,
+                "detectron2": detectron2.__version__,
+                "torch": torch.__version__,
+                "open_clip": _version("open_clip_torch"),
+                "python": platform.python_version(),
+            },
+            "git_commit": git_commit(),
+            "machine": {
+                "platform": platform.platform(),
+                "cpus": os.cpu_count(),
+                "threads": torch.get_num_threads(),
+                "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
+            },
+            "start": _now(),
+            "end": None,
+            "iterations": None,
+            "metrics": None,
+        }
+        if mode == "eval":
+            self.content["training"] = before if before.get("mode") == "train" else before.get("training")
+
+    def write(self) -> None:
+        """Replace the file as a whole."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.path) as beside:
+            beside.write_text(json.dumps(_plain(self.content), indent=2) + "\n", encoding="utf-8")
+
+    def finish(self, status: str, *, iterations: int | None = None, metrics: Mapping | None = None) -> None:
+        """
+        Args:
+            status: ``"finished"``, ``"interrupted"`` or ``"failed"``.
+        """
+        self.content.update(status=status, end=_now(), iterations=iterations, metrics=metrics)
+        self.write()
+
+
+def read_record(output_dir: str | os.PathLike) -> dict:
+    """The record in a folder; an empty dict where there is none that can be read."""
+    try:
+        content = json.loads((Path(output_dir) / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def recorded_seed(output_dir: str | os.PathLike) -> int | None:
+    """The seed of the training that wrote its record into a folder, if any."""
+    record = read_record(output_dir)
+    training = record if record.get("mode") == "train" else record.get("training") or {}
+    return training.get("seed")
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree that is running, with ``-dirty`` where it was changed; None outside of one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _plain(value):
+    """JSON has no NaN: it becomes null."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
