@@ -1,8 +1,8 @@
 """Write class-deleted copies of a data set in Cityscapes layout.
 
-    python tools/delete_classes.py --root datasets/cityscapes --split train --configuration 008
-    python tools/delete_classes.py --root datasets/cityscapes --split train --classes person 25
-    python tools/delete_classes.py --root datasets/cityscapes --split train --all
+python tools/delete_classes.py --root datasets/cityscapes --split train --configuration 008
+python tools/delete_classes.py --root datasets/cityscapes --split train --classes person 25
+python tools/delete_classes.py --root datasets/cityscapes --split train --all
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     what.add_argument("--classes", nargs="+", help="names or label ids of the classes to delete")
     what.add_argument("--all", action="store_true", help="all configurations; each picture is decoded once")
     parser.add_argument(
-        "--output", type=Path, help="where to; default: beside the root, as ROOT_008; with --all, the folder of all nine"
+        "--output",
+        type=Path,
+        help="where to; default: beside the root, as ROOT_008; with --all, the folder of all nine",
     )
     parser.add_argument("--copy-images", action="store_true", help="copy the images instead of linking to them")
     parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
@@ -47,7 +49,9 @@ def planned_copies(arguments: argparse.Namespace) -> list[DeletedCopy]:
         chosen = {"without_" + "_".join(map(str, label_ids)): label_ids}
     if arguments.output is None:
         return [DeletedCopy(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]
-    return [DeletedCopy(arguments.output / name if arguments.all else arguments.output, i) for name, i in chosen.items()]
+    return [
+        DeletedCopy(arguments.output / name if arguments.all else arguments.output, i) for name, i in chosen.items()
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

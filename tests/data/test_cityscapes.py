@@ -76,8 +76,14 @@ def test_every_built_in_data_set_is_registered_with_its_metadata():
             assert metadata.deleted_contiguous_ids == tuple(range(11, 11 + count))
             assert metadata.thing_classes == metadata.stuff_classes == list(metadata.vocabulary.names)
             assert len(metadata.stuff_dataset_id_to_contiguous_id) == len(metadata.stuff_colors) == 19
-            assert metadata.thing_dataset_id_to_contiguous_id == dict(zip((24, 25, 26, 27, 28, 31, 32, 33), range(11, 19)))
-            assert (metadata.evaluator_type, metadata.ignore_label, metadata.label_divisor) == ("zsseg_panoptic", 255, 1000)
+            assert metadata.thing_dataset_id_to_contiguous_id == dict(
+                zip((24, 25, 26, 27, 28, 31, 32, 33), range(11, 19))
+            )
+            assert (metadata.evaluator_type, metadata.ignore_label, metadata.label_divisor) == (
+                "zsseg_panoptic",
+                255,
+                1000,
+            )
             assert metadata.panoptic_json.endswith(".json") and metadata.panoptic_root and metadata.image_root
     coco = MetadataCatalog.get("openvocab_coco_2017_val_panoptic")
     assert len(coco.vocabulary) == 133 and len(coco.thing_dataset_id_to_contiguous_id) == 80
@@ -165,7 +171,10 @@ def _segment(**values):
         (_segment(id=0), "segment id 0"),
         (_segment(id=256**3), "segment id 16777216"),
         (_segment(iscrowd=None), "'iscrowd'"),
-        (lambda d: d["annotations"][1]["segments_info"].append(d["annotations"][1]["segments_info"][0]), "appears twice"),
+        (
+            lambda d: d["annotations"][1]["segments_info"].append(d["annotations"][1]["segments_info"][0]),
+            "appears twice",
+        ),
         (lambda d: d["annotations"].append(d["annotations"][0]), "appears twice"),
         (lambda d: d["images"].append(d["images"][0]), "appears twice"),
         (lambda d: d["images"].pop(), "has no entry in 'images'"),
@@ -178,7 +187,10 @@ def _segment(**values):
         (lambda d: d["annotations"][1].update(file_name="C:\\outside.png"), "leads out of"),
         (lambda d: d["annotations"][1].update(file_name="other.png"), "other.png is missing"),
         (lambda d: d["images"][0].update(width="64"), "'width'"),
-        (lambda d: [e.update({k: "a/b"}) for k, e in (("id", d["images"][0]), ("image_id", d["annotations"][0]))], "file name"),
+        (
+            lambda d: [e.update({k: "a/b"}) for k, e in (("id", d["images"][0]), ("image_id", d["annotations"][0]))],
+            "file name",
+        ),
     ],
 )
 def test_wrong_entries(root, change, expected):
@@ -249,7 +261,9 @@ def test_coco_format_with_any_classes(tmp_path, name):
         (tmp_path / folder).mkdir()
     Image.new("RGB", (4, 2)).save(tmp_path / "images" / "a.jpg")
     write_panoptic_png(tmp_path / "panoptic" / "a.png", np.array([[1, 1, 2, 2]] * 2))
-    segments = [{"id": i, "category_id": c, "iscrowd": 0, "area": 4, "bbox": [0, 0, 2, 2]} for i, c in ((1, 30), (2, 10))]
+    segments = [
+        {"id": i, "category_id": c, "iscrowd": 0, "area": 4, "bbox": [0, 0, 2, 2]} for i, c in ((1, 30), (2, 10))
+    ]
     document = {
         "images": [{"id": 5, "file_name": "a.jpg", "height": 2, "width": 4}],
         "annotations": [{"image_id": 5, "file_name": "a.png", "segments_info": segments}],

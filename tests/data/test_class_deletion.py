@@ -16,12 +16,12 @@ from zsseg_d2.data import (
     CONFIGURATIONS,
     DatasetError,
     delete_from_record,
+    deleted_pictures,
     load_cityscapes_panoptic,
     read_panoptic_png,
     register_cityscapes_panoptic,
     resolve_classes,
 )
-from zsseg_d2.data import deleted_pictures
 from zsseg_d2.data.cityscapes import CATEGORIES
 
 from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes
@@ -38,9 +38,9 @@ def root(tmp_path_factory):
 
 
 def snapshot(folder: Path) -> dict:
-    """Every file's content and every link's target, by relative path."""
+    """Every file's content and mode and every link's target, by relative path."""
     return {
-        str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else p.read_bytes()
+        str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else (p.read_bytes(), p.stat().st_mode)
         for p in sorted(folder.rglob("*"))
         if p.is_symlink() or p.is_file()
     }
@@ -88,6 +88,8 @@ def test_deletion_leaves_its_argument_alone(root):
 @pytest.fixture(scope="module")
 def all_nine(root, tmp_path_factory):
     output = tmp_path_factory.mktemp("all")
+    for image in (root / "leftImg8bit").rglob("*.png"):
+        image.chmod(0o640)  # links must not change what they point to
     before = snapshot(root)
     assert tool.main(["--root", str(root), "--output", str(output), "--all", "--num-workers", "2"]) == 0
     assert snapshot(root) == before, "the tool wrote into its input"
@@ -282,7 +284,7 @@ def _repaint(path: Path) -> None:
         ("cityscapes_panoptic_train/*.png", _repaint, "is in the JSON but not in the PNG"),
         ("cityscapes_panoptic_train/*.png", lambda p: Image.new("RGB", (9, 9)).save(p), "9x9 pixels"),
         ("train/*/*_instanceIds.png", Path.unlink, "missing"),
-        ("train/*/*_labelIds.png", lambda p: Image.new("L", (9, 9)).save(p), "grey picture of 64x40"),
+        ("train/*/*_labelIds.png", lambda p: Image.new("L", (9, 9)).save(p), "should be grey and 64x40"),
     ],
 )
 @pytest.mark.parametrize("workers", ["1", "2"])

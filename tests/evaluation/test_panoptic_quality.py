@@ -38,7 +38,7 @@ def root(tmp_path_factory):
 
 
 def prediction(record: dict, rng: np.random.Generator) -> tuple[torch.Tensor, list[dict]]:
-    """The annotation, spoilt: shifted, with segments lost, split in two of one class, renamed, and boxes painted over."""
+    """The annotation, spoilt: shifted, with segments lost, split in two of one class, renamed, painted over."""
     truth = read_panoptic_png(record["pan_seg_file_name"])
     truth = np.roll(truth, rng.integers(0, 3, 2), (0, 1))
     ids, classes, numbers = np.zeros_like(truth), {}, iter(range(1, 999))
@@ -206,7 +206,9 @@ def test_by_hand():
 
 def test_void_under_a_prediction_leaves_the_union():
     gt = np.array([[1, 1, 0, 0]])
-    counts = count_image(gt, [{"id": 1, "category_id": 0, "iscrowd": 0}], np.ones((1, 4), int), [{"id": 1, "category_id": 0}], 1)
+    counts = count_image(
+        gt, [{"id": 1, "category_id": 0, "iscrowd": 0}], np.ones((1, 4), int), [{"id": 1, "category_id": 0}], 1
+    )
     assert (counts.iou[0], counts.fp[0]) == (1.0, 0)
 
 

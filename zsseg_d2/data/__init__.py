@@ -7,10 +7,19 @@ from .panoptic_png import check_segments, read_panoptic_png, write_panoptic_png
 from .panoptic_records import DatasetError, PanopticCategory
 
 __all__ = [
-    "CONFIGURATIONS", "DatasetError", "PanopticCategory", "check_segments", "delete_from_record", "load_cityscapes_panoptic",
-    "load_coco_panoptic", "read_panoptic_png", "register_cityscapes_panoptic", "register_coco_panoptic", "resolve_classes",
+    "CONFIGURATIONS",
+    "DatasetError",
+    "PanopticCategory",
+    "check_segments",
+    "delete_from_record",
+    "load_cityscapes_panoptic",
+    "load_coco_panoptic",
+    "read_panoptic_png",
+    "register_cityscapes_panoptic",
+    "register_coco_panoptic",
+    "resolve_classes",
     "write_panoptic_png",
-]  # fmt: skip
+]
 
 register_all_cityscapes()
 register_all_coco()

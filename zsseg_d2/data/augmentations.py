@@ -93,7 +93,7 @@ def jitter_color(
     image = np.clip((image + brightness) * (1.0 if contrast_last else contrast), 0, 255).astype(np.uint8)
     if saturation != 1.0 or hue != 0.0:
         h, s, v = np.moveaxis(np.asarray(Image.fromarray(image).convert("HSV")), -1, 0)
-        h = np.mod(h + round(hue * 256), 256).astype(np.uint8)
+        h = np.mod(h.astype(np.int16) + round(hue * 256), 256).astype(np.uint8)
         s = np.clip(s * saturation, 0, 255).astype(np.uint8)
         image = np.asarray(Image.fromarray(np.stack((h, s, v), -1), "HSV").convert("RGB"))
     return np.clip(image * contrast, 0, 255).astype(np.uint8) if contrast_last else image

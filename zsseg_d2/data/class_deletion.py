@@ -10,9 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from .panoptic_records import DatasetError, PanopticCategory
 
-CONFIGURATIONS: dict[str, tuple[int, ...]] = {
-    f"{n:03d}": (24, 25, 26, 27, 28, 31, 32, 33)[:n] for n in range(9)
-}
+CONFIGURATIONS: dict[str, tuple[int, ...]] = {f"{n:03d}": (24, 25, 26, 27, 28, 31, 32, 33)[:n] for n in range(9)}
 """Deleted Cityscapes label ids of configurations 000 (none) to 008 (all things)."""
 
 

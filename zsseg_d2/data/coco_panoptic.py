@@ -144,7 +144,8 @@ def distinct_colors(count: int) -> list[tuple[int, int, int]]:
     """`count` RGB colours that differ: hues by the golden ratio, in three shades."""
     return [
         tuple(
-            round(255 * x) for x in colorsys.hsv_to_rgb(k * 0.618034 % 1, (0.85, 0.55, 0.7)[k % 3], (0.9, 0.95, 0.6)[k % 3])
+            round(255 * x)
+            for x in colorsys.hsv_to_rgb(k * 0.618034 % 1, (0.85, 0.55, 0.7)[k % 3], (0.9, 0.95, 0.6)[k % 3])
         )
         for k in range(count)
     ]

@@ -92,7 +92,9 @@ def _check_output(output: Path, root: Path) -> None:
     inputs = [root.resolve(), (root / "gtFine").resolve(), (root / "leftImg8bit").resolve()]
     for target in (output.resolve(), (output / "gtFine").resolve(), (output / "leftImg8bit").resolve()):
         if any(target == i or i in target.parents for i in inputs):
-            raise DatasetError(f"The output {output} lies inside the input {root}, which is never written to; choose another.")
+            raise DatasetError(
+                f"The output {output} lies inside the input {root}, which is never written to; choose another."
+            )
 
 
 def _journal(output: Path, split: str) -> Path:
@@ -137,7 +139,9 @@ def _open_copy(copy: DeletedCopy, split: str, arguments: dict, records: Sequence
         copy.output.mkdir(parents=True, exist_ok=True)
     # Also when going on: a line that was cut off must not swallow the next one.
     with atomic_path(_journal(copy.output, split)) as beside:
-        beside.write_text("".join(json.dumps(line) + "\n" for line in (arguments, *copy.done.items())), encoding="utf-8")
+        beside.write_text(
+            "".join(json.dumps(line) + "\n" for line in (arguments, *copy.done.items())), encoding="utf-8"
+        )
 
 
 def _read_journal(path: Path) -> list:

@@ -134,7 +134,7 @@ def _read_labels(path: str, size: tuple[int, int], dtype: type) -> np.ndarray:
     image = open_image(path, "label picture")
     if (image.height, image.width) != size or image.mode not in ("L", "I", "I;16"):
         raise DatasetError(
-            f"{path} is {image.width}x{image.height} ({image.mode}), but should be a grey picture of {size[1]}x{size[0]} "
+            f"{path} is {image.width}x{image.height} ({image.mode}), but should be grey and {size[1]}x{size[0]} "
             "pixels; restore it from its data set."
         )
     return np.asarray(image).astype(dtype)

@@ -6,7 +6,8 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -108,24 +109,19 @@ def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
             file.write(struct.pack(">I", zlib.crc32(kind + content)))
 
 
-class atomic_path:  # noqa: N801 (used like a function)
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """``with atomic_path(path) as beside:`` renames `beside` to `path` on success, and removes it otherwise."""
-
-    def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
-
-    def __enter__(self) -> Path:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=self.path.parent)
-        os.close(handle)
-        self.beside = Path(name)
-        return self.beside
-
-    def __exit__(self, error_type: type | None, *_: object) -> None:
-        if error_type is None:
-            os.chmod(self.beside, 0o666 & ~_UMASK)  # mkstemp's files are private
-            os.replace(self.beside, self.path)
-        else:
-            self.beside.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=Path(path).parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        if not beside.is_symlink():
+            os.chmod(beside, 0o666 & ~_UMASK)  # mkstemp's files are private
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,15 +41,29 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, 
         )
     if here * machines == 1:
         return main(args)
-    if torch.device(device).type == "cuda":
-        if here > torch.cuda.device_count():
-            raise ConfigError(f"--num-gpus is {here}, but there are {torch.cuda.device_count()} CUDA devices.")
-        url = "auto" if machines == 1 else args.dist_url
-        return detectron2.engine.launch(main, here, machines, args.machine_rank, url, args=(args,))
-    with tempfile.TemporaryDirectory(prefix="zsseg_d2_") as folder:
-        url = args.dist_url if machines > 1 else (Path(folder) / "rendezvous").as_uri()
-        mp.spawn(_cpu_process, (main, args, url), nprocs=here)
+    on_cuda = torch.device(device).type == "cuda"
+    if on_cuda and here > torch.cuda.device_count():
+        raise ConfigError(f"--num-gpus is {here}, but there are {torch.cuda.device_count()} CUDA devices.")
+    with _waiting(), tempfile.TemporaryDirectory(prefix="zsseg_d2_") as folder:
+        if on_cuda:
+            url = "auto" if machines == 1 else args.dist_url
+            detectron2.engine.launch(main, here, machines, args.machine_rank, url, args=(args,))
+        else:
+            url = args.dist_url if machines > 1 else (Path(folder) / "rendezvous").as_uri()
+            mp.spawn(_cpu_process, (main, args, url), nprocs=here)
     return None
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """While processes work, Ctrl-C is theirs, and where one ends with an exit status, this one ends with the same."""
+    previous = signal.signal(signal.SIGINT, lambda *_: None)  # a handler; an ignored signal would be ignored by children
+    try:
+        yield
+    except mp.ProcessExitedException as error:
+        raise SystemExit(error.exit_code) from None
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _cpu_process(local_rank: int, main: Callable, args: argparse.Namespace, url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections import OrderedDict
 
@@ -38,6 +39,7 @@ class Trainer(DefaultTrainer):
         # checkpoints as pickles; this one builds the same parts, in the same order.
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(with_seed(cfg), comm.get_world_size())
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)

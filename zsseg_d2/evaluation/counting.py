@@ -145,7 +145,7 @@ def class_quality(counts: PanopticCounts) -> dict[str, np.ndarray]:
 
 
 def group_quality(quality: Mapping[str, np.ndarray], classes: Iterable[int]) -> dict[str, float | int]:
-    """Means over the counted ones among `classes`: ``{"PQ", "SQ", "RQ"}`` in percent (NaN for none) and their number ``n``."""
+    """Means over counted `classes`: ``{"PQ", "SQ", "RQ"}`` in percent (NaN for none), and how many, ``n``."""
     members = [k for k in classes if quality["counted"][k]]
     means = {key: float(np.mean(quality[key][members])) if members else float("nan") for key in ("PQ", "SQ", "RQ")}
     return {**means, "n": len(members)}

@@ -48,7 +48,7 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             output_dir: ``inference/<dataset_name>/panoptic_quality.json`` is written below it; None: no file.
             out_classes: contiguous ids or names of the classes that count as Out. None: the classes deleted from this
                 data set, else its default (the things of Cityscapes, as in configuration 008), else none.
-            save_predictions: also write predictions in COCO panoptic format to ``inference/<dataset_name>/predictions``.
+            save_predictions: also write them in COCO panoptic format to ``inference/<dataset_name>/predictions``.
         Raises:
             EvaluationError: an unknown class, or predictions are to be saved without an `output_dir`.
         """
@@ -151,7 +151,7 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         records = self._all_records()
         if image_id not in records:
             raise EvaluationError(
-                f"Image {image_id!r} is not in the data set '{self._dataset}'; evaluate with the data loader of that set."
+                f"Image {image_id!r} is not in the data set '{self._dataset}'; evaluate with that set's data loader."
             )
         return records[image_id]
 
@@ -171,14 +171,12 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             raise EvaluationError(f"No image of '{self._dataset}' was evaluated; call process before evaluate.")
         some = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
         raise EvaluationError(
-            f"{len(missing)} of {len(records)} images of '{self._dataset}' have no prediction ({some}); panoptic quality "
-            "needs all of them. Evaluate the whole data set, or register the part as a data set of its own."
+            f"{len(missing)} of {len(records)} images of '{self._dataset}' have no prediction ({some}); panoptic "
+            "quality needs all of them. Evaluate the whole data set, or register the part as a data set of its own."
         )
 
 
-def _out_classes(
-    wanted: Iterable[int | str] | None, metadata: object, names: Sequence[str]
-) -> frozenset[int]:
+def _out_classes(wanted: Iterable[int | str] | None, metadata: object, names: Sequence[str]) -> frozenset[int]:
     if wanted is None:
         return frozenset(metadata.get("deleted_contiguous_ids") or metadata.get("out_contiguous_ids") or ())
     found = set()

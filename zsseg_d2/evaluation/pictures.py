@@ -20,9 +20,7 @@ Segments = tuple[np.ndarray, Sequence[Mapping]]
 """(H, W) segment ids and the list of segments; pixels whose id is not listed are void."""
 
 
-def save_comparison(
-    path: str | os.PathLike, image: np.ndarray, pred: Segments, gt: Segments, metadata: object
-) -> None:
+def save_comparison(path: str | os.PathLike, image: np.ndarray, pred: Segments, gt: Segments, metadata: object) -> None:
     """Write one PNG: image, prediction, ground truth, from left to right.
 
     Args:
@@ -37,7 +35,9 @@ def save_comparison(
     image = np.asarray(image)
     for ids, _ in (pred, gt):
         if tuple(ids.shape) != image.shape[:2]:
-            raise ValueError(f"The image is {image.shape[:2]} (height, width), but a map of segments is {tuple(ids.shape)}.")
+            raise ValueError(
+                f"The image is {image.shape[:2]} (height, width), but a map of segments is {tuple(ids.shape)}."
+            )
     height, width = image.shape[:2]
     panel = min(max(width, PANEL_WIDTH[0]), PANEL_WIDTH[1])
     size = (panel, max(1, round(height * panel / width)))
@@ -62,9 +62,7 @@ def _panel(
 ) -> Image.Image:
     """(h, w, 3) picture with the (H, W) segments painted over it."""
     ids = np.asarray(ids)
-    rows, columns = (
-        (np.arange(new) * old // new for new, old in zip(picture.shape[:2], ids.shape))  # nearest neighbour
-    )
+    rows, columns = (np.arange(new) * old // new for new, old in zip(picture.shape[:2], ids.shape))  # nearest neighbour
     ids = ids[rows[:, None], columns]
     color = np.zeros(picture.shape)
     masks = []
