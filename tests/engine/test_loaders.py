@@ -1,0 +1,92 @@
+"""Batches depend on the seed and the iteration, on nothing else."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from zsseg_d2.data import DatasetError
+from zsseg_d2.engine.loaders import SampleStream, build_test_loader, build_train_loader, load_records
+
+
+def batches(cfg, count, start=0):
+    loader = build_train_loader(cfg)
+    loader.start_iter = start
+    return list(islice(loader, count))
+
+
+def same(a, b) -> bool:
+    return all(
+        x["image_id"] == y["image_id"]
+        and torch.equal(x["image"], y["image"])
+        and torch.equal(x["instances"].gt_masks, y["instances"].gt_masks)
+        for first, second in zip(a, b, strict=True)
+        for x, y in zip(first, second, strict=True)
+    )
+
+
+def test_workers_change_nothing_and_seeds_do(make_config):
+    plain = batches(make_config(), 4)
+    assert all(len(batch) == 2 for batch in plain)
+    assert same(plain, batches(make_config(), 4))
+    assert same(plain, batches(make_config("DATALOADER.NUM_WORKERS", 2), 4))
+    assert same(plain, batches(make_config("DATALOADER.ASPECT_RATIO_GROUPING", False), 4))
+    assert not same(plain, batches(make_config("SEED", 4), 4))
+
+
+def test_a_later_start_gives_the_later_batches(make_config):
+    cfg = make_config("DATALOADER.NUM_WORKERS", 1)
+    assert same(batches(cfg, 6)[4:], batches(cfg, 2, start=4))
+
+
+def test_augmentation_differs_from_pass_to_pass(make_config):
+    items = [item for batch in batches(make_config(), 15) for item in batch]
+    images = {item["image"].numpy().tobytes() for item in items if item["image_id"] == "image_0"}
+    assert len(images) == 6  # 30 samples of 5 records
+
+
+def test_the_random_numbers_of_others_are_left_alone(make_config):
+    np.random.seed(0)
+    torch.manual_seed(0)
+    expected = np.random.RandomState(0).rand(), torch.rand(1, generator=torch.Generator().manual_seed(0))
+    batches(make_config(), 2)
+    assert np.random.rand() == expected[0] and torch.rand(1) == expected[1]
+
+
+def test_each_pass_sees_each_record_once_in_a_new_order():
+    stream = [index for _, index in islice(SampleStream(7, seed=1), 21)]
+    passes = [stream[k : k + 7] for k in (0, 7, 14)]
+    assert all(sorted(p) == list(range(7)) for p in passes) and passes[0] != passes[1]
+    assert [i for _, i in islice(SampleStream(7, seed=1, start=10), 11)] == stream[10:]
+
+
+def test_processes_share_a_batch(monkeypatch):
+    from detectron2.utils import comm
+
+    whole = list(islice(SampleStream(5, seed=1), 8))
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    parts = []
+    for rank in (0, 1):
+        monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
+        parts.append(list(islice(SampleStream(5, seed=1), 4)))
+    assert parts == [whole[::2], whole[1::2]]
+
+
+def test_test_loader_gives_all_images_one_by_one(make_config):
+    items = [batch for batch in build_test_loader(make_config(), "tiny_engine_val")]
+    assert [item["image_id"] for (item,) in items] == ["image_0", "image_1", "image_2"]
+    assert items[0][0]["dataset_name"] == "tiny_engine_val" and "instances" not in items[0][0]
+
+
+def test_an_empty_data_set_is_an_error():
+    from detectron2.data import DatasetCatalog
+
+    DatasetCatalog.register("tiny_engine_empty", list)
+    try:
+        with pytest.raises(DatasetError, match="'tiny_engine_empty' is empty"):
+            load_records(["tiny_engine_empty"])
+    finally:
+        DatasetCatalog.remove("tiny_engine_empty")
