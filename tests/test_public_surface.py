@@ -63,7 +63,7 @@ MODEL:
     SIZE_DIVISIBILITY: 32
     DEC_LAYERS: 10
     TEST: {SEMANTIC_ON: True, INSTANCE_ON: True, PANOPTIC_ON: True, OVERLAP_THRESHOLD: 0.8, OBJECT_MASK_THRESHOLD: 0.0}
-DATASETS: {TRAIN: ["openvocab_coco_2017_train_panoptic"], TEST: ["openvocab_cityscapes_fine_panoptic_val"]}
+DATASETS: {TRAIN: ["openvocab_coco_2017_train_panoptic_with_sem_seg"], TEST: ["openvocab_cityscapes_fine_panoptic_val"]}
 SOLVER:
   IMS_PER_BATCH: 16
   BASE_LR: 0.0001

@@ -11,12 +11,16 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
+from pathlib import Path
 
-import torch
-from detectron2.modeling import build_model
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
 
-from zsseg_d2.engine.config_files import setup_cfg
+import torch  # noqa: E402
+import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
+from detectron2.modeling import build_model  # noqa: E402
+from zsseg_d2.engine import setup_cfg  # noqa: E402
 
 
 def main() -> None:
@@ -33,6 +37,8 @@ def main() -> None:
     cfg = setup_cfg(args, check=False)
     torch.manual_seed(0)
     model = build_model(cfg).eval()
+    # Random weights call every query void; with a void that is like nothing, all Q masks are upsampled and compared.
+    torch.nn.init.zeros_(model.void_embedding.weight)
     image = torch.randint(0, 256, (3, args.height, args.width), dtype=torch.uint8)
     start = time.perf_counter()
     model.text_rows(model.classes(None).vocabulary)
@@ -52,6 +58,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "map_size": list(result["panoptic_seg"][0].shape),
+        "queries": model.sem_seg_head.predictor.query_feat.num_embeddings,
     }
     if args.json:
         print(json.dumps(report))

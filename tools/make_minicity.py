@@ -12,8 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from zsseg_d2.data.synthetic import CITY, PRETRAINING, write_minicity, write_miniworld
-from zsseg_d2.data.synthetic.sheet import contact_sheet
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
+
+from zsseg_d2.data.synthetic import CITY, PRETRAINING, write_minicity, write_miniworld  # noqa: E402
+from zsseg_d2.data.synthetic.sheet import contact_sheet  # noqa: E402
 
 WORLDS = {"city": (CITY, write_minicity), "pretraining": (PRETRAINING, write_miniworld)}
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
-import torch
-from detectron2.config import get_cfg
-from safetensors.torch import save_file
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
 
-import zsseg_d2
-from zsseg_d2.engine.contrastive import pretrain_clip
-from zsseg_d2.modeling.clip_loading import build_tokenizer, create_clip, resolve_clip_name
+import torch  # noqa: E402
+import zsseg_d2  # noqa: E402  (before Detectron2, which it makes importable)
+from detectron2.config import get_cfg  # noqa: E402
+from safetensors.torch import save  # noqa: E402
+from zsseg_d2.data.panoptic_png import atomic_path  # noqa: E402
+from zsseg_d2.engine.contrastive import pretrain_clip  # noqa: E402
+from zsseg_d2.modeling.clip_loading import build_tokenizer, create_clip, resolve_clip_name  # noqa: E402
 
 
 def main() -> None:
@@ -42,10 +45,10 @@ def main() -> None:
         mean=torch.tensor(cfg.MODEL.PIXEL_MEAN).view(3, 1, 1), std=torch.tensor(cfg.MODEL.PIXEL_STD).view(3, 1, 1),
     )  # fmt: skip
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    arguments = {k: v for k, v in vars(args).items() if k != "output"}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.output.with_suffix(".tmp")
-    save_file({k: v.contiguous() for k, v in state.items()}, temporary, metadata={"arguments": json.dumps(vars(args), default=str)})
-    os.replace(temporary, args.output)
+    with atomic_path(args.output) as beside:
+        beside.write_bytes(save({k: v.contiguous() for k, v in state.items()}, {"arguments": json.dumps(arguments)}))
     print(json.dumps(history[-1]))
     print(f"wrote {args.output} ({args.output.stat().st_size / 1e6:.1f} MB)")
 

@@ -233,6 +233,13 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
     assert not [p for p in tmp_path.iterdir() if p.is_dir()]
 
 
+def test_a_data_set_of_another_size_is_kept(tmp_path):
+    folder = minicity.write_minicity(tmp_path, train=1, val=1, height=64, width=128, seed=3, num_workers=1)
+    before = folders.read_manifest(folder)
+    assert minicity.ensure_minicity(tmp_path) == folder
+    assert folders.read_manifest(folder) == before and before["parameters"]["train"] == 1
+
+
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "minicity").mkdir()
     (tmp_path / "minicity" / "precious.txt").write_text("mine")

@@ -62,7 +62,7 @@ def test_the_frozen_part_stays(make_config):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_config, workers):
-    common = ("DATALOADER.NUM_WORKERS", workers, "TEST.EVAL_PERIOD", 0, "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "")
+    common = ("DATALOADER.NUM_WORKERS", workers, "TEST.EVAL_PERIOD", 0)
     torch.manual_seed(0)
     whole, results = train(make_config(*common, "SOLVER.MAX_ITER", 6, output="whole"))
     torch.manual_seed(0)
@@ -94,7 +94,7 @@ def test_a_longer_run_on_resume_follows_the_new_schedule(make_config):
 
 def test_a_constant_rate_makes_a_longer_run_equal_to_one_planned_so(make_config):
     """With no schedule, 3 iterations and then 3 more are 6 iterations, to the last bit."""
-    common = ("SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "")
+    common = ("SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR")
     torch.manual_seed(0)
     whole, _ = train(make_config(*common, "SOLVER.MAX_ITER", 6, output="whole"))
     torch.manual_seed(0)

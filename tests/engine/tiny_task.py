@@ -81,7 +81,9 @@ class TinySegmenter(nn.Module):
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
         self.backbone = _Backbone()
-        self.head = nn.Sequential(nn.Conv2d(8, 16, 1), nn.GroupNorm(4, 16), nn.Dropout2d(0.2), nn.Conv2d(16, len(CLASSES), 1))
+        self.head = nn.Sequential(
+            nn.Conv2d(8, 16, 1), nn.GroupNorm(4, 16), nn.Dropout2d(cfg.MODEL.MASK_FORMER.DROPOUT), nn.Conv2d(16, len(CLASSES), 1)
+        )
         self.query_feat = nn.Embedding(2, 16)
         self.level_embed = nn.Parameter(torch.ones(16))
         self.logit_scale = nn.Parameter(torch.tensor(1.0))
@@ -124,6 +126,7 @@ def config(output: Path, *options) -> CfgNode:
     cfg.merge_from_list(
         [
             *("MODEL.META_ARCHITECTURE", "TinySegmenter", "MODEL.DEVICE", "cpu", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 4),
+            *("MODEL.MASK_FORMER.DROPOUT", 0.2, "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", ""),
             *("DATASETS.TRAIN", ("tiny_engine_train",), "DATASETS.TEST", ("tiny_engine_val",)),
             *("INPUT.MIN_SIZE_TRAIN", (20, 24, 28), "INPUT.MAX_SIZE_TRAIN", 60, "INPUT.COLOR_AUG_SSD", True),
             *("INPUT.MIN_SIZE_TEST", 24, "INPUT.MAX_SIZE_TEST", 60),

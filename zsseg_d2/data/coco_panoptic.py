@@ -6,6 +6,7 @@ import colorsys
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -98,14 +99,17 @@ def _load_registered(
 
 
 def register_all_coco() -> None:
-    """``openvocab_coco_2017_{train,val}_panoptic``; the packaged vocabulary follows the order of COCO's categories."""
+    """``openvocab_coco_2017_{train,val}_panoptic``, and under the longer names that FC-CLIP's YAML files use.
+
+    The packaged vocabulary follows the order of COCO's categories.
+    """
     categories = tuple(
         PanopticCategory(c["id"], c["name"], bool(c["isthing"]), tuple(c["color"])) for c in COCO_CATEGORIES
     )
     vocabulary = Vocabulary.load("coco_panoptic")
-    for split in ("train", "val"):
+    for split, suffix in product(("train", "val"), ("", "_with_sem_seg")):
         register_coco_panoptic(
-            f"openvocab_coco_2017_{split}_panoptic",
+            f"openvocab_coco_2017_{split}_panoptic{suffix}",
             partial(data_folder, f"coco/{split}2017"),
             partial(data_folder, f"coco/panoptic_{split}2017"),
             partial(data_folder, f"coco/annotations/panoptic_{split}2017.json"),

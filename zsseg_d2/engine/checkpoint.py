@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
 
 from ..compat import load_weights
@@ -47,7 +48,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         left_out = () if self.save_frozen else tuple(frozen_clip_prefixes(self.model))
-        state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(left_out or ("\0",))}
+        state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(left_out)}
         data = {"model": state, **{key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs}
         path = Path(self.save_dir) / f"{name}.pth"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,31 +72,37 @@ class ZssegCheckpointer(DetectionCheckpointer):
         if not path:
             logger.info("MODEL.WEIGHTS is empty: the model starts from random weights.")
             return {}
-        return super().load(self._local_file(path), checkpointables)
-
-    def _local_file(self, path: str) -> str:
-        try:
-            local = self.path_manager.get_local_path(path)
-        except Exception as error:
-            logger.debug("get_local_path failed", exc_info=True)
-            raise CheckpointError(
-                f"The weights '{path}' could not be fetched ({type(error).__name__}: {error}). Download them on a machine "
-                "with a network and give the local file: MODEL.WEIGHTS /path/to/file.pth"
-            ) from error
-        local = os.path.expanduser(local)
-        if not os.path.isfile(local):
-            raise CheckpointError(
-                f"There are no weights '{path}' ({os.path.abspath(local)}). Released FC-CLIP weights are listed under 'Model "
-                "Zoo' at https://github.com/bytedance/fc-clip; put the file there, or give its place: MODEL.WEIGHTS "
-                '/path/to/file.pth. MODEL.WEIGHTS "" starts from random weights.'
-            )
-        return local
+        return super().load(local_weights(path), checkpointables)
 
     def _load_file(self, filename: str) -> dict:
         return read_checkpoint(filename)
 
     def _load_model(self, checkpoint: dict) -> None:
         load_state(self.model, checkpoint.pop("model"))
+
+
+def local_weights(path: str) -> str:
+    """The local file of a path, of an address (downloaded into iopath's cache), or of ``zsseg_d2://…``.
+
+    Raises:
+        CheckpointError: there is no such file, or it cannot be fetched.
+    """
+    try:
+        local = PathManager.get_local_path(path)
+    except Exception as error:
+        logger.debug("get_local_path failed", exc_info=True)
+        raise CheckpointError(
+            f"The weights '{path}' could not be fetched ({type(error).__name__}: {error}). Download them on a machine "
+            "with a network and give the local file: MODEL.WEIGHTS /path/to/file.pth"
+        ) from error
+    local = os.path.expanduser(local)
+    if not os.path.isfile(local):
+        raise CheckpointError(
+            f"There are no weights '{path}' ({os.path.abspath(local)}). Released FC-CLIP weights are listed under 'Model "
+            "Zoo' at https://github.com/bytedance/fc-clip; put the file there, or give its place: MODEL.WEIGHTS "
+            '/path/to/file.pth. MODEL.WEIGHTS "" starts from random weights.'
+        )
+    return local
 
 
 def frozen_clip_prefixes(model: nn.Module) -> Iterable[str]:
@@ -145,8 +152,8 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """
     if state and all(k.startswith("module.") for k in state):
         state = {k.removeprefix("module."): v for k, v in state.items()}
-    own = {k: v for k, v in model.state_dict().items() if k not in _CONSTANTS}
-    state = {k: v for k, v in state.items() if k not in _CONSTANTS}
+    own = {k: v for k, v in model.state_dict().items() if not k.endswith(_CONSTANTS)}
+    state = {k: v for k, v in state.items() if not k.endswith(_CONSTANTS)}
     fitting = [k for k in state if k in own]
     if not fitting:
         raise CheckpointError(
@@ -160,7 +167,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"{'; …' if len(misfit) > 5 else ''}. The config describes another model than the checkpoint."
         )
     clip = tuple(p for p in frozen_clip_prefixes(model) if not any(k.startswith(p) for k in state))
-    missing = [k for k in own if k not in state and not k.startswith(clip or ("\0",)) and not k.endswith("num_batches_tracked")]
+    missing = [k for k in own if k not in state and not k.startswith(clip) and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in own]
     if clip:
         logger.info("The checkpoint leaves out the frozen %s*, as expected; it comes from CLIP's own weights.", "*, ".join(clip))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, 
     """Call ``main(args)`` in ``args.num_gpus`` processes on each of ``args.num_machines`` machines.
 
     Args:
-        main: a function of a module (processes import it by name).
+        main: a function of a module, since processes may have to import it by name.
         device: MODEL.DEVICE; on ``"cpu"``, ``num_gpus`` is the number of processes.
     Returns:
         What `main` returns, where one process is enough.
@@ -50,7 +51,9 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, 
             detectron2.engine.launch(main, here, machines, args.machine_rank, url, args=(args,))
         else:
             url = args.dist_url if machines > 1 else (Path(folder) / "rendezvous").as_uri()
-            mp.spawn(_cpu_process, (main, args, url), nprocs=here)
+            # Forked processes need not import everything again; this one has computed nothing that a fork could upset.
+            method = "fork" if sys.platform == "linux" else "spawn"
+            mp.start_processes(_cpu_process, (main, args, url), nprocs=here, start_method=method)
     return None
 
 
@@ -67,8 +70,6 @@ def _waiting() -> Iterator[None]:
 
 
 def _cpu_process(local_rank: int, main: Callable, args: argparse.Namespace, url: str) -> None:
-    import zsseg_d2  # noqa: F401  (makes Detectron2 importable in this process)
-
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))
     rank = args.machine_rank * args.num_gpus + local_rank
     world_size = args.num_gpus * args.num_machines

@@ -16,6 +16,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from ..data.panoptic_png import DatasetError
+from .checkpoint import local_weights
 from .config_files import setup_cfg
 from .errors import CheckpointError, ConfigError
 from .hooks import Interrupted
@@ -41,7 +42,6 @@ def run(args: argparse.Namespace) -> dict | None:
     try:
         return launch(run_process, args, setup_cfg(args).MODEL.DEVICE)
     except USER_ERRORS as error:
-        logger.debug("user error", exc_info=True)
         raise SystemExit(f"error: {error}") from error
 
 
@@ -49,6 +49,8 @@ def run_process(args: argparse.Namespace) -> dict:
     """The work of one process."""
     try:
         cfg = prepare(setup_cfg(args), args)
+        if not args.resume and cfg.MODEL.WEIGHTS:
+            local_weights(cfg.MODEL.WEIGHTS)  # a missing file is told before data and model are built
         record = RunRecord(
             cfg.OUTPUT_DIR,
             mode="eval" if args.eval_only else "train",
@@ -82,7 +84,9 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         (output / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
     comm.synchronize()
     for name in ("detectron2", "fvcore", "zsseg_d2"):
-        setup_logger(str(output), distributed_rank=comm.get_rank(), name=name)
+        for handler in setup_logger(str(output), distributed_rank=comm.get_rank(), name=name).handlers:
+            if getattr(handler, "stream", None) is sys.stdout:
+                handler.setLevel(logging.INFO)  # details, such as the traceback behind a message, are in log.txt
     logger.info(
         "zsseg_d2 with Detectron2 %s and torch %s on %s; %d process(es); seed %d; config %s; all settings in %s",
         detectron2.__version__, torch.__version__, cfg.MODEL.DEVICE, comm.get_world_size(), cfg.SEED,
@@ -117,18 +121,16 @@ def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | 
         results = trainer.train()
         status = "finished"
         return results
-    except Interrupted:
+    except KeyboardInterrupt as stop:
         status = "interrupted"
         if main:
-            logger.info("Stopped after %d iterations. Go on with:\n  %s", trainer.iter + 1, _resume_command())
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:
-        status = "interrupted"
+            after = f"after {trainer.iter + 1} iterations" if isinstance(stop, Interrupted) else "at once"
+            logger.info("Stopped %s. Go on from the last checkpoint with:\n  %s", after, _resume_command())
         raise SystemExit(130) from None
     finally:
         if main:
-            done = min(trainer.iter + (status == "interrupted"), trainer.max_iter)
-            record.finish(status, iterations=max(done, trainer.start_iter), metrics=results)
+            saved = trainer.iter + 1 if status == "interrupted" else trainer.iter
+            record.finish(status, iterations=min(max(saved, trainer.start_iter), trainer.max_iter), metrics=results)
 
 
 def _resume_command() -> str:

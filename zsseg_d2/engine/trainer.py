@@ -158,7 +158,7 @@ class Trainer(DefaultTrainer):
 
     def state_dict(self) -> dict:
         """Iteration, optimizer, gradient scaler; the layout of Detectron2's main branch."""
-        return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
+        return {**_without_schedule(TrainerBase.state_dict(self)), "_trainer": self._trainer.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Continue from a saved state. Learning rate, decay and schedule are those of the present config.
@@ -167,7 +167,7 @@ class Trainer(DefaultTrainer):
             CheckpointError: the optimizer was saved for other parameters.
         """
         own = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        TrainerBase.load_state_dict(self, state_dict)
+        TrainerBase.load_state_dict(self, _without_schedule(state_dict))
         try:
             self._trainer.load_state_dict(state_dict["_trainer"])
         except (KeyError, ValueError) as error:
@@ -177,10 +177,14 @@ class Trainer(DefaultTrainer):
             ) from error
         for group, values in zip(self.optimizer.param_groups, own):
             group.update(values)
-        # Schedules are functions of the iteration, so nothing of the old one is needed, and a new MAX_ITER takes effect.
         self.scheduler.last_epoch = self.iter + 1
         for group, lr in zip(self.optimizer.param_groups, self.scheduler.get_lr()):
             group["lr"] = lr
+
+
+def _without_schedule(state: dict) -> dict:
+    """Schedules are functions of the iteration: nothing of an old one is needed, and so a new MAX_ITER takes effect."""
+    return {**state, "hooks": {k: v for k, v in state.get("hooks", {}).items() if k != "LRScheduler"}}
 
 
 def with_seed(cfg: CfgNode) -> CfgNode:

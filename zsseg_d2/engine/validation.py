@@ -13,6 +13,7 @@ from ..data.mappers import MAPPERS
 from ..meta_arch.settings import test_classes, training_classes
 from ..vocabulary import Vocabulary
 from .errors import ConfigError, near_matches
+from .evaluation import out_classes
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "INPUT.DATASET_MAPPER_NAME": tuple(MAPPERS),
@@ -124,5 +125,6 @@ def _check_classes(cfg: CfgNode) -> None:
         training_classes(cfg)
         for name in cfg.DATASETS.TEST:
             test_classes(cfg, name)
+            out_classes(cfg, name)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error

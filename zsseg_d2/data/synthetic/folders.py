@@ -25,10 +25,10 @@ def read_manifest(folder: Path) -> dict | None:
     return manifest if isinstance(manifest, dict) and manifest.get("generator") == GENERATOR else None
 
 
-def is_complete(folder: Path, parameters: dict) -> bool:
-    """Whether `folder` was made by this version with `parameters` and still holds its files (others may have been added)."""
+def is_complete(folder: Path, parameters: dict | None = None) -> bool:
+    """Whether this version made `folder`, with `parameters` (None: any), and it still holds its files (or more)."""
     manifest = read_manifest(folder)
-    if manifest is None or manifest.get("version") != VERSION or manifest.get("parameters") != parameters:
+    if manifest is None or manifest.get("version") != VERSION or parameters not in (None, manifest.get("parameters")):
         return False
     return sum(len(files) for _, _, files in os.walk(folder)) >= manifest["files"]
 

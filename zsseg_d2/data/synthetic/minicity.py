@@ -15,7 +15,7 @@ from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from PIL import Image
 
 from . import workers
-from .folders import provide
+from .folders import is_complete, provide
 from .scene import Scene, render_scene
 from .worlds import CITY
 
@@ -148,5 +148,6 @@ def write_minicity(root: str | Path, *, train: int = 300, val: int = 50, height:
 
 
 def ensure_minicity(root: str | Path) -> Path:
-    """`root/minicity` with the default parameters; made first unless it is complete."""
-    return write_minicity(root, reuse=True)
+    """`root/minicity` as it is, if it is complete, whatever its size and seed; else made with the default parameters."""
+    folder = Path(root) / "minicity"
+    return folder if is_complete(folder) else write_minicity(root, reuse=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from . import workers
-from .folders import provide
+from .folders import is_complete, provide
 from .scene import Scene, render_scene
 from .worlds import PRETRAINING
 
@@ -136,5 +136,6 @@ def write_miniworld(root: str | Path, *, train: int = 1000, val: int = 100, heig
 
 
 def ensure_miniworld(root: str | Path) -> Path:
-    """`root/miniworld` with the default parameters; made first unless it is complete."""
-    return write_miniworld(root, reuse=True)
+    """`root/miniworld` as it is, if it is complete, whatever its size and seed; else made with the default parameters."""
+    folder = Path(root) / "miniworld"
+    return folder if is_complete(folder) else write_miniworld(root, reuse=True)

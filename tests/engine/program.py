@@ -1,0 +1,19 @@
+"""``tools/train_net.py`` for the tiny task: ``python -m tests.engine.program FOLDER [options of train_net]``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import zsseg_d2  # noqa: F401
+from detectron2.engine import default_argument_parser
+
+from tests.engine import tiny_task
+from zsseg_d2.engine import run
+
+FOLDER = Path(sys.argv[1])
+for name, count in (("train", 5), ("val", 3)):
+    tiny_task.register(f"tiny_engine_{name}", FOLDER / name, count)  # also in the processes that this one starts
+
+if __name__ == "__main__":
+    run(default_argument_parser().parse_args(sys.argv[2:]))

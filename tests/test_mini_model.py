@@ -1,0 +1,50 @@
+"""The embedded model on freshly rendered scenes: it segments them, random weights do not, and the files are small."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.evaluation import inference_on_dataset
+
+from zsseg_d2.assets import local_path
+from zsseg_d2.data.synthetic import write_minicity
+from zsseg_d2.engine import Trainer, setup_cfg
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("datasets")
+    write_minicity(folder, train=1, val=10, num_workers=1)
+    return folder
+
+
+def evaluate(root: Path, output: Path, monkeypatch, *options: str) -> dict:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    options = ("OUTPUT_DIR", str(output), "DATALOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu", *options)
+    cfg = setup_cfg(argparse.Namespace(config_file="minicity/zero_shot.yaml", opts=list(options), eval_only=True))
+    torch.manual_seed(0)
+    model = Trainer.build_model(cfg)
+    Trainer.build_checkpointer(cfg, model).load(cfg.MODEL.WEIGHTS)
+    name = cfg.DATASETS.TEST[0]
+    inference_on_dataset(model, Trainer.build_test_loader(cfg, name), Trainer.build_evaluator(cfg, name))
+    return json.loads((output / "inference" / name / "panoptic_quality.json").read_text())
+
+
+def test_zero_shot_beats_random_weights(root, tmp_path, monkeypatch):
+    report = evaluate(root, tmp_path / "zero_shot", monkeypatch, "ZSSEG.PICTURES", "2", "ZSSEG.SAVE_PREDICTIONS", "True")
+    assert report["num_images"] == 10
+    assert report["All"]["PQ"] > 25 and report["In"]["PQ"] > 10 and report["Out"]["PQ"] > 10
+    assert report["per_class"]["road"]["PQ"] > 60
+    pictures = tmp_path / "zero_shot" / "inference" / "minicity_panoptic_val" / "pictures"
+    assert len(list(pictures.glob("*.png"))) == 2
+    random = evaluate(root, tmp_path / "random", monkeypatch, "MODEL.WEIGHTS", "")
+    assert random["All"]["PQ"] < 2
+
+
+def test_embedded_weights_are_small():
+    folder = local_path("zsseg_d2://weights")
+    assert 0 < sum(f.stat().st_size for f in folder.iterdir()) < 16e6
