@@ -10,7 +10,7 @@ import pytest
 import torch
 from detectron2.evaluation import inference_on_dataset
 
-from zsseg_d2.assets import local_path
+from zsseg_d2.files import local_path
 from zsseg_d2.data.synthetic import write_minicity
 from zsseg_d2.engine import Trainer, setup_cfg
 

@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
 import zsseg_d2
-from zsseg_d2 import assets, compat
+from zsseg_d2 import compat, files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -112,11 +112,11 @@ def test_import_alone_registers_everything():
 
 
 def test_packaged_files_are_found_by_their_scheme():
-    path = f"{assets.PREFIX}vocabularies/cityscapes.yaml"
+    path = f"{files.PREFIX}vocabularies/cityscapes.yaml"
     assert PathManager.isfile(path) and PathManager.open(path).read().startswith("#")
-    assert not PathManager.isfile(f"{assets.PREFIX}vocabularies/none.yaml")
+    assert not PathManager.isfile(f"{files.PREFIX}vocabularies/none.yaml")
     with pytest.raises(ValueError, match="leads out"):
-        PathManager.get_local_path(f"{assets.PREFIX}../setup.py")
+        PathManager.get_local_path(f"{files.PREFIX}../setup.py")
     with pytest.raises(ValueError, match="cannot be written"):
         PathManager.open(path, "w")
 

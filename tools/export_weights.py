@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree 
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
 from safetensors.torch import save  # noqa: E402
-from zsseg_d2.data.panoptic_png import atomic_path  # noqa: E402
+from zsseg_d2.files import atomic_path  # noqa: E402
 from zsseg_d2.engine.checkpoint import read_checkpoint  # noqa: E402
 from zsseg_d2.engine.errors import CheckpointError  # noqa: E402
 

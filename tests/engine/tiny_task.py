@@ -82,7 +82,10 @@ class TinySegmenter(nn.Module):
         super().__init__()
         self.backbone = _Backbone()
         self.head = nn.Sequential(
-            nn.Conv2d(8, 16, 1), nn.GroupNorm(4, 16), nn.Dropout2d(cfg.MODEL.MASK_FORMER.DROPOUT), nn.Conv2d(16, len(CLASSES), 1)
+            nn.Conv2d(8, 16, 1),
+            nn.GroupNorm(4, 16),
+            nn.Dropout2d(cfg.MODEL.MASK_FORMER.DROPOUT),
+            nn.Conv2d(16, len(CLASSES), 1),
         )
         self.query_feat = nn.Embedding(2, 16)
         self.level_embed = nn.Parameter(torch.ones(16))

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from .cityscapes import CATEGORIES, IMAGE_SUFFIX, load_cityscapes_panoptic, panoptic_paths
 from .class_deletion import CONFIGURATIONS
 from .deleted_pictures import LABEL_PICTURES, PictureTask, write_pictures
-from .panoptic_png import DatasetError, atomic_path
+from ..files import atomic_path
+from .panoptic_png import DatasetError
 
 FORMAT = 1  # raise when the same arguments give other files
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from ..files import atomic_path
 
 MAX_SEGMENT_ID = 256**3 - 1
 
@@ -107,30 +107,6 @@ def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
         for kind, content in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
             file.write(struct.pack(">I", len(content)) + kind + content)
             file.write(struct.pack(">I", zlib.crc32(kind + content)))
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """``with atomic_path(path) as beside:`` renames `beside` to `path` on success, and removes it otherwise."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=Path(path).parent)
-    os.close(handle)
-    beside = Path(name)
-    try:
-        yield beside
-        if not beside.is_symlink():
-            os.chmod(beside, 0o666 & ~_UMASK)  # mkstemp's files are private
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()
 
 
 def segment_pixels(ids: np.ndarray) -> dict[int, int]:

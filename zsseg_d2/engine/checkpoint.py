@@ -13,7 +13,7 @@ from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
 
 from ..compat import load_weights
-from ..data.panoptic_png import atomic_path
+from ..files import atomic_path
 from .errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     missing = [k for k in own if k not in state and not k.startswith(clip) and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in own]
     if clip:
-        logger.info("The checkpoint leaves out the frozen %s*, as expected; it comes from CLIP's own weights.", "*, ".join(clip))
+        logger.info("The checkpoint leaves out the frozen %s*, as expected: they are CLIP's own weights.", "*, ".join(clip))
     if missing or unexpected:
         lines = [f"The checkpoint fits only in part ({len(fitting)} of {len(own)} weights loaded)."]
         lines += [f"  missing, left as initialised: {_summary(missing)}"] if missing else []

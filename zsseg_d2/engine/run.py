@@ -60,6 +60,7 @@ def run_process(args: argparse.Namespace) -> dict:
         )
         return _evaluate(cfg, args, record) if args.eval_only else _train(cfg, args, record)
     except USER_ERRORS as error:
+        logger.debug("The traceback behind the message:", exc_info=True)  # for log.txt
         if comm.get_world_size() == 1:
             raise
         raise SystemExit(f"error: {error}") from error  # another process shows no traceback either

@@ -16,7 +16,7 @@ from pathlib import Path
 import detectron2
 import torch
 
-from ..data.panoptic_png import atomic_path
+from ..files import atomic_path
 
 FILE = "run.json"
 

@@ -17,7 +17,7 @@ __all__ = ["ParameterRule", "build_lr_scheduler", "build_optimizer", "parameter_
 logger = logging.getLogger(__name__)
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
-_EMBEDDINGS = ("level_embed", "absolute_pos_embed", "relative_position_bias_table")  # parameters that nn.Embedding does not hold
+_EMBEDDINGS = ("level_embed", "absolute_pos_embed", "relative_position_bias_table")  # those that are no nn.Embedding
 
 
 @dataclass(frozen=True)

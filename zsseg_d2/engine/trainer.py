@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from . import evaluation, loaders, solver
 from .checkpoint import ZssegCheckpointer
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 from .hooks import ProgressBar, StopOnSignal
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,14 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = build_model(cfg)
+        """
+        Raises:
+            ConfigError: the model refuses the config.
+        """
+        try:
+            model = build_model(cfg)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         total = sum(p.numel() for p in model.parameters())
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         logger.info(

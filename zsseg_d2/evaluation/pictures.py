@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt
 
-from ..data.panoptic_png import atomic_path
+from ..files import atomic_path
 
 PANEL_WIDTH = (640, 1024)  # pixels: smaller images are enlarged, larger ones reduced
 COLOR_WEIGHT = 0.62  # of the class colour over the image

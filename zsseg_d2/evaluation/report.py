@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ..data.panoptic_png import atomic_path
+from ..files import atomic_path
 from .counting import PanopticCounts, class_quality, group_quality, harmonic_mean
 
 GROUPS = ("All", "In", "Out", "Things", "Stuff")

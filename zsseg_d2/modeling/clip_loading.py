@@ -12,8 +12,8 @@ import open_clip
 import torch
 from torch import nn
 
-from ..assets import local_path
 from ..compat import load_weights
+from ..files import local_path
 
 _PACKAGED = resources.files("zsseg_d2.modeling") / "clip_configs"
 logger = logging.getLogger(__name__)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..files import atomic_path
 from ..vocabulary import PROMPT_TEMPLATES, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -103,12 +103,9 @@ class TextClassifier(nn.Module):
 
     @staticmethod
     def _store(path: Path, rows: Tensor) -> None:
-        """Write beside and rename, so that concurrent writers and readers never meet half a file."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-            os.close(handle)
-            save_file({"rows": rows.contiguous()}, temporary)
-            os.replace(temporary, path)
+            with atomic_path(path) as beside:  # concurrent writers and readers never meet half a file
+                beside.write_bytes(save({"rows": rows.contiguous()}))
         except OSError as error:
             logger.warning("Text rows were not cached in '%s': %s", path.parent, error)

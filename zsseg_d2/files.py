@@ -1,7 +1,11 @@
-"""Files that come with the package, under ``zsseg_d2://`` wherever Detectron2 takes a path."""
+"""Files written whole or not at all, and those of the package under ``zsseg_d2://`` wherever Detectron2 takes a path."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from detectron2.utils.file_io import PathManager
@@ -41,3 +45,27 @@ def local_path(path: str) -> Path:
 
 
 PathManager.register_handler(PackageHandler(), allow_override=True)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """``with atomic_path(path) as beside:`` renames `beside` to `path` on success, and removes it otherwise."""
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=Path(path).parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        if not beside.is_symlink():
+            os.chmod(beside, 0o666 & ~_UMASK)  # mkstemp's files are private
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()
