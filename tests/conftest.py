@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 
+# Tests run in several processes; threads that share their cores spend their time waiting for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 import torch
 
 import zsseg_d2  # noqa: F401
 
-# Tests run in several processes; threads that share their cores spend their time waiting for one another.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 

@@ -88,7 +88,7 @@ def apply() -> None:
         import detectron2.evaluation  # noqa: F401
         import detectron2.modeling  # noqa: F401
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\..* is deprecated.*", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=r".*torch\.meshgrid.*", category=UserWarning)
+    warnings.filterwarnings("ignore", message=r".*TypedStorage is deprecated.*", category=UserWarning)  # in its comm
 
 
 def default_device() -> str:
