@@ -25,12 +25,19 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python's venv module is missing; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 
+# With a Detectron2 of its own, an environment keeps its torch and everything else that satisfies setup.py.
 $(STAMP): setup.py constraints.txt overrides.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(UV) torch torchvision setuptools wheel
-	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("detectron2") is None)' || \
-	  $(UV) --no-build-isolation --no-deps -C--global-option=build_py -C--build-option=--skip-build detectron2-cdo==0.5
-	$(UV) --no-build-isolation -e '.[test]'
+	@if $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("detectron2") is None)' && \
+	    ! $(BIN)/python -m pip show --quiet detectron2-cdo 2>/dev/null; then \
+	  echo "Using the Detectron2 that is installed in $(VENV)."; \
+	  $(BIN)/uv pip install --python $(BIN)/python --override overrides.txt -e '.[test]'; \
+	else \
+	  set -e; \
+	  $(UV) torch torchvision setuptools wheel; \
+	  $(UV) --no-build-isolation --no-deps -C--global-option=build_py -C--build-option=--skip-build detectron2-cdo==0.5; \
+	  $(UV) --no-build-isolation -e '.[test]'; \
+	fi
 	@touch $@
 
 clean:

@@ -137,6 +137,18 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
+class Scripted(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_torchscript_archive_is_refused_with_the_conversion(tmp_path):
+    torch.jit.script(Scripted()).save(str(tmp_path / "RN50.pt"))
+    with pytest.raises(RuntimeError, match="convert it once"):
+        compat.load_weights(str(tmp_path / "RN50.pt"))
+
+
 def test_a_missing_compiled_operator_says_so():
     import detectron2._C as extension
 

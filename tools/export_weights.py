@@ -1,4 +1,4 @@
-"""Turn a training checkpoint into weights alone: safetensors, without optimizer state and without the frozen CLIP.
+"""Turn a training checkpoint into weights alone: safetensors, without the state of the optimizer.
 
     python tools/export_weights.py output/miniworld/pretrain/model_final.pth weights.safetensors --half
 """
@@ -32,7 +32,8 @@ def main() -> None:
         state = read_checkpoint(str(args.checkpoint))["model"]
     except CheckpointError as error:
         raise SystemExit(f"error: {error}") from error
-    state = {k: v.contiguous() for k, v in state.items() if "backbone.clip_model." not in k}
+    # A checkpoint holds CLIP only where nothing else does (random CLIP weights): then it belongs to the weights.
+    state = {k: v.contiguous() for k, v in state.items()}
     if args.half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -79,9 +79,8 @@ def apply() -> None:
         warnings.simplefilter("ignore")
         import detectron2
 
-        try:
-            import detectron2._C  # noqa: F401
-        except ImportError:
+        # A compiled module that is there but does not load is the user's to mend, and its own error says more.
+        if "detectron2._C" not in sys.modules and importlib.util.find_spec("detectron2._C") is None:
             stub = _stub_extension()
             sys.modules["detectron2._C"] = stub
             detectron2._C = stub
@@ -106,6 +105,12 @@ def load_weights(path: str) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         logging.getLogger(__name__).debug("torch.load failed", exc_info=True)
+        if "TorchScript" in str(error):
+            raise RuntimeError(
+                f"'{path}' is a TorchScript archive, as OpenAI publishes CLIP; reading it can run code, so it is not. If you "
+                f"trust it, convert it once: python -c \"import torch; torch.save(torch.jit.load('{path}', "
+                f"map_location='cpu').float().state_dict(), 'clip.pth')\" and give clip.pth."
+            ) from error
         raise RuntimeError(
             f"Cannot read weights from '{path}': {type(error).__name__}: {str(error).splitlines()[0]}. "
             "The file is damaged, or it is a pickle that could run code, which zsseg_d2 does not load; "

@@ -115,7 +115,7 @@ def _add_zsseg(cfg: CN) -> None:
     z.PRETRAINING_VOCABULARY = "coco_panoptic"  # what the weights were pre-trained on; decides the seen classes
     z.SEEN_CLASSES = "pretraining"  # seen set of the ensemble: "pretraining", "training" (the kept classes) or "both"
     z.TRAINING_VOCABULARY = "all"  # classifier in training: "all" names (deleted ones are negatives) or "kept" names
-    z.DELETED_PIXELS = "no_object"  # deleted pixels: "no_object" (negatives for every mask) or "ignore" (no loss there)
+    z.DELETED_PIXELS = "no_object"  # "no_object": negatives of every mask; "ignore": no loss on pixels of no target
     z.OUT_CLASSES = []  # Out in the PQ table, by name or label id; []: deleted in training, else those of 008
     z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
     z.SAVE_PREDICTIONS = False  # write panoptic predictions in COCO format under OUTPUT_DIR/inference

@@ -13,6 +13,7 @@ from zsseg_d2 import add_zsseg_config
 from zsseg_d2.engine.config_files import config_root, find_config, packaged_configs, setup_cfg
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.evaluation import out_classes
+from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.engine.validation import CHOICES, validate
 from zsseg_d2.engine.yaml_files import read_yaml
 
@@ -75,7 +76,7 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     for name in ("minicity/zero_shot.yaml", "configs/minicity/zero_shot.yaml"):
         assert find_config(name) == config_root() / "minicity" / "zero_shot.yaml"
     (tmp_path / "minicity").mkdir()
-    (tmp_path / "minicity" / "zero_shot.yaml").write_text("SEED: 5")
+    (tmp_path / "minicity" / "zero_shot.yaml").write_text("SEED: 5\nMODEL: {MASK_FORMER: {TEST: {PANOPTIC_ON: true}}}")
     assert setup("minicity/zero_shot.yaml", "DATASETS.TEST", "('minicity_panoptic_val',)", eval_only=True).SEED == 5
     with pytest.raises(ConfigError, match="Did you mean minicity/zero_shot.yaml"):
         find_config("minicity/zeroshot.yaml")
@@ -226,3 +227,24 @@ def test_out_classes(make_config):
     assert out_classes(make_config("DATASETS.TRAIN", ("tiny_engine_deleted",)), "tiny_engine_val") == [3]
     for listed, expected in ((["person"], [2]), ([26], [3]), (["26", "sky"], [1, 3])):
         assert out_classes(make_config("ZSSEG.OUT_CLASSES", listed), "tiny_engine_val") == expected
+
+
+def test_training_sets_must_agree():
+    sets = '("minicity_panoptic_train", "{}")'
+    for other, message in (("minicity_panoptic_train_008", "classes that are deleted"), ("miniworld_panoptic_train", "their classes")):
+        with pytest.raises(ConfigError, match=message):
+            setup("minicity/full_finetune.yaml", "DATASETS.TRAIN", sets.format(other))
+
+
+def test_evaluation_needs_panoptic_maps():
+    with pytest.raises(ConfigError, match="PANOPTIC_ON True"):
+        setup("minicity/zero_shot.yaml", "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "False", eval_only=True)
+
+
+def test_resuming_with_other_labels_is_refused(tmp_path):
+    before = setup("minicity/in_class_finetune.yaml", "DATASETS.TRAIN", '("minicity_panoptic_train_003",)')
+    (tmp_path / "config.yaml").write_text(before.dump())
+    check_resumed(before, tmp_path / "config.yaml")
+    check_resumed(before, tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"DATASETS.TRAIN was .*003.* and is .*008"):
+        check_resumed(setup("minicity/in_class_finetune.yaml"), tmp_path / "config.yaml")

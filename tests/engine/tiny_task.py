@@ -129,7 +129,7 @@ def config(output: Path, *options) -> CfgNode:
     cfg.merge_from_list(
         [
             *("MODEL.META_ARCHITECTURE", "TinySegmenter", "MODEL.DEVICE", "cpu", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 4),
-            *("MODEL.MASK_FORMER.DROPOUT", 0.2, "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", ""),
+            *("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", True, "MODEL.MASK_FORMER.DROPOUT", 0.2, "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", ""),
             *("DATASETS.TRAIN", ("tiny_engine_train",), "DATASETS.TEST", ("tiny_engine_val",)),
             *("INPUT.MIN_SIZE_TRAIN", (20, 24, 28), "INPUT.MAX_SIZE_TRAIN", 60, "INPUT.COLOR_AUG_SSD", True),
             *("INPUT.MIN_SIZE_TEST", 24, "INPUT.MAX_SIZE_TEST", 60),

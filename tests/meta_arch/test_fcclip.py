@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 import torch
 from detectron2.modeling import build_model
 
 from tests.tiny import random_image, tiny_config, tiny_dataset, training_item
+from zsseg_d2.data.synthetic import CITY, render_scene
+from zsseg_d2.engine import Trainer, setup_cfg
 
 
 @pytest.fixture(scope="module")
@@ -16,17 +20,26 @@ def model():
     return build_model(cfg).eval()
 
 
-def test_an_image_does_not_depend_on_its_company(model):
-    """Alone, beside a larger one, and beside one of the same padded size."""
-    image = {"image": random_image(50, 70), "height": 50, "width": 70}
-    larger, same = {"image": random_image(120, 200, 1)}, {"image": random_image(64, 90, 2)}
+def test_an_image_does_not_depend_on_its_company():
+    """The embedded model on a scene: alone, beside a larger image, and beside one of the same padded size."""
+    options = ["MODEL.DEVICE", "cpu", "MODEL.MASK_FORMER.TEST.INSTANCE_ON", "True", "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True"]
+    cfg = setup_cfg(argparse.Namespace(config_file="minicity/zero_shot.yaml", opts=options, eval_only=True))
+    model = Trainer.build_model(cfg).eval()
+    Trainer.build_checkpointer(cfg, model).load(cfg.MODEL.WEIGHTS)
+    picture = torch.from_numpy(render_scene(CITY, 5, 192, 384).image).permute(2, 0, 1)
+    image = {"image": picture[:, :180, :370], "height": 180, "width": 370}
+    larger, same = {"image": random_image(200, 400, 1)}, {"image": random_image(170, 380, 2)}
     (alone,) = model([image])
+    assert len(alone["panoptic_seg"][1]) > 3 and len(alone["instances"]) > 3
     for company in ([image, larger], [larger, image], [same, image]):
         together = model(company)[company.index(image)]
-        assert torch.allclose(together["sem_seg"], alone["sem_seg"], atol=1e-5)
-        assert torch.equal(together["panoptic_seg"][0], alone["panoptic_seg"][0])
-        strip = [{k: s[k] for k in ("id", "category_id")} for s in together["panoptic_seg"][1]]
-        assert strip == [{k: s[k] for k in ("id", "category_id")} for s in alone["panoptic_seg"][1]]
+        assert torch.allclose(together["sem_seg"], alone["sem_seg"], atol=1e-4)
+        scores, expected = (r["instances"].scores.sort().values for r in (together, alone))
+        assert torch.allclose(scores, expected, atol=1e-5)
+        # Two queries may tie to the last bit at a pixel; everything else is the same segment.
+        assert (together["panoptic_seg"][0] != alone["panoptic_seg"][0]).float().mean() < 1e-4
+        names = [(s["id"], s["category_id"]) for s in alone["panoptic_seg"][1]]
+        assert [(s["id"], s["category_id"]) for s in together["panoptic_seg"][1]] == names
 
 
 def test_results_have_detectron2s_keys_and_the_size_asked_for(model):
@@ -57,6 +70,11 @@ def test_vocabulary_file_replaces_names_without_python(tmp_path):
     classes = build_model(cfg).classes("tiny_val")
     assert classes.vocabulary.classes[0] == ("road", "street", "lane")  # put into the data set's order
     assert classes.vocabulary.names == ("road", "sky", "person", "car")
+    words.write_text("automobile\nperson\nsky\nroad\n")  # one new name: by place, and these places are wrong
+    with pytest.raises(ValueError, match="'person' is class 1, but class 2 of the data set"):
+        build_model(cfg)
+    words.write_text("lane\nsky\nperson\nautomobile\n")
+    assert build_model(cfg).classes("tiny_val").vocabulary.names == ("lane", "sky", "person", "automobile")
     words.write_text("car\nperson\n")
     with pytest.raises(ValueError, match="2 classes, but 'tiny_val' has 4"):
         build_model(cfg)
@@ -76,6 +94,16 @@ def test_text_rows_stay_float32_under_autocast(model):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rows = model.text_classifier(model.classes(None).vocabulary, model.backbone)
     assert rows.dtype == torch.float32
+
+
+def test_mask_pooling_survives_half_precision():
+    """A sum of features over 65536 pixels is beyond float16."""
+    torch.manual_seed(0)
+    decoder = build_model(tiny_config()).sem_seg_head.predictor.eval()
+    scales = [torch.randn(1, 32, side, side) for side in (2, 4, 8)]
+    with torch.autocast("cpu", dtype=torch.float16), torch.no_grad():
+        predictions = decoder(scales, torch.full((1, 32, 256, 256), 1.5), every_layer=True)
+    assert all(torch.isfinite(p.class_embed).all() for p in predictions)
 
 
 def test_training_losses_and_gradients():
@@ -111,7 +139,7 @@ def test_a_batch_without_any_target_trains():
     model = build_model(tiny_config()).train()
     losses = model([training_item(classes=())])
     sum(losses.values()).backward()
-    assert float(losses["loss_mask"]) == 0.0 and float(losses["loss_ce"]) > 0
+    assert losses["loss_mask"].item() == 0.0 and losses["loss_ce"].item() > 0
 
 
 def test_kept_vocabulary_leaves_deleted_names_out_of_the_classifier():

@@ -25,6 +25,8 @@ class FakeClip(nn.Module):
         self.clip_model = nn.Module()
         self.clip_model.logit_scale = nn.Parameter(torch.zeros(()))
         self.clip_model.token_embedding = nn.Parameter(torch.full((4, 4), seed))
+        self.clip_model.activation = nn.GELU()
+        self.tokenizer = lambda texts: torch.tensor([[len(t)] for t in texts])
         self.calls = 0
 
     def embed_texts(self, texts):
@@ -48,7 +50,7 @@ def test_second_start_does_not_run_the_text_tower(tmp_path):
     again = TextClassifier(tmp_path)(VOCABULARY, second)
     assert first.calls > 0 and second.calls == 0
     assert torch.equal(rows, again)
-    assert not list(tmp_path.glob("*.tmp"))
+    assert [p.suffix for p in tmp_path.iterdir()] == [".safetensors"]
 
 
 def test_key_holds_weights_and_vocabulary(tmp_path):
@@ -57,6 +59,17 @@ def test_key_holds_weights_and_vocabulary(tmp_path):
     TextClassifier(tmp_path)(VOCABULARY, other_weights)
     TextClassifier(tmp_path)(Vocabulary((("road",), ("car",))), other_words)
     assert other_weights.calls > 0 and other_words.calls > 0
+
+
+def test_key_holds_activation_and_tokenizer(tmp_path):
+    """The same weights under another activation or tokenizer give other rows."""
+    TextClassifier(tmp_path)(VOCABULARY, FakeClip())
+    activation, tokenizer = FakeClip(), FakeClip()
+    activation.clip_model.activation = nn.ReLU()
+    tokenizer.tokenizer = lambda texts: torch.tensor([[len(t) + 1] for t in texts])
+    TextClassifier(tmp_path)(VOCABULARY, activation)
+    TextClassifier(tmp_path)(VOCABULARY, tokenizer)
+    assert activation.calls > 0 and tokenizer.calls > 0
 
 
 def test_each_vocabulary_keeps_its_own_rows():

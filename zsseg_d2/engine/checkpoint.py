@@ -169,7 +169,12 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     clip = tuple(p for p in frozen_clip_prefixes(model) if not any(k.startswith(p) for k in state))
     missing = [k for k in own if k not in state and not k.startswith(clip) and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in own]
-    if clip:
+    if clip and getattr(model, "cfg", None) is not None and not model.cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS:
+        logger.warning(
+            "The checkpoint leaves out the frozen CLIP, and MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS is empty: CLIP stays random, "
+            "and so do the results. Give CLIP's own weights."
+        )
+    elif clip:
         logger.info("The checkpoint leaves out the frozen %s*, as expected: they are CLIP's own weights.", "*, ".join(clip))
     if missing or unexpected:
         lines = [f"The checkpoint fits only in part ({len(fitting)} of {len(own)} weights loaded)."]

@@ -16,6 +16,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from ..data.panoptic_png import DatasetError
+from ..files import atomic_path
 from .checkpoint import local_weights
 from .config_files import setup_cfg
 from .errors import CheckpointError, ConfigError
@@ -23,10 +24,12 @@ from .hooks import Interrupted
 from .launch import launch
 from .run_record import RunRecord, recorded_seed
 from .trainer import Trainer, with_seed
+from .yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
 
-USER_ERRORS = (ConfigError, CheckpointError, DatasetError, FileNotFoundError)
+USER_ERRORS = (ConfigError, CheckpointError, DatasetError, FileNotFoundError, FileExistsError)
+_SAME_ON_RESUME = ("DATASETS.TRAIN", "ZSSEG.TRAINING_VOCABULARY", "ZSSEG.DELETED_PIXELS", "MODEL.META_ARCHITECTURE")
 
 
 def run(args: argparse.Namespace) -> dict | None:
@@ -43,6 +46,8 @@ def run(args: argparse.Namespace) -> dict | None:
         return launch(run_process, args, setup_cfg(args).MODEL.DEVICE)
     except USER_ERRORS as error:
         raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def run_process(args: argparse.Namespace) -> dict:
@@ -80,9 +85,16 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         cfg.freeze()
     cfg = with_seed(cfg)
     output = Path(cfg.OUTPUT_DIR)
+    trained = output / "config.yaml"
+    if args.resume and not args.eval_only:
+        check_resumed(cfg, trained)
+    # The settings of a training stay beside its weights; an evaluation in the same folder writes its own.
+    settings = output / "eval_config.yaml" if args.eval_only and trained.is_file() else trained
+    comm.synchronize()
     if comm.is_main_process():
         output.mkdir(parents=True, exist_ok=True)
-        (output / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
+        with atomic_path(settings) as beside:
+            beside.write_text(cfg.dump(), encoding="utf-8")
     comm.synchronize()
     for name in ("detectron2", "fvcore", "zsseg_d2"):
         for handler in setup_logger(str(output), distributed_rank=comm.get_rank(), name=name).handlers:
@@ -91,11 +103,34 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     logger.info(
         "zsseg_d2 with Detectron2 %s and torch %s on %s; %d process(es); seed %d; config %s; all settings in %s",
         detectron2.__version__, torch.__version__, cfg.MODEL.DEVICE, comm.get_world_size(), cfg.SEED,
-        args.config_file or "(defaults)", output / "config.yaml",
+        args.config_file or "(defaults)", settings,
     )  # fmt: skip
-    seed_all_rng(cfg.SEED + comm.get_rank())
+    seed_all_rng(cfg.SEED)  # the same on every process: whatever weights are not loaded must agree
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
+
+
+def check_resumed(cfg: CfgNode, path: Path) -> None:
+    """Refuse to go on with other labels than those of the run that is resumed.
+
+    Args:
+        path: the ``config.yaml`` of that run; without it there is nothing to compare.
+    Raises:
+        ConfigError: naming the key, both values and the remedy.
+    """
+    if not path.is_file():
+        return
+    before = read_yaml(path)
+    for key in _SAME_ON_RESUME:
+        old, new = before, cfg
+        for part in key.split("."):
+            old, new = (old or {}).get(part), new[part]
+        old, new = (list(v) if isinstance(v, (list, tuple)) else v for v in (old, new))
+        if old is not None and old != new:
+            raise ConfigError(
+                f"--resume: {key} was {old} in {path}, and is {new} now. Give the same KEY VALUE pairs as before, or "
+                "another OUTPUT_DIR and the old checkpoint as MODEL.WEIGHTS."
+            )
 
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict:

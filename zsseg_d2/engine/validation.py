@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..data.mappers import MAPPERS
@@ -56,6 +56,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
             raise ConfigError(f"{key} must be positive, but is {_get(cfg, key)}.")
     _check_device(cfg, eval_only)
     _check_datasets(cfg, eval_only)
+    if cfg.DATASETS.TEST and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
+        raise ConfigError("Evaluation is of panoptic maps; give `MODEL.MASK_FORMER.TEST.PANOPTIC_ON True`.")
     if not eval_only and cfg.SOLVER.IMS_PER_BATCH % world_size:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes cannot share equally."
@@ -111,6 +113,18 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
                 )
 
 
+def _check_training_sets_agree(names: Collection[str]) -> None:
+    """One model has one list of classes, and one set of deleted ones."""
+    first, *others = (MetadataCatalog.get(name) for name in names)
+    for other in others:
+        for key in ("vocabulary", "deleted_contiguous_ids"):
+            if first.get(key) != other.get(key):
+                raise ConfigError(
+                    f"DATASETS.TRAIN: '{first.name}' and '{other.name}' differ in "
+                    f"{'their classes' if key == 'vocabulary' else 'the classes that are deleted'}; train on sets that agree."
+                )
+
+
 def _examples(known: Collection[str]) -> str:
     ours = [n for n in known if n.startswith(("openvocab_", "mini"))]
     return f" There are {', '.join(sorted(ours))}." if ours else ""
@@ -118,6 +132,8 @@ def _examples(known: Collection[str]) -> str:
 
 def _check_classes(cfg: CfgNode) -> None:
     """Vocabularies can be read, and their lengths fit NUM_CLASSES and the data sets."""
+    if cfg.DATASETS.TRAIN:
+        _check_training_sets_agree(cfg.DATASETS.TRAIN)
     try:
         for source in (cfg.ZSSEG.VOCABULARY, cfg.ZSSEG.PRETRAINING_VOCABULARY):
             if source:

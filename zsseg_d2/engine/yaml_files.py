@@ -60,7 +60,7 @@ def _size_list(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
         if loop.ifs or loop.iter.func.id != "range" or listed.elt.func.id != "int" or max(map(abs, bounds)) > 10_000:
             raise ValueError(text)
         return [int(_product(listed.elt.args[0], loop.target.id, x)) for x in range(*bounds)]
-    except (AttributeError, SyntaxError, TypeError, ValueError, KeyError):
+    except (AttributeError, IndexError, KeyError, OverflowError, SyntaxError, TypeError, ValueError):
         raise yaml.constructor.ConstructorError(
             None, None, f"it asks to run Python code ({text!r}), which is not done; write the value itself", node.start_mark
         ) from None

@@ -34,6 +34,8 @@ class PredictionWriter:
             segments: each with id and category_id (0 .. K-1).
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        if not self.annotations:  # an earlier list must not stand beside new pictures
+            (self._folder / "predictions.json").unlink(missing_ok=True)
         file_name = f"{image_id:012d}.png" if isinstance(image_id, int) else f"{image_id}.png"
         pixels = segment_pixels(ids)
         listed = [s for s in segments if s["id"] in pixels]  # the format forbids segments without a pixel

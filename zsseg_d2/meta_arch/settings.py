@@ -64,7 +64,8 @@ def test_classes(cfg: CfgNode, dataset: str | None) -> TestClasses:
     the data set's order, else its classes stand for the data set's one by one.
 
     Raises:
-        ValueError: the vocabulary's length is not the data set's, or ZSSEG.SEEN_CLASSES is unknown.
+        ValueError: the vocabulary's length is not the data set's, a name of the data set stands in another's place, or
+            ZSSEG.SEEN_CLASSES is unknown.
     """
     metadata = MetadataCatalog.get(dataset) if dataset else _metadata(cfg.DATASETS.TEST)
     own = metadata.get("vocabulary") if metadata else None
@@ -75,10 +76,23 @@ def test_classes(cfg: CfgNode, dataset: str | None) -> TestClasses:
         raise ValueError(
             f"ZSSEG.VOCABULARY '{cfg.ZSSEG.VOCABULARY}' has {len(vocabulary)} classes, but '{metadata.name}' has {len(own)}."
         )
-    if own is not None and set(own.names) == set(vocabulary.names):
-        vocabulary = vocabulary.subset(vocabulary.names.index(name) for name in own.names)
+    if own is not None:
+        vocabulary = _in_order_of(own, vocabulary, cfg.ZSSEG.VOCABULARY)
     things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values() if own is not None else range(len(vocabulary))
     return TestClasses(vocabulary, frozenset(things), _seen(cfg, vocabulary))
+
+
+def _in_order_of(own: Vocabulary, words: Vocabulary, source: str) -> Vocabulary:
+    """`words` in the order of `own` where the names are the same; unchanged where each stands in its place or is new."""
+    if set(own.names) == set(words.names):
+        return words.subset(words.names.index(name) for name in own.names)
+    for place, name in enumerate(words.names):
+        if name in own.names and own.names.index(name) != place:
+            raise ValueError(
+                f"ZSSEG.VOCABULARY '{source}': '{name}' is class {place}, but class {own.names.index(name)} of the data set. "
+                "Name every class as the data set does (in any order), or give the classes line by line in its order."
+            )
+    return words
 
 
 def _seen(cfg: CfgNode, vocabulary: Vocabulary) -> tuple[bool, ...]:

@@ -70,15 +70,19 @@ def create_clip(name: str, weights: str) -> nn.Module:
 
     Raises:
         FileNotFoundError: the file is missing, or the tag cannot be downloaded; the message names the remedy.
-        ValueError: the weights do not fit the model.
+        ValueError: the weights do not fit the model, or the file is damaged or could run code.
     """
     if not weights:
         return _create(name)
     path = local_path(weights)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if path.is_file():
-        # OpenAI's own weights were trained with QuickGELU; their files carry no other hint than the name.
-        model = _create(name, force_quick_gelu="openai" in path.name.lower())
+        # OpenAI trained with QuickGELU, and a file does not say so: an architecture that OpenAI published is taken as
+        # OpenAI's. Weights of that shape trained with GELU need a JSON config of their own.
+        quick = "openai" in tags
+        if quick:
+            logger.info("'%s' is taken as OpenAI's '%s': its text tower uses QuickGELU.", path, name)
+        model = _create(name, force_quick_gelu=quick)
         _load_file(model, path, name)
         return model
     if weights not in tags:
@@ -109,11 +113,18 @@ def _create(name: str, **kwargs) -> nn.Module:
 
 def _load_file(model: nn.Module, path: Path, name: str) -> None:
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        state = load_file(path)
+        try:
+            state = load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"'{path}' is damaged: {error}. Get it again.") from error
     else:
-        state = load_weights(str(path))
+        try:
+            state = load_weights(str(path))
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
     state = state.get("state_dict", state.get("model", state))
     for prefix in ("module.", "backbone.clip_model."):
         if all(key.startswith(prefix) for key in state):

@@ -141,10 +141,13 @@ class MaskedAttentionDecoder(nn.Module):
         return blocked & ~blocked.all(-1, keepdim=True)
 
     def _predict(self, normed: Tensor, mask_embed: Tensor, mask_features: Tensor) -> Queries:
-        with torch.no_grad():
-            inside = (torch.einsum("bqc,bchw->bqhw", mask_embed, mask_features) > 0).to(mask_features.dtype)
-            area = inside.sum((-1, -2))[..., None] + 1e-8
-        pooled = torch.einsum("bqhw,bchw->bqc", inside, mask_features) / area
+        # In float32: a sum over all pixels is beyond half precision.
+        with torch.autocast(mask_features.device.type, enabled=False):
+            features = mask_features.float()
+            with torch.no_grad():
+                inside = (torch.einsum("bqc,bchw->bqhw", mask_embed.float(), features) > 0).to(features.dtype)
+                area = inside.sum((-1, -2))[..., None] + 1e-8
+            pooled = torch.einsum("bqhw,bchw->bqc", inside, features) / area
         return Queries(self.class_embed(self._mask_pooling_proj(pooled) + normed), mask_embed)
 
 

@@ -32,11 +32,11 @@ def text_cache_folder(setting: str) -> Path | None:
 
 
 def text_tower_fingerprint(clip_model: nn.Module) -> str:
-    """A hash of the text tower's weights: every parameter's shape, and up to 4096 of its values.
+    """A hash of the text tower: its layers (activations too), every parameter's shape, and up to 4096 of its values.
 
     Sampling keeps this to milliseconds; training changes every value of a tower, so the sample sees it.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr([child for child in clip_model.named_children() if child[0] != "visual"]).encode())
     for name, parameter in sorted(clip_model.named_parameters()):
         if not name.startswith("visual.") and name != "logit_scale":
             flat = parameter.detach().flatten()
@@ -71,7 +71,7 @@ class TextClassifier(nn.Module):
         """(T, E) rows of ``vocabulary``, from memory, disk or CLIP's text tower.
 
         Args:
-            clip: has ``clip_model`` (for the key) and ``embed_texts``.
+            clip: has ``clip_model`` and ``tokenizer`` (for the key), and ``embed_texts``.
         """
         name = "rows_" + hashlib.sha256(repr(vocabulary.rows).encode()).hexdigest()[:16]
         if name not in self._buffers:
@@ -85,7 +85,8 @@ class TextClassifier(nn.Module):
             return compute_text_rows(clip.embed_texts, vocabulary.rows)
         if self._fingerprint is None:
             self._fingerprint = text_tower_fingerprint(clip.clip_model)
-        key = hashlib.sha256(repr((self._fingerprint, PROMPT_TEMPLATES, vocabulary.rows)).encode()).hexdigest()
+        tokens = clip.tokenizer(list(vocabulary.rows)).tolist()
+        key = hashlib.sha256(repr((self._fingerprint, PROMPT_TEMPLATES, vocabulary.rows, tokens)).encode()).hexdigest()
         path = self.cache / f"{key[:40]}.safetensors"
         shape = (len(vocabulary.rows), clip.embed_dim)
         try:
