@@ -19,7 +19,7 @@ os.environ.setdefault("DETECTRON2_DATASETS", str(ROOT / "datasets"))
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
 from detectron2.engine import default_argument_parser  # noqa: E402
-from zsseg_d2.data import data_folder  # noqa: E402
+from zsseg_d2.data.panoptic_records import data_folder  # noqa: E402
 from zsseg_d2.data.synthetic import ensure_minicity  # noqa: E402
 from zsseg_d2.engine import run  # noqa: E402
 
@@ -32,7 +32,12 @@ def main() -> None:
 
     start = time.perf_counter()
     print("1/2  MiniCity: 300 training and 50 validation scenes in Cityscapes format", flush=True)
-    folder = ensure_minicity(data_folder())
+    try:
+        folder = ensure_minicity(data_folder())
+    except FileExistsError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     print(f"     {folder}")
     print("2/2  Zero shot: a model that never saw these streets, with the 19 class names of Cityscapes", flush=True)
     options = ["OUTPUT_DIR", args.output, "ZSSEG.PICTURES", str(args.pictures), "SEED", "0"]
