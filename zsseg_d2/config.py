@@ -20,6 +20,7 @@ def add_zsseg_config(cfg: CN) -> None:
     _add_mask_former(cfg)
     _add_fc_clip(cfg)
     _add_zsseg(cfg)
+    _add_methods(cfg)
 
 
 def _add_input(cfg: CN) -> None:
@@ -120,3 +121,42 @@ def _add_zsseg(cfg: CN) -> None:
     z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
     z.SAVE_PREDICTIONS = False  # write panoptic predictions in COCO format under OUTPUT_DIR/inference
     z.PICTURES = 0  # write this many pictures (image, prediction, ground truth) an evaluation
+    z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
+    z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class
+    z.VOID_SUPPRESSION = 0.0  # w of p_void · (1 - w · largest CLIP probability) at test time; 0: none
+
+
+def _add_methods(cfg: CN) -> None:
+    z = cfg.ZSSEG
+    p = z.PSEUDO_LABELS = CN()
+    p.MIN_SCORE = 0.5  # segments whose class score is below take no part
+    p.MIN_AREA = 32  # least area of a pseudo-label, in pixels of the original image
+    p.MIN_VISIBLE = 0.5  # least part of the predicted segment that lies where no kept label is
+
+    z.MODEL_ONE = CN()
+    z.MODEL_ONE.WEIGHTS = ""  # of two models: initial weights of the first, the out-of-vocabulary specialist
+    z.MODEL_TWO = CN()
+    z.MODEL_TWO.WEIGHTS = ""  # of two models: initial weights of the second, the in-vocabulary one
+
+    m = z.MERGE = CN()
+    m.PRIORITY = "out_first"  # pixels that both models claim: "out_first", "in_first" or "score" (the surer segment)
+    m.MIN_VISIBLE = 0.5  # a segment must keep this part of its pixels in the merge, or it leaves the map
+
+    d = z.DISTILLATION = CN()
+    d.TEACHER_WEIGHTS = ""  # the frozen teacher's weights
+    d.LOSS = "mse"  # "mse" of class logits or "kl" of class probabilities
+    d.WEIGHT = 1.0  # weight of the class term
+    d.TEMPERATURE = 2.0  # of "kl": logits are divided by it, the loss is multiplied by its square
+    d.CLASSES = "deleted"  # compare the logits of "all" classes and void, or of the "deleted" classes
+    d.PAIRING = "index"  # pair the student's and the teacher's queries by "index" or "hungarian" matching
+    d.MASK_WEIGHT = 0.0  # weight of the mask term: student's masks against the teacher's Out queries
+
+    f = z.FUSION = CN()
+    f.NAME = "softmax_entropy"  # how the class logits of two models become one; see zsseg_d2.modeling.fusion
+    f.WEIGHT = 0.6  # of "weighted": the first model's share
+    f.THRESHOLD = 0.7  # of "softmax_threshold": a query whose largest probability is above is confident
+    f.TOP_K = 10  # of "softmax_topk": entries of each softmax that are kept
+    f.SCALE = 1.0  # fused probabilities are multiplied by it before they stand as logits; 1: as published
+    f.PAIRING = "index"  # pair the two models' queries by "index" or "hungarian" matching
+    f.PREDICTION = "fused"  # test with "one", "two" or "fused"
+    f.DEEP_SUPERVISION = False  # com_ losses after every decoder layer, not only the last

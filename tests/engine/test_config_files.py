@@ -12,7 +12,7 @@ from detectron2.config import get_cfg
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.engine.config_files import config_root, find_config, packaged_configs, setup_cfg
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.engine.evaluation import out_classes
+from zsseg_d2.meta_arch.settings import out_classes
 from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.engine.validation import CHOICES, validate
 from zsseg_d2.engine.yaml_files import read_yaml

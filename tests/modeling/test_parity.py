@@ -79,8 +79,10 @@ def test_ensembled_scores(run):
     model, last = run["model"], run["queries"][-1]
     queries = Queries(last.class_embed, last.mask_embed)
     masks = queries.masks(run["mask_features"])
+    classes = model.classes(None)
     with torch.no_grad():
-        scores = model.class_scores(queries, masks, run["features"]["clip_vis_dense"], model.classes(None))
+        inside = model.in_vocabulary_logits(queries, model.text_rows(classes.vocabulary), classes.vocabulary)
+        scores = model.class_scores(inside, masks, run["features"]["clip_vis_dense"], classes)
     assert_close(scores[0], run["record"]["expected"]["ensembled_class_log_probs"])
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
 
@@ -20,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _CLIP = "backbone.clip_model"
 _CONSTANTS = ("criterion.empty_weight", "pixel_mean", "pixel_std")  # set by the config, whatever a checkpoint says
+_QUERIES = "predictor.query_feat.weight"
+_PARTS = ("model_one", "model_two")
 _CONVERT = (
     "python -c \"import pickle, torch; w = pickle.load(open('{0}', 'rb'), encoding='latin1'); w = w.get('model', w); "
     "torch.save({{k: torch.as_tensor(v) for k, v in w.items()}}, '{1}')\""
@@ -47,7 +52,8 @@ class ZssegCheckpointer(DetectionCheckpointer):
         """Write ``save_dir/name.pth`` and point ``last_checkpoint`` to it; an interruption leaves the old files."""
         if not self.save_dir or not self.save_to_disk:
             return
-        left_out = () if self.save_frozen else tuple(frozen_clip_prefixes(self.model))
+        left_out = _frozen_parts(self.model)
+        left_out += () if self.save_frozen else tuple(frozen_clip_prefixes(self.model))
         state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(left_out)}
         data = {"model": state, **{key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs}
         path = Path(self.save_dir) / f"{name}.pth"
@@ -66,24 +72,90 @@ class ZssegCheckpointer(DetectionCheckpointer):
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
         """Load weights, and the states named in `checkpointables` (None: all that the file has).
 
+        A model of several parts takes each part's own file where `path` is empty, and a frozen part's always.
+
         Raises:
-            CheckpointError: the file cannot be had or read, or does not fit the model.
+            CheckpointError: a file cannot be had or read, or does not fit the model.
         """
+        frozen = _frozen_parts(self.model)
+        for part, (key, own_path) in part_weights(self.model).items():
+            if not path or f"{part}." in frozen:
+                self._load_part(part, key, own_path)
         if not path:
-            logger.info("MODEL.WEIGHTS is empty: the model starts from random weights.")
+            if not part_weights(self.model) or frozen:
+                logger.info("MODEL.WEIGHTS is empty: the model starts from random weights.")
             return {}
         return super().load(local_weights(path), checkpointables)
+
+    def _load_part(self, part: str, key: str, path: str) -> None:
+        if not path:
+            raise CheckpointError(f"{key} is empty: {type(self.model).__name__} needs weights for its '{part}'.")
+        state = read_checkpoint(local_weights(path, key))["model"]
+        if holds_two_models(state):
+            raise CheckpointError(f"{key}: '{path}' holds two models; split it first: python tools/split_weights.py {path}")
+        logger.info("%s starts from %s", part, path)
+        with _telling(f"{key}: '{path}': "):
+            load_state(self.model.get_submodule(part), state)
 
     def _load_file(self, filename: str) -> dict:
         return read_checkpoint(filename)
 
     def _load_model(self, checkpoint: dict) -> None:
-        load_state(self.model, checkpoint.pop("model"))
+        state = checkpoint.pop("model")
+        two = tuple(part_weights(self.model)) == _PARTS
+        if two and not holds_two_models(state) and state:
+            raise CheckpointError(
+                "MODEL.WEIGHTS is a file of one model, but this architecture has two. Give it as ZSSEG.MODEL_ONE.WEIGHTS or "
+                'ZSSEG.MODEL_TWO.WEIGHTS, with MODEL.WEIGHTS "".'
+            )
+        if not two and holds_two_models(state):
+            raise CheckpointError(
+                "MODEL.WEIGHTS is a file of two models, but this architecture has one. Split it first: "
+                "python tools/split_weights.py <file>"
+            )
+        load_state(self.model, state)
 
 
-def local_weights(path: str) -> str:
+def part_weights(model: nn.Module) -> dict[str, tuple[str, str]]:
+    """Submodule -> (config key, file) of the parts that have weights of their own; empty for a single model."""
+    return model.part_weights(model.cfg) if hasattr(model, "part_weights") else {}
+
+
+def weights_to_read(cfg: CfgNode) -> dict[str, str]:
+    """Config key -> file, for all weights that a model of `cfg` starts from."""
+    files = {"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS else {}
+    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    frozen = getattr(architecture, "frozen_parts", ())
+    for part, (key, path) in getattr(architecture, "part_weights", lambda _: {})(cfg).items():
+        if not files or part in frozen:
+            files[key] = path
+    return files
+
+
+def holds_two_models(state: Mapping[str, Tensor]) -> bool:
+    """Whether weights are those of a combined model: ``model_one.*`` and ``model_two.*``."""
+    return any(k.removeprefix("module.").startswith(tuple(f"{p}." for p in _PARTS)) for k in state)
+
+
+def _frozen_parts(model: nn.Module) -> tuple[str, ...]:
+    """State-dict prefixes of submodules that are never trained nor saved, such as a teacher."""
+    return tuple(f"{part}." for part in getattr(model, "frozen_parts", ()))
+
+
+@contextmanager
+def _telling(prefix: str) -> Iterator[None]:
+    """Puts `prefix` before the message of a :class:`CheckpointError`."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{prefix}{error}") from error
+
+
+def local_weights(path: str, key: str = "MODEL.WEIGHTS") -> str:
     """The local file of a path, of an address (downloaded into iopath's cache), or of ``zsseg_d2://…``.
 
+    Args:
+        key: the config key that named it, for messages.
     Raises:
         CheckpointError: there is no such file, or it cannot be fetched.
     """
@@ -93,14 +165,14 @@ def local_weights(path: str) -> str:
         logger.debug("get_local_path failed", exc_info=True)
         raise CheckpointError(
             f"The weights '{path}' could not be fetched ({type(error).__name__}: {error}). Download them on a machine "
-            "with a network and give the local file: MODEL.WEIGHTS /path/to/file.pth"
+            f"with a network and give the local file: {key} /path/to/file.pth"
         ) from error
     local = os.path.expanduser(local)
     if not os.path.isfile(local):
         raise CheckpointError(
-            f"There are no weights '{path}' ({os.path.abspath(local)}). Released FC-CLIP weights are listed under 'Model "
-            "Zoo' at https://github.com/bytedance/fc-clip; put the file there, or give its place: MODEL.WEIGHTS "
-            '/path/to/file.pth. MODEL.WEIGHTS "" starts from random weights.'
+            f"{key}: there are no weights '{path}' ({os.path.abspath(local)}). Released FC-CLIP weights are listed under 'Model "
+            f"Zoo' at https://github.com/bytedance/fc-clip; put the file there, or give its place: {key} /path/to/file.pth."
+            + (' MODEL.WEIGHTS "" starts from random weights.' if key == "MODEL.WEIGHTS" else "")
         )
     return local
 
@@ -152,13 +224,20 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """
     if state and all(k.startswith("module.") for k in state):
         state = {k.removeprefix("module."): v for k, v in state.items()}
-    own = {k: v for k, v in model.state_dict().items() if not k.endswith(_CONSTANTS)}
+    frozen = _frozen_parts(model)
+    own = {k: v for k, v in model.state_dict().items() if not k.endswith(_CONSTANTS) and not k.startswith(frozen)}
     state = {k: v for k, v in state.items() if not k.endswith(_CONSTANTS)}
     fitting = [k for k in state if k in own]
     if not fitting:
         raise CheckpointError(
             "The checkpoint is of another model: none of its names is the model's. "
             f"It has {_summary(state)}; the model has {_summary(own)}."
+        )
+    queries = next((k for k in fitting if k.endswith(_QUERIES) and state[k].shape[1:] == own[k].shape[1:]), None)
+    if queries and len(state[queries]) != len(own[queries]):
+        raise CheckpointError(
+            f"The checkpoint has {len(state[queries])} queries, but MODEL.MASK_FORMER.NUM_OBJECT_QUERIES is "
+            f"{len(own[queries])}; two models that are fused need as many."
         )
     misfit = [f"{k} {tuple(state[k].shape)}, model {tuple(own[k].shape)}" for k in fitting if state[k].shape != own[k].shape]
     if misfit:

@@ -17,51 +17,24 @@ from tqdm import tqdm
 
 from ..data.mappers import read_rgb
 from ..data.panoptic_png import read_panoptic_png
-from .errors import ConfigError, near_matches
+from ..meta_arch.settings import out_classes
 from .hooks import logs_above_bars, show_bars
 
 logger = logging.getLogger(__name__)
 
 
-def out_classes(cfg: CfgNode, dataset_name: str) -> list[int] | None:
-    """Contiguous ids of the Out classes: ZSSEG.OUT_CLASSES, else those deleted from the training data set.
-
-    Returns:
-        None where neither says anything: the data set's own default then holds (the things, as in configuration 008).
-    Raises:
-        ConfigError: ZSSEG.OUT_CLASSES has something that is neither a class name nor a label id of the data set.
-    """
-    metadata = MetadataCatalog.get(dataset_name)
-    names = list(metadata.get("stuff_classes", ()))
-    if cfg.ZSSEG.OUT_CLASSES:
-        by_label = {str(k): v for k, v in metadata.get("stuff_dataset_id_to_contiguous_id", {}).items()}
-        by_name = {name: k for k, name in enumerate(names)} | by_label
-        for item in cfg.ZSSEG.OUT_CLASSES:
-            if str(item) not in by_name:
-                raise ConfigError(
-                    f"ZSSEG.OUT_CLASSES: '{item}' is neither a class name nor a label id of '{dataset_name}'."
-                    + (near_matches(str(item), names) or f" Its classes are {', '.join(names)}.")
-                )
-        return sorted({by_name[str(item)] for item in cfg.ZSSEG.OUT_CLASSES})
-    for name in cfg.DATASETS.TRAIN:
-        trained = MetadataCatalog.get(name)
-        if list(trained.get("stuff_classes", ())) == names and trained.get("deleted_contiguous_ids"):
-            return sorted(trained.deleted_contiguous_ids)
-    return None
-
-
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    """Panoptic quality, and pictures where ZSSEG.PICTURES asks for them."""
-    from ..evaluation import PanopticQualityEvaluator
+    """Panoptic quality, class-wise arithmetic for the naive intersection, pictures where ZSSEG.PICTURES asks for them."""
+    from ..evaluation import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
 
+    out = out_classes(cfg, dataset_name)
     evaluators: list[DatasetEvaluator] = [
         PanopticQualityEvaluator(
-            dataset_name,
-            cfg.OUTPUT_DIR,
-            out_classes=out_classes(cfg, dataset_name),
-            save_predictions=cfg.ZSSEG.SAVE_PREDICTIONS,
+            dataset_name, cfg.OUTPUT_DIR, out_classes=out, save_predictions=cfg.ZSSEG.SAVE_PREDICTIONS
         )
     ]
+    if cfg.MODEL.META_ARCHITECTURE == "NaiveIntersection":
+        evaluators.append(ClasswiseArithmeticEvaluator(dataset_name, cfg.OUTPUT_DIR, out_classes=out))
     if cfg.ZSSEG.PICTURES > 0:
         folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "pictures"
         evaluators.append(PictureEvaluator(dataset_name, folder, cfg.ZSSEG.PICTURES))

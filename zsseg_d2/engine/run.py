@@ -17,7 +17,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..data.panoptic_png import DatasetError
 from ..files import atomic_path
-from .checkpoint import local_weights
+from .checkpoint import local_weights, weights_to_read
 from .config_files import setup_cfg
 from .errors import CheckpointError, ConfigError
 from .hooks import Interrupted
@@ -54,8 +54,9 @@ def run_process(args: argparse.Namespace) -> dict:
     """The work of one process."""
     try:
         cfg = prepare(setup_cfg(args), args)
-        if not args.resume and cfg.MODEL.WEIGHTS:
-            local_weights(cfg.MODEL.WEIGHTS)  # a missing file is told before data and model are built
+        if not args.resume:
+            for key, path in weights_to_read(cfg).items():
+                local_weights(path, key)  # a missing file is told before data and model are built
         record = RunRecord(
             cfg.OUTPUT_DIR,
             mode="eval" if args.eval_only else "train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 import torch
@@ -10,10 +11,15 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..data.mappers import MAPPERS
-from ..meta_arch.settings import test_classes, training_classes
+from ..meta_arch.settings import deleted_classes, out_classes, test_classes, training_classes
+from ..modeling.fusion import FUSIONS
+from ..modeling.matcher import PAIRINGS
+from ..modeling.merging import PRIORITIES
 from ..vocabulary import Vocabulary
+from .checkpoint import weights_to_read
 from .errors import ConfigError, near_matches
-from .evaluation import out_classes
+
+logger = logging.getLogger(__name__)
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "INPUT.DATASET_MAPPER_NAME": tuple(MAPPERS),
@@ -29,6 +35,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ZSSEG.SEEN_CLASSES": ("pretraining", "training", "both"),
     "ZSSEG.TRAINING_VOCABULARY": ("all", "kept"),
     "ZSSEG.DELETED_PIXELS": ("no_object", "ignore"),
+    "ZSSEG.MERGE.PRIORITY": PRIORITIES,
+    "ZSSEG.DISTILLATION.LOSS": ("mse", "kl"),
+    "ZSSEG.DISTILLATION.CLASSES": ("all", "deleted"),
+    "ZSSEG.DISTILLATION.PAIRING": PAIRINGS,
+    "ZSSEG.FUSION.NAME": tuple(FUSIONS),
+    "ZSSEG.FUSION.PAIRING": PAIRINGS,
+    "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
 }
 """Keys whose values are names, and the names they may have."""
 
@@ -63,6 +76,7 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes cannot share equally."
         )
     _check_classes(cfg)
+    _check_method(cfg, eval_only)
 
 
 def check_choice(key: str, value: object, choices: Collection[str]) -> None:
@@ -144,3 +158,40 @@ def _check_classes(cfg: CfgNode) -> None:
             out_classes(cfg, name)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_method(cfg: CfgNode, eval_only: bool) -> None:
+    """What the architecture of two models, or of teacher and student, needs beside the rest."""
+    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    if not eval_only and not getattr(architecture, "trainable", True):
+        raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} has nothing to train; add --eval-only.")
+    for key, path in weights_to_read(cfg).items():
+        if not path:
+            raise ConfigError(
+                f"{key} is empty, but {cfg.MODEL.META_ARCHITECTURE} starts from the weights of each of its models. Give their "
+                "files: " + " ".join(f"{k} /path/to/file.pth" for k, p in weights_to_read(cfg).items() if not p)
+            )
+    ours = cfg.ZSSEG
+    for key, low, high in (
+        ("VOID_SUPPRESSION", 0, 1),
+        ("MERGE.MIN_VISIBLE", 0, 1),
+        ("PSEUDO_LABELS.MIN_SCORE", 0, 1),
+        ("PSEUDO_LABELS.MIN_VISIBLE", 0, 1),
+        ("FUSION.WEIGHT", 0, 1),
+        ("FUSION.THRESHOLD", 0, 1),
+        ("DISTILLATION.WEIGHT", 0, float("inf")),
+        ("DISTILLATION.MASK_WEIGHT", 0, float("inf")),
+    ):
+        if not low <= _get(ours, key) <= high:
+            raise ConfigError(f"ZSSEG.{key} is {_get(ours, key)}, but must lie in {low} .. {high}.")
+    for key in ("FUSION.TOP_K", "FUSION.SCALE", "DISTILLATION.TEMPERATURE"):
+        if not _get(ours, key) > 0:
+            raise ConfigError(f"ZSSEG.{key} must be positive, but is {_get(ours, key)}.")
+    if not (ours.ENSEMBLE or ours.VOID_RULE) and cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD <= 0:
+        logger.warning("ZSSEG.VOID_RULE is False: every query keeps a class; see MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD.")
+    if cfg.MODEL.META_ARCHITECTURE == "DistilledFCCLIP" and not eval_only and ours.DISTILLATION.CLASSES == "deleted":
+        if not deleted_classes(cfg):
+            raise ConfigError(
+                "ZSSEG.DISTILLATION.CLASSES is 'deleted', but DATASETS.TRAIN deletes no class. Train on a configuration such "
+                "as '…_train_008', or give `ZSSEG.DISTILLATION.CLASSES all`."
+            )

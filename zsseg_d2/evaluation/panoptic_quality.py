@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import detectron2
@@ -33,6 +34,8 @@ class PanopticQualityEvaluator(DatasetEvaluator):
     size, 0 = void; segments_info a list of ``{id, category_id (0 .. K-1), isthing}``. With None in its place, seg holds
     category · label_divisor + instance, -1 = void, as in Detectron2.
     """
+
+    title, task, file_name = "Panoptic quality", "panoptic_seg", "panoptic_quality.json"
 
     def __init__(
         self,
@@ -84,18 +87,19 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             if image_id in self._counts:
                 continue
             record = self._record(image_id)
-            ids, segments = self._prediction(output["panoptic_seg"])
             path = record["pan_seg_file_name"]
             size = (record["height"], record["width"]) if "height" in record else None
             truth = read_panoptic_png(path, size)
             check_segments(truth, record["segments_info"], path)
             try:
-                counts = count_image(truth, record["segments_info"], ids, segments, len(self._names))
+                self._counts[image_id] = self._count(truth, record["segments_info"], output)
             except ValueError as error:
                 raise EvaluationError(f"Image {image_id!r} of '{self._dataset}': {error}.") from error
-            self._counts[image_id] = counts
             if self._writer is not None:
-                self._writer.write(image_id, ids, segments)
+                self._writer.write(image_id, *self._prediction(output["panoptic_seg"]))
+
+    def _count(self, truth: np.ndarray, segments: Sequence[Mapping], output: Mapping) -> PanopticCounts:
+        return count_image(truth, segments, *self._prediction(output["panoptic_seg"]), len(self._names))
 
     def evaluate(self) -> OrderedDict | None:
         """Gather, print the table, write the JSON.
@@ -121,16 +125,16 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         for image_id in records:
             total += counts[image_id]
         report = panoptic_report(total, self._names, self._things, self._out)
-        logger.info("Panoptic quality on %s (%d images):\n%s", self._dataset, len(counts), format_table(report))
+        logger.info("%s on %s (%d images):\n%s", self.title, self._dataset, len(counts), format_table(report))
         if self._writer is not None:
             self._writer.finish({k: v for part in annotations for k, v in part.items()}, records)
         if self._folder is not None:
-            write_json(self._folder / "panoptic_quality.json", {**report, **self._provenance(len(counts))})
+            write_json(self._folder / self.file_name, {**report, **self._provenance(len(counts))})
         scores = {**{key: report["All"][key] for key in ("PQ", "SQ", "RQ")}}
         for key, group in (("in", "In"), ("out", "Out"), ("th", "Things"), ("st", "Stuff")):
             scores[f"PQ_{key}"] = report[group]["PQ"]
         scores["PQ_hm"] = report["harmonic_mean"]
-        return OrderedDict(panoptic_seg=scores)
+        return OrderedDict({self.task: scores})
 
     def _provenance(self, num_images: int) -> dict:
         from .. import __version__
@@ -174,6 +178,24 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             f"{len(missing)} of {len(records)} images of '{self._dataset}' have no prediction ({some}); panoptic "
             "quality needs all of them. Evaluate the whole data set, or register the part as a data set of its own."
         )
+
+
+class ClasswiseArithmeticEvaluator(PanopticQualityEvaluator):
+    """The published "naive intersection": PQ of In classes from model two's map, of Out classes from model one's.
+
+    No panoptic map has this quality: each class is looked at where the other model's segments do not exist. ``process``
+    takes outputs with ``"panoptic_seg_of": {"model_one": …, "model_two": …}``.
+    """
+
+    title, task, file_name = "Class-wise arithmetic (no panoptic map)", "naive_arithmetic", "naive_arithmetic.json"
+
+    def _count(self, truth: np.ndarray, segments: Sequence[Mapping], output: Mapping) -> PanopticCounts:
+        one, two = (
+            count_image(truth, segments, *self._prediction(output["panoptic_seg_of"][name]), len(self._names))
+            for name in ("model_one", "model_two")
+        )
+        out = np.isin(np.arange(len(self._names)), list(self._out))
+        return PanopticCounts(*(np.where(out, getattr(one, f.name), getattr(two, f.name)) for f in fields(PanopticCounts)))
 
 
 def _out_classes(wanted: Iterable[int | str] | None, metadata: object, names: Sequence[str]) -> frozenset[int]:

@@ -1,5 +1,8 @@
 """Registered meta-architectures, one a file."""
 
+from .combined import CombinedFCCLIP
+from .distilled import DistilledFCCLIP
 from .fcclip import FCCLIP
+from .naive_intersection import NaiveIntersection
 
-__all__ = ["FCCLIP"]
+__all__ = ["FCCLIP", "CombinedFCCLIP", "DistilledFCCLIP", "NaiveIntersection"]

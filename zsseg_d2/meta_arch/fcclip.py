@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,22 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_se
 from torch import Tensor, nn
 
 from ..modeling.criterion import Prediction, SetCriterion, Target
-from ..modeling.ensemble import apply_void_rule, geometric_ensemble
+from ..modeling.ensemble import apply_void_rule, geometric_ensemble, suppress_void
 from ..modeling.panoptic import instance_inference, panoptic_inference, semantic_inference, upsampler
 from ..modeling.query_decoder import Queries, class_logits
 from ..modeling.text_classifier import TextClassifier, text_cache_folder
 from ..vocabulary import Vocabulary
 from .settings import TestClasses, TrainingClasses, test_classes, training_classes
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One padded batch in training: by layer, logits of all names and void (B, Q, K + 1) and mask embeddings (B, Q, C);
+    mask features (B, C, h, w)."""
+
+    logits: list[Tensor]
+    mask_embed: list[Tensor]
+    mask_features: Tensor
 
 
 @META_ARCH_REGISTRY.register()
@@ -31,10 +42,10 @@ class FCCLIP(nn.Module):
 
     @configurable
     def __init__(
-        self, *, cfg: CfgNode, backbone: nn.Module, sem_seg_head: nn.Module, criterion: SetCriterion, training: TrainingClasses
+        self, *, config: CfgNode, backbone: nn.Module, sem_seg_head: nn.Module, criterion: SetCriterion, training: TrainingClasses
     ) -> None:
         super().__init__()
-        self.cfg = cfg
+        self.cfg = cfg = config  # Detectron2 would take an argument called cfg for all that is to be built
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.criterion = criterion
@@ -61,7 +72,20 @@ class FCCLIP(nn.Module):
             importance_sample_ratio=former.IMPORTANCE_SAMPLE_RATIO,
         )
         head = build_sem_seg_head(cfg, backbone.output_shape())
-        return {"cfg": cfg, "backbone": backbone, "sem_seg_head": head, "criterion": criterion, "training": training}
+        return {"config": cfg, "backbone": backbone, "sem_seg_head": head, "criterion": criterion, "training": training}
+
+    def sibling(self) -> FCCLIP:
+        """Another model with the same settings, over the same CLIP and text rows, with random weights."""
+        head = build_sem_seg_head(self.cfg, self.backbone.output_shape())
+        other = FCCLIP(
+            config=self.cfg,
+            backbone=self.backbone,
+            sem_seg_head=head,
+            criterion=self.criterion,
+            training=self.training_classes,
+        )
+        other.text_classifier = self.text_classifier
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -103,22 +127,39 @@ class FCCLIP(nn.Module):
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """Weighted losses of a training batch (see :class:`SetCriterion`)."""
-        vocabulary, kept = self.training_classes.vocabulary, self.training_classes.kept
+        batches = self.padded_batches(batched_inputs)
+        decoded = self.decode([self.backbone(images) for _, images in batches])
+        return self.criterion(*self.predictions(decoded), self.targets(batched_inputs, batches))
+
+    def decode(self, features: Sequence[Mapping[str, Tensor]], every_layer: bool | None = None) -> list[Decoded]:
+        """What the decoder says in training of each batch of CLIP's features.
+
+        Args:
+            every_layer: or the last alone; None: every layer where they are supervised.
+        """
+        every_layer = self.cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION if every_layer is None else every_layer
+        vocabulary = self.training_classes.vocabulary
         text = self.text_rows(vocabulary)
-        columns = torch.tensor([*kept, len(vocabulary)], device=self.device)
-        supervised = self.cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION
-        layers: list[list[Prediction]] = []
-        features: list[Tensor] = []
-        targets: list[Target] = []
-        for positions, images in self.padded_batches(batched_inputs):
-            queries, mask_features = self.sem_seg_head(self.backbone(images), every_layer=supervised)
-            layers = layers or [[] for _ in queries]
-            for layer, predicted in zip(layers, queries):
-                logits = self.in_vocabulary_logits(predicted, text, vocabulary)[..., columns]
-                layer.extend(Prediction(c, m) for c, m in zip(logits, predicted.mask_embed))
-            features.extend(mask_features)
-            targets.extend(self._target(batched_inputs[p], images.shape[-2:]) for p in positions)
-        return self.criterion(layers, features, targets)
+        decoded = []
+        for batch in features:
+            queries, mask_features = self.sem_seg_head(batch, every_layer=every_layer)
+            logits = [self.in_vocabulary_logits(q, text, vocabulary) for q in queries]
+            decoded.append(Decoded(logits, [q.mask_embed for q in queries], mask_features))
+        return decoded
+
+    def predictions(self, decoded: Sequence[Decoded]) -> tuple[list[list[Prediction]], list[Tensor]]:
+        """Predictions [layer][image] with the columns of the training classifier, and mask features [image] (C, h, w)."""
+        kept = self.training_classes.kept
+        columns = torch.tensor([*kept, len(self.training_classes.vocabulary)], device=self.device)
+        layers: list[list[Prediction]] = [[] for _ in decoded[0].logits]
+        for batch in decoded:
+            for layer, logits, mask_embed in zip(layers, batch.logits, batch.mask_embed):
+                layer.extend(Prediction(c, m) for c, m in zip(logits[..., columns], mask_embed))
+        return layers, [image for batch in decoded for image in batch.mask_features]
+
+    def targets(self, batched_inputs: list[dict], batches: Sequence[tuple[list[int], Tensor]]) -> list[Target]:
+        """Ground truth in the order of the batches' images."""
+        return [self._target(batched_inputs[p], images.shape[-2:]) for positions, images in batches for p in positions]
 
     def _target(self, item: dict, padded: Sequence[int]) -> Target:
         """Ground truth on the padded grid, labels as columns of the training classifier."""
@@ -150,41 +191,58 @@ class FCCLIP(nn.Module):
         """A result dict an image, in the order of the input."""
         results: list[dict] = [{} for _ in batched_inputs]
         for positions, images in self.padded_batches(batched_inputs):
-            features = self.backbone(images)
-            (queries,), mask_features = self.sem_seg_head(features, every_layer=False)
-            masks = queries.masks(mask_features).float()
-            for slot, position in enumerate(positions):
-                item = batched_inputs[position]
-                single = Queries(queries.class_embed[slot : slot + 1], queries.mask_embed[slot : slot + 1])
-                dense = features["clip_vis_dense"][slot : slot + 1]
-                classes = self.classes(item.get("dataset_name"))
-                scores = self.class_scores(single, masks[slot : slot + 1], dense, classes)[0]
-                results[position] = self.assemble(scores, masks[slot], item, tuple(images.shape[-2:]), classes)
+            items = [batched_inputs[p] for p in positions]
+            for position, result in zip(positions, self.segment(self.backbone(images), items, tuple(images.shape[-2:]))):
+                results[position] = result
         return results
 
-    def class_scores(self, queries: Queries, masks: Tensor, dense: Tensor, classes: TestClasses) -> Tensor:
+    def segment(self, features: Mapping[str, Tensor], items: Sequence[dict], padded: tuple[int, int]) -> list[dict]:
+        """A result dict for each image of one padded batch, from CLIP's features."""
+        queries, masks = self.decode_last(features)
+        results = []
+        for slot, item in enumerate(items):
+            classes = self.classes(item.get("dataset_name"))
+            inside = self.inside(queries, slot, classes)
+            dense = features["clip_vis_dense"][slot : slot + 1]
+            scores = self.class_scores(inside, masks[slot : slot + 1], dense, classes)[0]
+            results.append(self.assemble(scores, masks[slot], item, padded, classes))
+        return results
+
+    def decode_last(self, features: Mapping[str, Tensor]) -> tuple[Queries, Tensor]:
+        """Queries of the last layer, and their mask logits (B, Q, h, w)."""
+        (queries,), mask_features = self.sem_seg_head(features, every_layer=False)
+        return queries, queries.masks(mask_features).float()
+
+    def inside(self, queries: Queries, slot: int, classes: TestClasses) -> Tensor:
+        """(1, Q, K + 1) in-vocabulary logits of one image of a batch."""
+        single = Queries(queries.class_embed[slot : slot + 1], queries.mask_embed[slot : slot + 1])
+        return self.in_vocabulary_logits(single, self.text_rows(classes.vocabulary), classes.vocabulary)
+
+    def class_scores(self, inside: Tensor, masks: Tensor, dense: Tensor, classes: TestClasses) -> Tensor:
         """(B, Q, K + 1) log-probabilities after the ensemble and the void rule.
 
         Args:
-            masks: (B, Q, h, w) logits. dense: (B, C, H/32, W/32) ``clip_vis_dense``.
+            inside: (B, Q, K + 1) in-vocabulary logits. masks: (B, Q, h, w) logits.
+            dense: (B, C, H/32, W/32) ``clip_vis_dense``.
         """
-        settings = self.cfg.MODEL.FC_CLIP
+        settings, ours = self.cfg.MODEL.FC_CLIP, self.cfg.ZSSEG
+        void = inside.softmax(-1)[..., -1]
+        if not ours.VOID_RULE:
+            void = torch.zeros_like(void)
+        if not (ours.ENSEMBLE or ours.VOID_SUPPRESSION):
+            return apply_void_rule(inside[..., :-1], void)
         text = self.text_rows(classes.vocabulary)
-        inside = self.in_vocabulary_logits(queries, text, classes.vocabulary)
         small = F.interpolate(masks, size=dense.shape[-2:], mode="bilinear", align_corners=False)
         regions = self.backbone.embed_regions(dense, small).float()
-        outside = class_logits(regions, text, classes.vocabulary.synonyms_per_class, self.backbone.logit_scale)
+        outside = class_logits(regions, text, classes.vocabulary.synonyms_per_class, self.backbone.logit_scale)[..., :-1]
         valid = (small > 0).flatten(2).any(-1) if settings.ENSEMBLE_ON_VALID_MASK else None
-        seen = torch.tensor(classes.seen, device=self.device)
-        mixed = geometric_ensemble(
-            inside[..., :-1],
-            outside[..., :-1],
-            seen,
-            settings.GEOMETRIC_ENSEMBLE_ALPHA,
-            settings.GEOMETRIC_ENSEMBLE_BETA,
-            valid,
-        )
-        return apply_void_rule(mixed, inside.softmax(-1)[..., -1])
+        void = suppress_void(void, outside, ours.VOID_SUPPRESSION, valid)
+        mixed = inside[..., :-1]
+        if ours.ENSEMBLE:
+            seen = torch.tensor(classes.seen, device=self.device)
+            alpha, beta = settings.GEOMETRIC_ENSEMBLE_ALPHA, settings.GEOMETRIC_ENSEMBLE_BETA
+            mixed = geometric_ensemble(mixed, outside, seen, alpha, beta, valid)
+        return apply_void_rule(mixed, void)
 
     def assemble(self, scores: Tensor, masks: Tensor, item: dict, padded: tuple[int, int], classes: TestClasses) -> dict:
         """Results of one image from class log-probabilities (Q, K + 1) and mask logits (Q, h, w)."""

@@ -110,3 +110,37 @@ def _seen(cfg: CfgNode, vocabulary: Vocabulary) -> tuple[bool, ...]:
         deleted = metadata.get("deleted_contiguous_ids", ())
         known.append(trained.subset(i for i in range(len(trained)) if i not in deleted))
     return tuple(any(seen) for seen in zip(*(vocabulary.seen_in(v) for v in known)))
+
+
+def deleted_classes(cfg: CfgNode) -> tuple[int, ...]:
+    """Contiguous ids of the classes whose ground truth the training data set lacks, deleted or pseudo-labelled."""
+    metadata = _metadata(cfg.DATASETS.TRAIN)
+    if metadata is None:
+        return ()
+    return tuple(sorted({*metadata.get("deleted_contiguous_ids", ()), *metadata.get("pseudo_label_contiguous_ids", ())}))
+
+
+def out_classes(cfg: CfgNode, dataset: str) -> list[int] | None:
+    """Contiguous ids of the Out classes: ZSSEG.OUT_CLASSES, else those without ground truth in the training data set.
+
+    Returns:
+        None where neither says anything: the data set's own default then holds (the things, as in configuration 008).
+    Raises:
+        ValueError: ZSSEG.OUT_CLASSES has something that is neither a class name nor a label id of the data set.
+    """
+    metadata = MetadataCatalog.get(dataset)
+    names = list(metadata.get("stuff_classes", ()))
+    if cfg.ZSSEG.OUT_CLASSES:
+        by_label = {str(k): v for k, v in metadata.get("stuff_dataset_id_to_contiguous_id", {}).items()}
+        by_name = {name: k for k, name in enumerate(names)} | by_label
+        for item in cfg.ZSSEG.OUT_CLASSES:
+            if str(item) not in by_name:
+                raise ValueError(
+                    f"ZSSEG.OUT_CLASSES: '{item}' is neither a class name nor a label id of '{dataset}'. "
+                    f"Its classes are {', '.join(names)}."
+                )
+        return sorted({by_name[str(item)] for item in cfg.ZSSEG.OUT_CLASSES})
+    trained = _metadata(cfg.DATASETS.TRAIN)
+    if trained is not None and list(trained.get("stuff_classes", ())) == names:
+        return list(deleted_classes(cfg)) or None
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,10 @@ class Prediction:
 
     class_logits: Tensor
     mask_embed: Tensor
+
+
+MaskLogits = Callable[[Tensor, Tensor], Tensor]
+"""(Q, C) mask embeddings and (C, P) mask features at P places to (Q, P) mask logits."""
 
 
 def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: Tensor | None = None) -> Tensor:
@@ -100,12 +104,17 @@ class SetCriterion(nn.Module):
         self.importance_sample_ratio = importance_sample_ratio
 
     def forward(
-        self, layers: Sequence[Sequence[Prediction]], mask_features: Sequence[Tensor], targets: Sequence[Target]
+        self,
+        layers: Sequence[Sequence[Prediction]],
+        mask_features: Sequence[Tensor],
+        targets: Sequence[Target],
+        mask_logits: MaskLogits = torch.matmul,
     ) -> dict[str, Tensor]:
         """
         Args:
             layers: predictions [layer][image], the final layer last.
             mask_features: [image] (C, h, w). targets: [image].
+            mask_logits: what embeddings and features say together; FC-CLIP's is their product.
 
         Returns:
             Weighted losses ``loss_ce``, ``loss_mask``, ``loss_dice`` of the final layer, and ``…_0``, ``…_1`` of the others.
@@ -117,7 +126,7 @@ class SetCriterion(nn.Module):
             losses: dict[str, Tensor] = {}
             for index, layer in enumerate(layers):
                 suffix = "" if index == len(layers) - 1 else f"_{index}"
-                for name, value in self._layer_losses(layer, features, targets, samples, num_masks).items():
+                for name, value in self._layer_losses(layer, features, targets, samples, num_masks, mask_logits).items():
                     losses[name + suffix] = value * self.weights[name]
         return losses
 
@@ -139,19 +148,20 @@ class SetCriterion(nn.Module):
             weight = 1 - sample_points(target.ignore[None, None].float(), points, mode="nearest")[0, 0]
         return sample_points(features[None], points)[0], masks, weight
 
-    def _layer_losses(self, layer, features, targets, samples, num_masks) -> dict[str, Tensor]:
+    def _layer_losses(self, layer, features, targets, samples, num_masks, mask_logits) -> dict[str, Tensor]:
         logits, labels, weights = [], [], []
         loss_mask = loss_dice = features[0].sum() * 0
         for prediction, feature, target, sample in zip(layer, features, targets, samples):
             mask_embed = prediction.mask_embed.float()
-            at_points = mask_embed.detach() @ sample[0]
+            at_points = mask_logits(mask_embed.detach(), sample[0])
             query, index = self._match(prediction.class_logits, at_points, target, sample)
             label = torch.full((len(mask_embed),), prediction.class_logits.shape[-1] - 1, device=feature.device)
             label[query] = target.labels[index]
             logits.append(prediction.class_logits)
             labels.append(label)
             weights.append(self._query_weight(at_points, query, sample[2]))
-            mask, dice = self._matched_mask_losses(mask_embed[query], feature, target, index, num_masks)
+            matched = mask_embed[query]
+            mask, dice = self._matched_mask_losses(matched, feature, target, index, num_masks, mask_logits)
             loss_mask, loss_dice = loss_mask + mask, loss_dice + dice
         loss_ce = class_loss(torch.cat(logits), torch.cat(labels), self.no_object_weight, torch.cat(weights))
         return {"loss_ce": loss_ce, "loss_mask": loss_mask, "loss_dice": loss_dice}
@@ -177,12 +187,12 @@ class SetCriterion(nn.Module):
         return result
 
     def _matched_mask_losses(
-        self, mask_embed: Tensor, features: Tensor, target: Target, index: Tensor, num_masks: float
+        self, mask_embed: Tensor, features: Tensor, target: Target, index: Tensor, num_masks: float, mask_logits: MaskLogits
     ) -> tuple[Tensor, Tensor]:
         if len(index) == 0:
             zero = mask_embed.sum() * 0
             return zero, zero
-        masks = torch.einsum("nc,chw->nhw", mask_embed, features)
+        masks = mask_logits(mask_embed, features.flatten(1)).unflatten(1, features.shape[1:])
         with torch.no_grad():
             points = uncertain_points(masks, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
             truth = sample_points(target.masks[index][:, None].float(), points)[:, 0]

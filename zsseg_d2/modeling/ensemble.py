@@ -39,3 +39,19 @@ def apply_void_rule(class_scores: Tensor, void_probability: Tensor) -> Tensor:
     """
     void = void_probability[..., None]
     return torch.log(torch.cat((class_scores.softmax(-1) * (1 - void), void), dim=-1) + 1e-8)
+
+
+def suppress_void(void_probability: Tensor, out_logits: Tensor, weight: float, valid: Tensor | None = None) -> Tensor:
+    """p_void · (1 - w · max_k p_CLIP(k)): a region that CLIP can name is less void than the decoder says.
+
+    Args:
+        void_probability: (..., Q). out_logits: (..., Q, K) CLIP's class logits. weight: w in [0, 1]; 0 changes nothing.
+        valid: (..., Q) bool; where False, CLIP says nothing. None: everywhere True.
+
+    Returns:
+        (..., Q).
+    """
+    if not weight:
+        return void_probability
+    suppressed = void_probability * (1 - weight * out_logits.softmax(-1).amax(-1))
+    return suppressed if valid is None else torch.where(valid, suppressed, void_probability)

@@ -8,6 +8,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
+PAIRINGS = ("index", "hungarian")
+"""How the queries of two models are paired."""
+
+
 def sample_points(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
     """Values of maps at points.
 
@@ -20,6 +24,29 @@ def sample_points(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tenso
     return F.grid_sample(maps, 2 * points[:, :, None] - 1, mode=mode, align_corners=False)[..., 0]
 
 
+def mask_cost(
+    mask_logits: Tensor, targets: Tensor, mask_weight: float, dice_weight: float, weight: Tensor | None = None
+) -> Tensor:
+    """Weighted sum of mean binary cross-entropy and dice, for each pair of query and target.
+
+    Args:
+        mask_logits: (Q, P) at the points. targets: (N, P) in [0, 1]. weight: (P,) of the points; None: all 1.
+
+    Returns:
+        (Q, N).
+    """
+    logits, targets = mask_logits.float(), targets.float()
+    weight = torch.ones_like(logits[0]) if weight is None else weight.float()
+    count = weight.sum().clamp(min=1)
+    positive, negative = F.softplus(-logits) * weight, F.softplus(logits) * weight
+    entropy = (positive @ targets.T + negative @ (1 - targets).T) / count
+    probability = logits.sigmoid() * weight
+    overlap = 2 * probability @ targets.T
+    total = probability.sum(-1)[:, None] + (targets * weight).sum(-1)[None]
+    dice = 1 - (overlap + 1) / (total + 1)
+    return mask_weight * entropy + dice_weight * dice
+
+
 def matching_cost(
     class_logits: Tensor,
     mask_logits: Tensor,
@@ -30,7 +57,7 @@ def matching_cost(
     dice_weight: float,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Weighted sum of -p(label), mean binary cross-entropy and dice, for each pair of query and target.
+    """:func:`mask_cost` and -p(label), for each pair of query and target.
 
     Args:
         class_logits: (Q, K + 1). mask_logits: (Q, P) at the points. labels: (N,). targets: (N, P) in [0, 1].
@@ -40,16 +67,32 @@ def matching_cost(
         (Q, N).
     """
     class_cost = -class_logits.float().softmax(-1)[:, labels]
-    logits, targets = mask_logits.float(), targets.float()
-    weight = torch.ones_like(logits[0]) if weight is None else weight.float()
-    count = weight.sum().clamp(min=1)
-    positive, negative = F.softplus(-logits) * weight, F.softplus(logits) * weight
-    mask_cost = (positive @ targets.T + negative @ (1 - targets).T) / count
-    probability = logits.sigmoid() * weight
-    overlap = 2 * probability @ targets.T
-    total = probability.sum(-1)[:, None] + (targets * weight).sum(-1)[None]
-    dice_cost = 1 - (overlap + 1) / (total + 1)
-    return class_weight * class_cost + mask_weight * mask_cost + dice_weight * dice_cost
+    return class_weight * class_cost + mask_cost(mask_logits, targets, mask_weight, dice_weight, weight)
+
+
+@torch.no_grad()
+def pair_queries(
+    logits_one: Tensor,
+    logits_two: Tensor,
+    masks_one: Tensor,
+    masks_two: Tensor,
+    class_weight: float = 2.0,
+    mask_weight: float = 5.0,
+    dice_weight: float = 5.0,
+) -> Tensor:
+    """For each query of model one, the query of model two that says most nearly the same (Hungarian matching).
+
+    The class cost is -Σ s₁·s₂; masks are compared as in :func:`mask_cost`, with model two's probabilities as targets.
+
+    Args:
+        logits_one, logits_two: (Q, K + 1). masks_one, masks_two: (Q, P) mask logits at the same points.
+
+    Returns:
+        (Q,) a permutation.
+    """
+    agreement = logits_one.float().softmax(-1) @ logits_two.float().softmax(-1).T
+    cost = mask_cost(masks_one, masks_two.float().sigmoid(), mask_weight, dice_weight) - class_weight * agreement
+    return hungarian(cost)[1]
 
 
 def hungarian(cost: Tensor) -> tuple[Tensor, Tensor]:

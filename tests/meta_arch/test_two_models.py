@@ -1,0 +1,147 @@
+"""Architectures of two models: what they share, what they fuse and merge, what they train and what they do not."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from tests.tiny import random_image, tiny_config, tiny_dataset, training_item
+from zsseg_d2.engine.solver import parameter_rules
+from zsseg_d2.modeling.fusion import FUSIONS
+from zsseg_d2.modeling.merging import merge_panoptic
+
+TRAIN = tiny_dataset("tiny_train_methods", deleted=(2, 3))
+ITEMS = [training_item(classes=(0, 1)), training_item(96, 96, classes=(1,))]
+IMAGES = [{"image": random_image(64, 96, 3), "height": 128, "width": 192}, {"image": random_image(96, 96, 4)}]
+
+
+def build(architecture: str, *options):
+    torch.manual_seed(0)
+    options = ("MODEL.META_ARCHITECTURE", architecture, "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", 0.1, *options)
+    return build_model(tiny_config(*options, train=TRAIN))
+
+
+def seeded_losses(model, items=ITEMS):
+    torch.manual_seed(1)
+    return model.train()(copy.deepcopy(items))
+
+
+def same(one, two) -> bool:
+    return torch.equal(one["panoptic_seg"][0], two["panoptic_seg"][0]) and one["panoptic_seg"][1] == two["panoptic_seg"][1]
+
+
+@pytest.mark.parametrize("architecture", ["CombinedFCCLIP", "DistilledFCCLIP", "NaiveIntersection"])
+def test_clip_sees_a_batch_once(architecture):
+    model = build(architecture)
+    backbone = model.backbone if architecture == "DistilledFCCLIP" else model.model_one.backbone
+    calls = []
+    backbone.register_forward_hook(lambda *_: calls.append(1))
+    batch = [{"image": random_image(64, 96, k)} for k in range(3)]
+    model.eval()(batch)
+    assert len(calls) == 1
+    if architecture != "NaiveIntersection":
+        seeded_losses(model, [training_item(classes=(0, 1))] * 2)
+        assert len(calls) == 2
+
+
+def test_combined_adds_the_losses_of_two_models_and_of_their_fusion():
+    model = build("CombinedFCCLIP")
+    losses = seeded_losses(model)
+    names = {k for k in losses if k.startswith("m1_")}
+    assert names == {"m1_" + k for k in seeded_losses(model.model_one)}
+    assert {k for k in losses if k.startswith("m2_")} == {"m2_" + k[3:] for k in names}
+    assert {k for k in losses if k.startswith("com_")} == {"com_loss_ce", "com_loss_mask", "com_loss_dice"}
+    # Model one draws its points first, so alone it draws the same.
+    for key, value in seeded_losses(model.model_one).items():
+        assert losses[f"m1_{key}"].item() == value.item()
+    deep = seeded_losses(build("CombinedFCCLIP", "ZSSEG.FUSION.DEEP_SUPERVISION", True))
+    assert sum(k.startswith("com_") for k in deep) == len(names)
+
+
+@pytest.mark.parametrize("name", sorted(FUSIONS))
+def test_the_fused_loss_reaches_both_models(name):
+    model = build("CombinedFCCLIP", "ZSSEG.FUSION.NAME", name)
+    losses = seeded_losses(model)
+    sum(v for k, v in losses.items() if k.startswith("com_")).backward()
+    for part in (model.model_one, model.model_two):
+        gradients = {n: p.grad for n, p in part.named_parameters() if p.grad is not None}
+        assert all(g.isfinite().all() for g in gradients.values())
+        for piece in ("pixel_decoder.mask_features", "predictor.mask_embed", "predictor.class_embed", "void_embedding"):
+            assert any(piece in n and g.abs().sum() > 0 for n, g in gradients.items()), piece
+
+
+def test_both_models_are_optimised_and_clip_is_not():
+    model = build("CombinedFCCLIP")
+    rules = {r.name for r in parameter_rules(model.cfg, model)}
+    ones = {n.removeprefix("model_one.") for n in rules if n.startswith("model_one.")}
+    assert ones == {n.removeprefix("model_two.") for n in rules if n.startswith("model_two.")}
+    assert ones == {n for n, p in model.model_one.named_parameters() if p.requires_grad}
+    assert not any("backbone" in n for n in rules)
+
+
+@pytest.mark.parametrize("pairing", ["index", "hungarian"])
+def test_the_mean_of_a_model_with_itself_is_that_model(pairing):
+    model = build("CombinedFCCLIP", "ZSSEG.FUSION.NAME", "mean", "ZSSEG.FUSION.PAIRING", pairing).eval()
+    model.model_two.load_state_dict(model.model_one.state_dict())
+    for fused, alone in zip(model(IMAGES), model.model_one(IMAGES)):
+        torch.testing.assert_close(fused["sem_seg"], alone["sem_seg"], atol=1e-4, rtol=1e-4)
+        assert (fused["panoptic_seg"][0] != alone["panoptic_seg"][0]).float().mean() < 1e-3
+
+
+def test_hungarian_pairing_undoes_a_permutation_of_queries():
+    model = build("CombinedFCCLIP", "ZSSEG.FUSION.NAME", "mean", "ZSSEG.FUSION.PAIRING", "hungarian").eval()
+    state = model.model_one.state_dict()
+    order = torch.randperm(len(state["sem_seg_head.predictor.query_feat.weight"]), generator=torch.Generator().manual_seed(2))
+    for name in ("query_feat", "query_embed"):
+        state[f"sem_seg_head.predictor.{name}.weight"] = state[f"sem_seg_head.predictor.{name}.weight"][order]
+    model.model_two.load_state_dict(state)
+    for fused, alone in zip(model(IMAGES), model.model_one(IMAGES)):
+        torch.testing.assert_close(fused["sem_seg"], alone["sem_seg"], atol=1e-3, rtol=1e-3)
+
+
+def test_prediction_by_one_model():
+    for choice, part in (("one", "model_one"), ("two", "model_two")):
+        model = build("CombinedFCCLIP", "ZSSEG.FUSION.PREDICTION", choice).eval()
+        assert all(same(a, b) for a, b in zip(model(IMAGES), getattr(model, part)(IMAGES)))
+
+
+def test_naive_intersection_is_the_merge_of_both_maps():
+    model = build("NaiveIntersection").eval()
+    for merged, one, two in zip(model(IMAGES), model.model_one(IMAGES), model.model_two(IMAGES)):
+        expected = merge_panoptic(two["panoptic_seg"], one["panoptic_seg"], (2, 3))
+        assert torch.equal(merged["panoptic_seg"][0], expected[0]) and merged["panoptic_seg"][1] == expected[1]
+        assert torch.equal(merged["panoptic_seg_of"]["model_one"][0], one["panoptic_seg"][0])
+    with pytest.raises(RuntimeError, match="nothing to train"):
+        model.train()(ITEMS)
+
+
+@pytest.mark.parametrize("options", [(), ("ZSSEG.DISTILLATION.LOSS", "kl"), ("ZSSEG.DISTILLATION.CLASSES", "all")])
+def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(options):
+    model = build("DistilledFCCLIP", *options)
+    model.teacher.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("teacher.")})
+    losses = seeded_losses(model)
+    assert losses.pop("loss_distill").item() == pytest.approx(0, abs=1e-5)
+    alone = seeded_losses(build("FCCLIP"))
+    assert {k: v.item() for k, v in losses.items()} == {k: v.item() for k, v in alone.items()}
+
+
+@pytest.mark.parametrize("pairing", ["index", "hungarian"])
+def test_the_teacher_teaches_and_stays_as_it_is(pairing):
+    model = build("DistilledFCCLIP", "ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0, "ZSSEG.DISTILLATION.PAIRING", pairing)
+    before = {k: v.clone() for k, v in model.teacher.state_dict().items()}
+    losses = seeded_losses(model)
+    (losses["loss_distill"] + losses["loss_distill_mask"]).backward()
+    assert model.sem_seg_head.predictor.class_embed.layers[0].weight.grad.abs().sum() > 0
+    assert not model.teacher.training and all(p.grad is None for p in model.teacher.parameters())
+    torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.1).step()
+    assert all(torch.equal(v, before[k]) for k, v in model.teacher.state_dict().items())
+    assert not any(r.name.startswith("teacher.") for r in parameter_rules(model.cfg, model))
+
+
+def test_an_untrained_teacher_needs_deleted_classes():
+    with pytest.raises(ValueError, match="deletes no class"):
+        build_model(tiny_config("MODEL.META_ARCHITECTURE", "DistilledFCCLIP"))
+    build_model(tiny_config("MODEL.META_ARCHITECTURE", "DistilledFCCLIP", "ZSSEG.DISTILLATION.CLASSES", "all"))
