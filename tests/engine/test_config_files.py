@@ -26,13 +26,17 @@ def setup(config_file="", *opts, **rest):
 
 @pytest.mark.parametrize("name", packaged_configs())
 def test_every_packaged_config_merges_and_validates(name):
-    zero_shot = "zero_shot" in name
-    cfg = setup(name, *NO_AMP, eval_only=zero_shot)
-    assert cfg.OUTPUT_DIR.startswith("output/") and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
+    untrained = "zero_shot" in name or "naive" in name
+    cfg = setup(name, *NO_AMP, eval_only=untrained)
+    assert cfg.OUTPUT_DIR == f"output/{name.removesuffix('.yaml')}" and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
     clip = cfg.SOLVER.CLIP_GRADIENTS
     assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) == (True, "full_model", 0.01, 2.0)
-    assert bool(cfg.DATASETS.TRAIN) != zero_shot
-    assert ("008" in "".join(cfg.DATASETS.TRAIN)) == ("in_class" in name)
+    assert bool(cfg.DATASETS.TRAIN) != untrained
+    complete = ("full_finetune", "pretrain", "coco/")  # by name; every other training goes without the things' labels
+    assert ("008" in "".join(cfg.DATASETS.TRAIN)) != (untrained or any(word in name for word in complete))
+    architectures = {"combined": "CombinedFCCLIP", "distill": "DistilledFCCLIP", "naive": "NaiveIntersection"}
+    method = name.split("/")[1].split("_")[0].removesuffix(".yaml")
+    assert cfg.MODEL.META_ARCHITECTURE == architectures.get(method, "FCCLIP")
 
 
 @pytest.mark.parametrize("name", packaged_configs())

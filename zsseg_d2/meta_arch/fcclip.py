@@ -163,14 +163,17 @@ class FCCLIP(nn.Module):
 
     def _target(self, item: dict, padded: Sequence[int]) -> Target:
         """Ground truth on the padded grid, labels as columns of the training classifier."""
-        instances = item["instances"].to(self.device)
-        column = torch.full((len(self.training_classes.vocabulary),), -1, device=self.device)
-        column[list(self.training_classes.kept)] = torch.arange(len(self.training_classes.kept), device=self.device)
-        labels = column[instances.gt_classes]
-        if (labels < 0).any():
+        classes = self.training_classes
+        leaked = sorted(set(item["instances"].gt_classes.tolist()) & set(classes.deleted))
+        if leaked:
             raise ValueError(
-                f"{item.get('file_name', 'a training image')} has labels of classes that are not in the training vocabulary."
+                f"{item.get('file_name', 'a training image')} has labels of classes that the data set deletes: "
+                f"{', '.join(classes.vocabulary.names[k] for k in leaked)}."
             )
+        instances = item["instances"].to(self.device)
+        column = torch.full((len(classes.vocabulary),), -1, device=self.device)
+        column[list(classes.kept)] = torch.arange(len(classes.kept), device=self.device)
+        labels = column[instances.gt_classes]
 
         def pad(mask: Tensor) -> Tensor:
             return F.pad(mask, (0, padded[1] - mask.shape[-1], 0, padded[0] - mask.shape[-2]))

@@ -21,10 +21,11 @@ class TestClasses:
 
 @dataclass(frozen=True)
 class TrainingClasses:
-    """The K classes of training labels, and the ids whose names stand in the classifier."""
+    """The K classes of training labels, the ids whose names stand in the classifier, and those that no label may have."""
 
     vocabulary: Vocabulary
     kept: tuple[int, ...]
+    deleted: tuple[int, ...] = ()
 
 
 def _metadata(names: tuple[str, ...]):
@@ -46,15 +47,15 @@ def training_classes(cfg: CfgNode) -> TrainingClasses:
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES}, but the training vocabulary of "
             f"'{source}' has {len(vocabulary)} classes."
         )
-    return TrainingClasses(vocabulary, _kept(cfg, metadata, len(vocabulary)))
+    deleted = tuple(metadata.get("deleted_contiguous_ids", ())) if metadata else ()
+    return TrainingClasses(vocabulary, _kept(cfg, deleted, len(vocabulary)), deleted)
 
 
-def _kept(cfg: CfgNode, metadata, count: int) -> tuple[int, ...]:
+def _kept(cfg: CfgNode, deleted: tuple[int, ...], count: int) -> tuple[int, ...]:
     choice = cfg.ZSSEG.TRAINING_VOCABULARY
     if choice not in ("all", "kept"):
         raise ValueError(f"ZSSEG.TRAINING_VOCABULARY is '{choice}'; choose 'all' or 'kept'.")
-    deleted = metadata.get("deleted_contiguous_ids", ()) if metadata and choice == "kept" else ()
-    return tuple(i for i in range(count) if i not in deleted)
+    return tuple(i for i in range(count) if choice == "all" or i not in deleted)
 
 
 def test_classes(cfg: CfgNode, dataset: str | None) -> TestClasses:
