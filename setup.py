@@ -54,7 +54,7 @@ setup(
         "termcolor>=1.1",
         "tensorboard",
         "pycocotools>=2.0.6",
-        "matplotlib>=3.5",
+        "matplotlib>=3.7",
         # The reference preparation and evaluation of Cityscapes; MiniCity is prepared by it.
         "cityscapesscripts>=2.2",
     ],

@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from ..compat import load_weights
 from ..files import atomic_path
 from .errors import CheckpointError
+from .weight_arithmetic import CONSTANTS, PARTS, kind_of
 
 logger = logging.getLogger(__name__)
 
 _CLIP = "backbone.clip_model"
-_CONSTANTS = ("criterion.empty_weight", "pixel_mean", "pixel_std")  # set by the config, whatever a checkpoint says
 _QUERIES = "predictor.query_feat.weight"
-_PARTS = ("model_one", "model_two")
 _CONVERT = (
     "python -c \"import pickle, torch; w = pickle.load(open('{0}', 'rb'), encoding='latin1'); w = w.get('model', w); "
     "torch.save({{k: torch.as_tensor(v) for k, v in w.items()}}, '{1}')\""
@@ -91,8 +90,8 @@ class ZssegCheckpointer(DetectionCheckpointer):
         if not path:
             raise CheckpointError(f"{key} is empty: {type(self.model).__name__} needs weights for its '{part}'.")
         state = read_checkpoint(local_weights(path, key))["model"]
-        if holds_two_models(state):
-            raise CheckpointError(f"{key}: '{path}' holds two models; split it first: python tools/split_weights.py {path}")
+        if kind_of(state) == "combined":
+            raise CheckpointError(f"{key}: '{path}' holds two models; split it first: python tools/combined_weights.py split {path}")
         logger.info("%s starts from %s", part, path)
         with _telling(f"{key}: '{path}': "):
             load_state(self.model.get_submodule(part), state)
@@ -102,16 +101,16 @@ class ZssegCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict) -> None:
         state = checkpoint.pop("model")
-        two = tuple(part_weights(self.model)) == _PARTS
-        if two and not holds_two_models(state) and state:
+        two = tuple(f"{part}." for part in part_weights(self.model)) == PARTS
+        if two and kind_of(state) == "single":
             raise CheckpointError(
                 "MODEL.WEIGHTS is a file of one model, but this architecture has two. Give it as ZSSEG.MODEL_ONE.WEIGHTS or "
                 'ZSSEG.MODEL_TWO.WEIGHTS, with MODEL.WEIGHTS "".'
             )
-        if not two and holds_two_models(state):
+        if not two and kind_of(state) == "combined":
             raise CheckpointError(
                 "MODEL.WEIGHTS is a file of two models, but this architecture has one. Split it first: "
-                "python tools/split_weights.py <file>"
+                "python tools/combined_weights.py split <file>"
             )
         load_state(self.model, state)
 
@@ -127,14 +126,9 @@ def weights_to_read(cfg: CfgNode) -> dict[str, str]:
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     frozen = getattr(architecture, "frozen_parts", ())
     for part, (key, path) in getattr(architecture, "part_weights", lambda _: {})(cfg).items():
-        if not files or part in frozen:
+        if not cfg.MODEL.WEIGHTS or part in frozen:
             files[key] = path
     return files
-
-
-def holds_two_models(state: Mapping[str, Tensor]) -> bool:
-    """Whether weights are those of a combined model: ``model_one.*`` and ``model_two.*``."""
-    return any(k.removeprefix("module.").startswith(tuple(f"{p}." for p in _PARTS)) for k in state)
 
 
 def _frozen_parts(model: nn.Module) -> tuple[str, ...]:
@@ -225,8 +219,8 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     if state and all(k.startswith("module.") for k in state):
         state = {k.removeprefix("module."): v for k, v in state.items()}
     frozen = _frozen_parts(model)
-    own = {k: v for k, v in model.state_dict().items() if not k.endswith(_CONSTANTS) and not k.startswith(frozen)}
-    state = {k: v for k, v in state.items() if not k.endswith(_CONSTANTS)}
+    own = {k: v for k, v in model.state_dict().items() if not k.endswith(CONSTANTS) and not k.startswith(frozen)}
+    state = {k: v for k, v in state.items() if not k.endswith(CONSTANTS)}
     fitting = [k for k in state if k in own]
     if not fitting:
         raise CheckpointError(

@@ -64,6 +64,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
     for key, choices in CHOICES.items():
         check_choice(key, _get(cfg, key), choices)
     check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, [name for name, _ in META_ARCH_REGISTRY])
+    if not eval_only and not getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "trainable", True):
+        raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} has nothing to train; add --eval-only.")
     for key in _POSITIVE if eval_only else _POSITIVE + _POSITIVE_IN_TRAINING:
         if not _get(cfg, key) > 0:
             raise ConfigError(f"{key} must be positive, but is {_get(cfg, key)}.")
@@ -162,9 +164,6 @@ def _check_classes(cfg: CfgNode) -> None:
 
 def _check_method(cfg: CfgNode, eval_only: bool) -> None:
     """What the architecture of two models, or of teacher and student, needs beside the rest."""
-    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    if not eval_only and not getattr(architecture, "trainable", True):
-        raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} has nothing to train; add --eval-only.")
     for key, path in weights_to_read(cfg).items():
         if not path:
             raise ConfigError(

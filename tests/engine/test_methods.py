@@ -1,0 +1,178 @@
+"""Every method as a program: two iterations and an evaluation, weights of several models, stop and resume, refusals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_argument_parser, hooks
+
+from tests.data.tiny_cityscapes import make_tiny_cityscapes
+from zsseg_d2.data.cityscapes import register_cityscapes_panoptic
+from zsseg_d2.engine import setup_cfg
+from zsseg_d2.engine.checkpoint import read_checkpoint
+from zsseg_d2.engine.config_files import packaged_configs
+from zsseg_d2.engine.errors import CheckpointError, ConfigError
+from zsseg_d2.engine.run import run_process
+from zsseg_d2.engine.trainer import Trainer
+from zsseg_d2.files import local_path
+
+MINI = "zsseg_d2://weights/mini_fcclip.safetensors"
+SMALL = (
+    *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.CROP.ENABLED", "False", "INPUT.MIN_SIZE_TEST", 64, "DATALOADER.NUM_WORKERS", 0),
+    *("SOLVER.IMS_PER_BATCH", 2, "SOLVER.WARMUP_ITERS", 0, "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", 64, "SEED", 5),
+    *("MODEL.DEVICE", "cpu", "DATASETS.TEST", "('methods_val',)"),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_sets(tmp_path_factory):
+    root = make_tiny_cityscapes(tmp_path_factory.mktemp("methods"), "train", images=4)
+    make_tiny_cityscapes(root, "val", images=2)
+    names = {"methods_train_008": ("train", "008"), "methods_train": ("train", "000"), "methods_val": ("val", "000")}
+    for name, (split, configuration) in names.items():
+        register_cityscapes_panoptic(name, root, split, deleted=configuration)
+    yield
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def options_of(name: str) -> list[str]:
+    """Where a packaged config's data and second weights are taken from here."""
+    if "naive" in name:
+        return ["ZSSEG.MODEL_TWO.WEIGHTS", MINI]
+    if "zero_shot" in name:
+        return []
+    deleted = not any(word in name for word in ("full_finetune", "invocab"))
+    return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)"]
+
+
+def config(name: str, output, *options):
+    opts = [str(o) for o in (*SMALL, *options_of(name), "OUTPUT_DIR", output, *options)]
+    return setup_cfg(argparse.Namespace(config_file=f"minicity/{name}.yaml", opts=opts, eval_only="naive" in name))
+
+
+def run(name: str, output, *options, flags=()):
+    opts = [str(o) for o in (*SMALL, *options_of(name), "OUTPUT_DIR", output, *options)]
+    return run_process(default_argument_parser().parse_args(["--config-file", f"minicity/{name}.yaml", *flags, *opts]))
+
+
+@pytest.mark.parametrize("name", [n[9:-5] for n in packaged_configs() if n.startswith("minicity/")])
+def test_two_iterations_and_an_evaluation(name, tmp_path):
+    untrained = name in ("zero_shot", "naive")
+    results = run(name, tmp_path, "SOLVER.MAX_ITER", 2, flags=["--eval-only"] if untrained else [])
+    assert 0 <= results["panoptic_seg"]["PQ"] <= 100
+    assert json.loads((tmp_path / "inference" / "methods_val" / "panoptic_quality.json").read_text())["num_images"] == 2
+    if name == "naive":
+        merged = json.loads((tmp_path / "inference" / "methods_val" / "naive_arithmetic.json").read_text())
+        assert merged["All"]["n"] == 19 and results["naive_arithmetic"]["PQ"] == pytest.approx(merged["All"]["PQ"])
+    if not untrained:
+        lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+        losses = {k: v for line in lines for k, v in line.items() if "loss" in k}
+        assert all(map(math.isfinite, losses.values()))
+        assert ("com_loss_ce" in losses) == ("combined" in name) and ("loss_distill" in losses) == ("distill" in name)
+
+
+class Stop(Exception):
+    pass
+
+
+def train(name: str, output, *options, resume=False, stop_before=None):
+    """Four iterations without an evaluation, saved after the second; or up to ``stop_before``, as a crash would."""
+    trainer = Trainer(config(name, output, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, *options, "DATASETS.TEST", "()"))
+    trainer.resume_or_load(resume=resume)
+
+    def crash(running) -> None:
+        if running.iter == stop_before:
+            raise Stop
+
+    trainer.register_hooks([hooks.CallbackHook(before_step=crash)])
+    try:
+        trainer.train()
+    except Stop:
+        pass
+    return trainer
+
+
+@pytest.mark.parametrize("name", ["combined_entropy", "distill_kl"])
+def test_a_resumed_run_ends_as_one_that_was_not_stopped(name, tmp_path):
+    options = ("ZSSEG.FUSION.PAIRING", "hungarian", "ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0)
+    through = train(name, tmp_path / "through", *options).model.state_dict()
+    train(name, tmp_path / "stopped", *options, stop_before=3)
+    resumed = train(name, tmp_path / "stopped", *options, resume=True)
+    assert resumed.start_iter == 2
+    assert all(torch.equal(v, through[k]) for k, v in resumed.model.state_dict().items())
+    saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
+    assert not any("clip_model" in k or k.startswith("teacher.") for k in saved)
+
+
+def test_a_combined_checkpoint_holds_two_ordinary_ones(tmp_path):
+    trainer = train("combined_mean", tmp_path / "combined")
+    state = read_checkpoint(str(tmp_path / "combined" / "model_final.pth"))["model"]
+    single = {k for k in read_checkpoint(str(local_path(MINI)))["model"]}
+    one, two = ({k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in ("model_one.", "model_two."))
+    assert set(one) == set(two) == single and len(state) == 2 * len(single)
+    for number, part in (("one", one), ("two", two)):
+        file = tmp_path / f"{number}.pth"
+        torch.save({"model": part}, file)
+        alone = Trainer.build_model(config("in_class_finetune", tmp_path / number))
+        Trainer.build_checkpointer(alone.cfg, alone).load(str(file))
+        joint = getattr(trainer.model, f"model_{number}").state_dict()
+        assert all(torch.equal(v, joint[k]) for k, v in alone.state_dict().items())
+
+
+def test_a_student_is_an_ordinary_checkpoint(tmp_path):
+    train("distill_mse", tmp_path / "distilled")
+    run("in_class_finetune", tmp_path / "student", "MODEL.WEIGHTS", tmp_path / "distilled" / "model_final.pth", flags=["--eval-only"])
+
+
+def fewer_queries(folder) -> str:
+    state = dict(read_checkpoint(str(local_path(MINI)))["model"])
+    for name in ("query_feat", "query_embed"):
+        state[f"sem_seg_head.predictor.{name}.weight"] = state[f"sem_seg_head.predictor.{name}.weight"][:40]
+    torch.save({"model": state}, folder / "fewer.pth")
+    return str(folder / "fewer.pth")
+
+
+def test_weights_of_the_wrong_kind(tmp_path):
+    train("combined_mean", tmp_path / "combined")
+    combined = str(tmp_path / "combined" / "model_final.pth")
+    for name, options, message in (
+        ("full_finetune", ("MODEL.WEIGHTS", combined), "MODEL.WEIGHTS is a file of two models.*[sS]plit"),
+        ("combined_mean", ("MODEL.WEIGHTS", MINI), "MODEL.WEIGHTS is a file of one model.*ZSSEG.MODEL_ONE.WEIGHTS"),
+        ("combined_mean", ("ZSSEG.MODEL_TWO.WEIGHTS", combined), "ZSSEG.MODEL_TWO.WEIGHTS: .*holds two models; split it"),
+        ("combined_mean", ("ZSSEG.MODEL_TWO.WEIGHTS", fewer_queries(tmp_path)), "40 queries, but .* is 50"),
+        ("combined_mean", ("ZSSEG.MODEL_ONE.WEIGHTS", "missing.pth"), "ZSSEG.MODEL_ONE.WEIGHTS: there are no weights 'missing.pth'"),
+        ("distill_mse", ("ZSSEG.DISTILLATION.TEACHER_WEIGHTS", "no.pth"), "TEACHER_WEIGHTS: there are no weights 'no.pth'"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            run(name, tmp_path / "refused", *options)
+        assert not (tmp_path / "refused" / "last_checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("combined_mean", ("ZSSEG.MODEL_TWO.WEIGHTS", ""), "ZSSEG.MODEL_TWO.WEIGHTS is empty"),
+        ("naive", ("ZSSEG.MODEL_ONE.WEIGHTS", ""), "ZSSEG.MODEL_ONE.WEIGHTS is empty"),
+        ("distill_mse", ("ZSSEG.DISTILLATION.TEACHER_WEIGHTS", ""), "TEACHER_WEIGHTS is empty"),
+        ("combined_mean", ("ZSSEG.FUSION.NAME", "softmax_entropi"), "choose one of .*Did you mean softmax_entropy"),
+        ("combined_mean", ("ZSSEG.FUSION.TOP_K", 0), "TOP_K must be positive"),
+        ("combined_mean", ("ZSSEG.FUSION.WEIGHT", 1.5), "FUSION.WEIGHT is 1.5, but must lie in 0 .. 1"),
+        ("distill_mse", ("DATASETS.TRAIN", "('methods_train',)"), "deletes no class"),
+        ("naive", ("ZSSEG.MERGE.PRIORITY", "first"), "out_first, in_first, score"),
+    ],
+)
+def test_contradictions_end_before_any_work(name, options, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        config(name, tmp_path, *options)
+
+
+def test_a_merge_has_nothing_to_train(tmp_path):
+    with pytest.raises(ConfigError, match="nothing to train; add --eval-only"):
+        run("naive", tmp_path)
