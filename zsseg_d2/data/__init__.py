@@ -3,6 +3,7 @@
 from .cityscapes import load_cityscapes_panoptic, register_all_cityscapes, register_cityscapes_panoptic
 from .class_deletion import CONFIGURATIONS, delete_from_record, resolve_classes
 from .coco_panoptic import load_coco_panoptic, register_all_coco, register_all_miniworld, register_coco_panoptic
+from .invocab import register_all_invocab
 from .panoptic_png import check_segments, read_panoptic_png, write_panoptic_png
 from .panoptic_records import DatasetError, PanopticCategory
 
@@ -22,5 +23,6 @@ __all__ = [
 ]
 
 register_all_cityscapes()
+register_all_invocab()
 register_all_coco()
 register_all_miniworld()

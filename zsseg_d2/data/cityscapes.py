@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -146,20 +147,44 @@ def _contiguous(label_ids: Iterable[int]) -> frozenset[int]:
     return frozenset(k for k, c in enumerate(CATEGORIES) if c.id in wanted)
 
 
+@dataclass(frozen=True)
+class Family:
+    """Data sets of one folder: ``{prefix}_train``, ``{prefix}_val``, ``{prefix}_train_000`` and so on."""
+
+    prefix: str
+    folder_name: str
+    zero_shot_config: str  # the config that evaluates the zero-shot model on ``{prefix}_val``
+    prepare: Callable[[Path], object] | None = None
+
+    def folder(self) -> Path:
+        """Where the files are looked up at this moment."""
+        return data_folder(self.folder_name)
+
+    def load(self, split: str, deleted: Iterable[str | int] | str = ()) -> list[dict]:
+        """Records of a split, which is made first where that is possible (see :func:`load_cityscapes_panoptic`)."""
+        if self.prepare is not None:
+            self.prepare(self.folder())
+        return load_cityscapes_panoptic(self.folder(), split, deleted)
+
+
 def _make_minicity(folder: Path) -> None:
     from .synthetic import ensure_minicity  # the renderer is imported by those who use it only
 
     ensure_minicity(folder.parent)
 
 
+FAMILIES: tuple[Family, ...] = (
+    Family("openvocab_cityscapes_fine_panoptic", "cityscapes", "configs/cityscapes/zero_shot_r50.yaml"),
+    Family("minicity_panoptic", "minicity", "configs/minicity/zero_shot.yaml", _make_minicity),
+)
+
+
 def register_all_cityscapes() -> None:
     """Cityscapes and MiniCity: ``…_train``, ``…_val`` and ``…_train_000`` to ``…_train_008``."""
-    for prefix, folder, prepare in (
-        ("openvocab_cityscapes_fine_panoptic", "cityscapes", None),
-        ("minicity_panoptic", "minicity", _make_minicity),
-    ):
-        root = partial(data_folder, folder)
+    for family in FAMILIES:
         for split in ("train", "val"):
-            register_cityscapes_panoptic(f"{prefix}_{split}", root, split, prepare=prepare)
+            register_cityscapes_panoptic(f"{family.prefix}_{split}", family.folder, split, prepare=family.prepare)
         for name in CONFIGURATIONS:
-            register_cityscapes_panoptic(f"{prefix}_train_{name}", root, "train", deleted=name, prepare=prepare)
+            register_cityscapes_panoptic(
+                f"{family.prefix}_train_{name}", family.folder, "train", deleted=name, prepare=family.prepare
+            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 import time
@@ -17,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from .cityscapes import CATEGORIES
+from .output_split import provide_image
 from .panoptic_png import (
     DatasetError,
-    atomic_path,
     check_segments,
     open_image,
     read_panoptic_png,
@@ -103,7 +102,7 @@ def _write_image(task: PictureTask) -> tuple:
     labels = _read_labels(f"{task.root / task.labels}_labelIds.png", ids.shape, np.uint8)
     label_of = {s["id"]: CATEGORIES[s["category_id"]].id for s in record["segments_info"]}
     for output, deleted in task.outputs:
-        _provide_image(Path(record["file_name"]), output / task.image, task.copy_image)
+        provide_image(Path(record["file_name"]), output / task.image, copy=task.copy_image)
         keep = np.zeros(int(ids.max()) + 1, np.int32)
         for segment, label in label_of.items():
             keep[segment] = 0 if label in deleted else segment
@@ -138,13 +137,3 @@ def _read_labels(path: str, size: tuple[int, int], dtype: type) -> np.ndarray:
             "pixels; restore it from its data set."
         )
     return np.asarray(image).astype(dtype)
-
-
-def _provide_image(source: Path, target: Path, copy: bool) -> None:
-    with atomic_path(target) as beside:
-        if copy:
-            shutil.copyfile(source, beside)
-        else:
-            beside.unlink()
-            # Relative, so that input and output can be moved or mounted elsewhere together.
-            beside.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))

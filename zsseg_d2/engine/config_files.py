@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
@@ -24,13 +24,24 @@ def config_root() -> Path:
 
 def packaged_configs() -> list[str]:
     """Names of the configs that come with the package, relative to :func:`config_root`; bases (``_…``) left out."""
+    return _packaged(lambda name: not name.startswith(("_", "suite")))
+
+
+def packaged_suites() -> list[str]:
+    """Names of the suite files (``suite*.yaml``) that come with the package, relative to :func:`config_root`."""
+    return _packaged(lambda name: name.startswith("suite"))
+
+
+def _packaged(wanted: Callable[[str], bool]) -> list[str]:
     root = config_root()
-    return sorted(p.relative_to(root).as_posix() for p in root.glob("**/*.yaml") if not p.name.startswith("_"))
+    return sorted(p.relative_to(root).as_posix() for p in root.glob("**/*.yaml") if wanted(p.name))
 
 
-def find_config(name: str | os.PathLike) -> Path:
+def find_config(name: str | os.PathLike, known: Sequence[str] | None = None) -> Path:
     """A config file by its path, or by its name among the packaged ones (``minicity/zero_shot.yaml``).
 
+    Args:
+        known: names for the message; None: those of :func:`packaged_configs`.
     Raises:
         ConfigError: there is no such file.
     """
@@ -40,7 +51,7 @@ def find_config(name: str | os.PathLike) -> Path:
     inside = Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
     if not path.is_absolute() and (config_root() / inside).is_file():
         return config_root() / inside
-    known = packaged_configs()
+    known = packaged_configs() if known is None else known
     raise ConfigError(
         f"There is no config file '{name}', neither in {Path.cwd()} nor among the packaged ones."
         + (near_matches(inside.as_posix(), known) or f" Packaged: {', '.join(known)}.")
@@ -76,7 +87,7 @@ def merge_file(cfg: CfgNode, path: Path) -> None:
         ConfigError: unreadable YAML, an unknown key, or a value of the wrong type.
     """
     values = read_yaml(path)
-    known = dict(_leaves(cfg))
+    known = dict(leaves(cfg))
     for key in _unknown_keys(values, cfg):
         raise ConfigError(f"{path}: unknown config key '{key}'.{near_matches(key, known)}")
     _merge(cfg.merge_from_other_cfg, CfgNode(values), str(path))
@@ -91,7 +102,7 @@ def merge_options(cfg: CfgNode, options: Sequence[str]) -> None:
     options = list(options)
     if len(options) % 2:
         raise ConfigError(f"Options are KEY VALUE pairs, but there are {len(options)} words: {' '.join(options)}")
-    known = dict(_leaves(cfg))
+    known = dict(leaves(cfg))
     for key in options[::2]:
         if key not in known:
             hint = " (options of the program, such as --eval-only, stand before KEY VALUE)" if key.startswith("-") else ""
@@ -106,10 +117,11 @@ def _merge(merge, values, source: str) -> None:
         raise ConfigError(f"{source}: {error}") from error
 
 
-def _leaves(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
+def leaves(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every key, with dots, and its value."""
     for key, value in cfg.items():
         if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -70,11 +70,14 @@ def _waiting() -> Iterator[None]:
 
 
 def _cpu_process(local_rank: int, main: Callable, args: argparse.Namespace, url: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a forked process has its parent's, which does nothing
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))
     rank = args.machine_rank * args.num_gpus + local_rank
     world_size = args.num_gpus * args.num_machines
     dist.init_process_group("gloo", init_method=url, world_size=world_size, rank=rank, timeout=_TIMEOUT)
     try:
         main(args)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # torch takes an interrupted process for one that has finished
     finally:
         dist.destroy_process_group()
