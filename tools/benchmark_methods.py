@@ -1,0 +1,125 @@
+"""What a training step of each method costs, against one of a single model on the same batch, with random weights.
+
+    python tools/benchmark_methods.py                                             the mini model
+    python tools/benchmark_methods.py --config-file configs/cityscapes/full_finetune_r50.yaml --height 512 --width 512
+
+Times are taken in turns in one process; peak memory is that of a process of its own for each method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
+
+import torch  # noqa: E402
+import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
+from detectron2.modeling import build_model  # noqa: E402
+from detectron2.structures import Instances  # noqa: E402
+from tabulate import tabulate  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+from zsseg_d2.engine import setup_cfg  # noqa: E402
+from zsseg_d2.engine.errors import ConfigError  # noqa: E402
+from zsseg_d2.engine.solver import build_optimizer  # noqa: E402
+
+METHODS = {"single model": "FCCLIP", "distillation": "DistilledFCCLIP", "combined": "CombinedFCCLIP"}
+
+
+class Step:
+    """A training step of one method on a batch that stays the same."""
+
+    def __init__(self, args: argparse.Namespace, architecture: str) -> None:
+        options = ["MODEL.WEIGHTS", "", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "", "ZSSEG.DISTILLATION.CLASSES", "all"]
+        args = argparse.Namespace(**{**vars(args), "opts": [*options, *args.opts, "MODEL.META_ARCHITECTURE", architecture]})
+        cfg = setup_cfg(args, check=False)
+        torch.manual_seed(0)
+        self.model = build_model(cfg).train()
+        self.optimizer = build_optimizer(cfg, self.model)
+        self.batch = [_scene(args.height, args.width, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, k) for k in range(args.batch)]
+
+    def __call__(self) -> float:
+        """Seconds of forward, backward and optimizer."""
+        start = time.perf_counter()
+        losses = self.model(self.batch)
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        self.optimizer.step()
+        return time.perf_counter() - start
+
+
+def _scene(height: int, width: int, classes: int, seed: int) -> dict:
+    """An image of noise with twelve rectangles as ground truth."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+    masks = torch.zeros(12, height, width, dtype=torch.bool)
+    for k, mask in enumerate(masks):
+        mask[k % 3 * height // 3 :, k % 4 * width // 4 : (k % 4 + 1) * width // 4] = True
+    instances = Instances((height, width))
+    instances.gt_masks, instances.gt_classes = masks, torch.randint(0, classes, (12,), generator=generator)
+    return {"image": image, "instances": instances}
+
+
+def _peak(argv: list[str], method: str) -> float:
+    """Peak memory in GB of a process that makes two steps of `method`."""
+    output = subprocess.run([sys.executable, __file__, *argv, "--memory-of", method], capture_output=True, text=True, check=True)
+    return json.loads(output.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", default="configs/minicity/full_finetune.yaml")
+    parser.add_argument("--height", type=int, default=192)
+    parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeat", type=int, default=9)
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--memory-of", choices=METHODS, help=argparse.SUPPRESS)
+    parser.add_argument("opts", nargs="*", help="KEY VALUE pairs")
+    args, own = parser.parse_args(), sys.argv[1:]
+    try:
+        if args.memory_of:
+            step = Step(args, METHODS[args.memory_of])
+            step(), step()
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+            return
+        steps = {name: Step(args, architecture) for name, architecture in METHODS.items()}
+    except ConfigError as error:
+        raise SystemExit(f"error: {error}") from error
+    for step in steps.values():
+        step()  # text rows, and memory that later steps reuse
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in tqdm(range(args.repeat), "steps of each method", disable=not sys.stderr.isatty()):
+        for name, step in steps.items():
+            seconds[name].append(step())
+    peaks = {name: _peak(own, name) for name in steps}
+    rows = {
+        name: {
+            "seconds": round(statistics.median(times), 3),
+            "spread": [round(min(times), 3), round(max(times), 3)],
+            "ratio": round(statistics.median(a / b for a, b in zip(times, seconds["single model"])), 2),
+            "memory_gb": round(peaks[name], 2),
+            "memory_ratio": round(peaks[name] / peaks["single model"], 2),
+        }
+        for name, times in seconds.items()
+    }
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    if args.json:
+        print(json.dumps({"machine": machine, "size": [args.batch, 3, args.height, args.width], "methods": rows}))
+        return
+    table = [[n, r["seconds"], "{} to {}".format(*r["spread"]), r["ratio"], r["memory_gb"], r["memory_ratio"]] for n, r in rows.items()]
+    print(f"{args.config_file}, batch {args.batch} x 3 x {args.height} x {args.width}, on {machine}")
+    print(tabulate(table, headers=["training step of", "seconds", "spread", "ratio", "peak GB", "ratio"]))
+
+
+if __name__ == "__main__":
+    main()
