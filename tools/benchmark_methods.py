@@ -92,6 +92,7 @@ def main() -> None:
             step(), step()
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
             return
+        peaks = {name: _peak(own, name) for name in METHODS}  # first: a child's peak starts from its parent's size
         steps = {name: Step(args, architecture) for name, architecture in METHODS.items()}
     except ConfigError as error:
         raise SystemExit(f"error: {error}") from error
@@ -101,7 +102,6 @@ def main() -> None:
     for _ in tqdm(range(args.repeat), "steps of each method", disable=not sys.stderr.isatty()):
         for name, step in steps.items():
             seconds[name].append(step())
-    peaks = {name: _peak(own, name) for name in steps}
     rows = {
         name: {
             "seconds": round(statistics.median(times), 3),
