@@ -92,7 +92,7 @@ def test_evaluation_writes_its_record(tiny_data, tmp_path, capfd):
 def test_a_missing_file_is_one_message(tiny_data, tmp_path, capfd):
     assert in_two_processes(tmp_path, "--eval-only", "MODEL.WEIGHTS", "none.pth") == 1
     output = "".join(capfd.readouterr())
-    assert "error: there are no weights 'none.pth'" in output and "Traceback" not in output
+    assert "error: MODEL.WEIGHTS: there are no weights 'none.pth'" in output and "Traceback" not in output
 
 
 def test_ctrl_c_stops_all_processes_and_resume_goes_on(tiny_data, tmp_path, capfd):

@@ -22,7 +22,7 @@ from .config_files import setup_cfg
 from .errors import CheckpointError, ConfigError
 from .hooks import Interrupted
 from .launch import launch
-from .run_record import RunRecord, recorded_seed
+from .run_record import RunRecord, count_parameters, recorded_seed
 from .trainer import Trainer, with_seed
 from .yaml_files import read_yaml
 
@@ -136,6 +136,7 @@ def check_resumed(cfg: CfgNode, path: Path) -> None:
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict:
     model = Trainer.build_model(cfg)
+    record.content["parameters"] = count_parameters(model)
     Trainer.build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = None
     try:
@@ -148,6 +149,7 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict
 
 def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | None:
     trainer = Trainer(cfg)
+    record.content["parameters"] = count_parameters(trainer.model)
     trainer.resume_or_load(resume=args.resume)
     main = comm.is_main_process()
     if main:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import detectron2
 import torch
+from torch import nn
 
 from ..files import atomic_path
 
@@ -57,6 +58,7 @@ class RunRecord:
             "start": _now(),
             "end": None,
             "iterations": None,
+            "parameters": None,
             "metrics": None,
         }
         if mode == "eval":
@@ -75,6 +77,12 @@ class RunRecord:
         """
         self.content.update(status=status, end=_now(), iterations=iterations, metrics=metrics)
         self.write()
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """``total`` and ``trainable`` parameters; what several parts share counts once."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, trained in sizes if trained)}
 
 
 def read_record(output_dir: str | os.PathLike) -> dict:

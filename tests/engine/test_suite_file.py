@@ -1,0 +1,148 @@
+"""Suite files: what they say, and every mistake that is told before any work."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.engine import suite_stub
+from zsseg_d2.engine.config_files import config_root, packaged_configs, packaged_suites
+from zsseg_d2.engine.errors import ConfigError
+from zsseg_d2.engine.suite.checks import check_configs, check_weights
+from zsseg_d2.engine.suite.jobs import make_jobs
+from zsseg_d2.engine.suite.spec import in_order
+from zsseg_d2.engine.suite.suite_file import load_suite
+from zsseg_d2.engine.suite.values import parse_options
+
+TOOLS = config_root().parent / "tools"
+PLAIN = {"name": "a", "config": "minicity/zero_shot.yaml", "eval_only": True}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """``load(runs, **keys of the suite)``"""
+    tools = suite_stub.write_tools(tmp_path / "tools")
+
+    def make(runs, **changes):
+        path = tmp_path / "suite.yaml"
+        path.write_text(yaml.safe_dump({"output": str(tmp_path / "out"), "runs": runs, **changes}))
+        return load_suite(path, tools)
+
+    return make
+
+
+@pytest.mark.parametrize("name", packaged_suites())
+def test_packaged_suites_are_complete(name):
+    suite = load_suite(config_root() / name, TOOLS)
+    jobs = make_jobs(suite)
+    configs = check_configs(jobs)
+    assert {run.role for run in suite.runs} >= {"zero_shot", "upper_bound", "lower_bound"} and len(suite.seeds) == 3
+    assert [run.name for run in suite.runs if not run.leak_free] == ["upper_bound"] and suite.published
+    assert len({cfg.SOLVER.MAX_ITER for n, cfg in configs.items() if suite.run(n).trains}) == 1  # as long for each method
+    for run_name, cfg in configs.items():
+        assert ("pseudo_labels" in suite.run(run_name).needs) == ("_invocab_" in str(cfg.DATASETS.TRAIN)), run_name
+    if name.startswith("minicity"):
+        check_weights(configs, suite.output)
+
+
+def test_suites_are_no_configs():
+    assert set(packaged_suites()) == {"minicity/suite.yaml", "cityscapes/suite_r50.yaml"}
+    assert not set(packaged_suites()) & set(packaged_configs())
+
+
+@pytest.mark.parametrize("name", packaged_suites())
+def test_packaged_suites_say_how_they_are_run(name):
+    text = (config_root() / name).read_text()
+    assert f"python tools/run_suite.py configs/{name}" in text and "# Time:" in text
+
+
+def test_what_a_run_needs_comes_before_it(load):
+    runs = [
+        {**PLAIN, "name": "c", "options": {"MODEL.WEIGHTS": "{b}/w.pth"}, "needs": ["a"]},
+        {**PLAIN, "name": "b", "environment": {"WHERE": "{a}/x of {seed}"}},
+        PLAIN,
+        {"name": "d", "of": "c", "metrics": "other.json"},
+    ]
+    suite = load(runs)
+    assert [run.name for run in in_order(suite)] == ["a", "b", "c", "d"]
+    assert suite.run("c").needs == ("b", "a") and suite.run("d").needs == ("c",)
+
+
+def test_a_row_of_another_run_is_as_often(load):
+    suite = load([{**PLAIN, "seeds": "once"}, {"name": "b", "of": "a", "metrics": "other.json"}])
+    assert suite.run("b").once and suite.run("b").tool is None
+
+
+@pytest.mark.parametrize(
+    ("runs", "changes", "told"),
+    [
+        ([], {}, "`runs` is empty"),
+        (["a"], {}, "a run has a `name`"),
+        ([{"config": "x"}], {}, "a run has a `name`"),
+        ([{**PLAIN, "name": "seed"}], {}, "other than folder, output, seed"),
+        ([{**PLAIN, "name": "a/b"}], {}, "a run has a `name`"),
+        ([PLAIN, PLAIN], {}, "2 runs have the name 'a'"),
+        ([{**PLAIN, "role": "zero_shot"}, {**PLAIN, "name": "b", "role": "zero_shot"}], {}, "2 runs have the role"),
+        ([{**PLAIN, "confg": "x"}], {}, "unknown key 'confg'. Did you mean config"),
+        ([PLAIN], {"sedes": [1]}, "unknown key 'sedes'. Did you mean seeds"),
+        ([PLAIN], {"task": "cooking"}, "task is 'cooking'; choose one of panoptic"),
+        ([PLAIN], {"seeds": [1, 1]}, "seeds must be different whole numbers"),
+        ([PLAIN], {"seeds": ["x"]}, "seeds must be different whole numbers"),
+        ([PLAIN], {"seeds": []}, "seeds must be different whole numbers"),
+        ([PLAIN], {"options": {"SEED": 3}}, "SEED is set by the suite; use `seeds`"),
+        ([PLAIN], {"options": ["SOLVER.MAX_ITER"]}, "KEY VALUE pairs, but there are 1 words"),
+        ([PLAIN], {"options": {"MODEL.WEIGHTS": "{a}/x"}}, "only the options of a run may refer to others"),
+        ([PLAIN], {"options": "SOLVER.MAX_ITER 3"}, "`options` must be a mapping or a list"),
+        ([PLAIN], {"memory_gb": 0}, "`memory_gb` must be positive"),
+        ([PLAIN], {"compare": ["b"]}, "`compare` names 'b'"),
+        ([PLAIN], {"published": {"rows": [{"label": "x", "al": 3}]}}, "unknown key 'al'. Did you mean all"),
+        ([PLAIN], {"published": {"rows": [{"label": "x", "all": "much"}]}}, "`all` must be a number"),
+        ([{**PLAIN, "options": {"OUTPUT_DIR": "x"}}], {}, "OUTPUT_DIR is set by the suite; use `output`"),
+        ([{**PLAIN, "tool": "trane_net.py"}], {}, "no program 'trane_net.py' in .* Did you mean train_net.py"),
+        ([{"name": "a"}], {}, "train_net.py needs a `config`"),
+        ([{**PLAIN, "seeds": [1]}], {}, "`seeds` must be text"),
+        ([{**PLAIN, "seeds": "twice"}], {}, "the only `seeds` of a run are `once`"),
+        ([{**PLAIN, "role": "king"}], {}, "role is 'king'; choose one of zero_shot"),
+        ([{**PLAIN, "eval_only": "yes"}], {}, "`eval_only` must be true or false"),
+        ([{**PLAIN, "arguments": "--x"}], {}, "`arguments` must be a list"),
+        ([{**PLAIN, "curve_row": 0.5}], {}, "no `curve` is given"),
+        ([{**PLAIN, "needs": ["aa"]}], {}, "needs 'aa', which is no run of this suite. Did you mean a?"),
+        ([{**PLAIN, "options": {"MODEL.WEIGHTS": "{zero}/x"}}], {}, "needs 'zero', which is no run"),
+        ([{**PLAIN, "seeds": "once", "needs": ["b"]}, {**PLAIN, "name": "b"}], {}, "is run once, but needs 'b'"),
+        ([{**PLAIN, "needs": ["b"]}, {**PLAIN, "name": "b", "needs": ["a"]}], {}, "in a circle: a -> b -> a"),
+        ([{**PLAIN, "needs": ["a"]}], {}, "in a circle: a -> a"),
+        ([PLAIN, {"name": "b", "of": "a", "config": "x"}], {}, "`config` has no meaning"),
+        ([{"name": "b", "of": "a"}], {}, "needs 'a', which is no run"),
+        ([PLAIN, {"name": "b", "of": "a"}, {"name": "c", "of": "b"}], {}, "itself read from another run's files"),
+    ],
+)
+def test_mistakes_of_a_suite_file_are_told(load, runs, changes, told):
+    with pytest.raises(ConfigError, match=told.replace("?", r"\?")):
+        load(runs, **changes)
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        ({**PLAIN, "config": "minicity/zero_shoot.yaml"}, "Did you mean minicity/zero_shot.yaml"),
+        ({**PLAIN, "options": {"SOLVER.MAX_ITR": 3}}, "run 'a': Unknown config key 'SOLVER.MAX_ITR'"),
+        ({**PLAIN, "options": {"ZSSEG.MERGE.PRIORITY": "first"}}, "run 'a': ZSSEG.MERGE.PRIORITY is 'first'"),
+        ({**PLAIN, "options": {"MODEL.WEIGHTS": "nowhere.pth"}}, "run 'a': MODEL.WEIGHTS: there are no weights 'nowhere.pth'"),
+    ],
+)
+def test_mistakes_of_configs_are_told_before_any_work(load, run, told):
+    with pytest.raises(ConfigError, match=told):
+        suite = load([run])
+        check_weights(check_configs(make_jobs(suite)), suite.output)
+
+
+def test_weights_that_a_run_makes_need_not_be_there(load):
+    second = {**PLAIN, "name": "b", "options": {"MODEL.WEIGHTS": "{a}/model_final.pth"}}
+    suite = load([PLAIN, second])
+    check_weights(check_configs(make_jobs(suite)), suite.output)
+
+
+def test_options_of_every_layout():
+    assert parse_options({"A.B": [1, 2], "C": True}, "x") == (("A.B", "[1, 2]"), ("C", "True"))
+    assert parse_options(["A.B", 1, "C", "{seed}"], "x") == (("A.B", "1"), ("C", "{seed}"))
+    assert parse_options({}, "x") == ()

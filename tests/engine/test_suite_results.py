@@ -1,0 +1,210 @@
+"""From the files of runs to figures, table and plots; numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.engine import suite_stub
+from tests.engine.suite_stub import set_behaviour, write_suite
+from zsseg_d2.engine import suite as program
+from zsseg_d2.engine.suite import figures
+from zsseg_d2.engine.suite.jobs import make_jobs
+from zsseg_d2.engine.suite.measures import Measure
+from zsseg_d2.engine.suite.panoptic import IN, PANOPTIC
+from zsseg_d2.engine.suite.report import page
+from zsseg_d2.engine.suite.results import gather
+from zsseg_d2.engine.suite.suite_file import load_suite
+from zsseg_d2.engine.suite.tables import figure, table
+
+CURVE = [
+    {"name": "wise", "label": "WiSE", "tool": "step.py", "config": "minicity/zero_shot.yaml", "needs": ["lower"],
+     "curve": "curve.json", "curve_row": 0.5, "extra_parameters": 0},
+    {"name": "again", "label": "bookkeeping", "of": "naive", "metrics": "panoptic_quality.json", "competes": False,
+     "note": "not a map"},
+    {"name": "labels", "tool": "step.py", "config": "minicity/zero_shot.yaml", "seeds": "once"},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A suite with all kinds of rows, run with two seeds."""
+    folder = tmp_path_factory.mktemp("suite")
+    tools = suite_stub.write_tools(folder / "tools", wise={"curve": True, "silent": True})
+    path = write_suite(folder / "suite.yaml")
+    text = path.read_text()
+    runs = json.dumps(CURVE)[1:-1].replace("}, {", "}\n- {")
+    published = '\npublished: {source: "a paper", rows: [{label: zero shot, all: 40.3, in: 48.2, out: 29.4}]}\n'
+    path.write_text(text + f"- {runs}" + published)
+    assert program.main([str(path), "--jobs", "2"], tools=tools) == 0
+    return folder, tools, path
+
+
+@pytest.fixture
+def results(finished):
+    _, tools, path = finished
+    suite = load_suite(path, tools)
+    return gather(suite, make_jobs(suite))
+
+
+def row(results, name):
+    return next(r for r in results.rows if r.spec.name == name)
+
+
+def test_mean_and_deviation():
+    assert figures.mean([1.0, 2.0, 6.0]) == 3.0
+    assert figures.deviation([1.0, 2.0, 6.0]) == pytest.approx(math.sqrt((4 + 1 + 9) / 2))  # n - 1
+    assert figures.deviation([4.0]) is None and figures.mean([]) is None
+    curve = figures.mean_curve([{0.0: 1.0, 0.5: 2.0}, {0.5: 4.0, 1.0: 9.0}])
+    assert curve == [(0.5, 3.0, pytest.approx(math.sqrt(2)))]
+
+
+def test_training_time_is_that_of_all_iterations():
+    # 20 iterations of 0.5 s, 20 of 1 s; an evaluation in between has no time; the last 10 took 2 s each.
+    lines = [{"iteration": 19, "time": 0.5}, {"iteration": 24, "x": 1}, {"iteration": 39, "time": 1.0}]
+    assert figures.training_seconds([*lines, {"iteration": 49, "time": 2.0}]) == 20 * 0.5 + 20 * 1.0 + 10 * 2.0
+
+
+def test_iterations_that_were_done_twice_count_once(tmp_path):
+    path = tmp_path / "metrics.json"
+    first = [{"iteration": 1, "time": 1.0}, {"iteration": 3, "time": 9.0}, {"iteration": 3, "q": 5.0}]
+    again = [{"iteration": 3, "time": 1.0, "q": 7.0}, {"iteration": 4, "q": 8.0}, {"iteration": 2, "q": float("nan")}]
+    path.write_text("\n".join(map(json.dumps, first + again)) + '\n{"iteration": 5, "ti')
+    lines = figures.read_lines(path)
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4] and figures.training_seconds(lines) == 4.0
+    # An evaluation after iteration number 3, the fourth, and the one at the end.
+    assert figures.history(lines, Measure("q", "Q", scalar="q")) == [(4, 7.0), (4, 8.0)]
+    assert figures.read_lines(tmp_path / "none.json") == []
+
+
+def test_the_harmonic_mean_is_that_of_each_seed(results):
+    # lower: In 65 and 66, Out 2 and 4.
+    lower = row(results, "lower")
+    by_hand = [2 * 65 * 2 / 67, 2 * 66 * 4 / 70]
+    assert lower.values("harmonic") == pytest.approx(by_hand)
+    assert lower.mean("harmonic") == pytest.approx(sum(by_hand) / 2)
+    assert lower.deviation("harmonic") == pytest.approx(abs(by_hand[0] - by_hand[1]) / math.sqrt(2))
+    assert lower.mean("all") == pytest.approx(((3 * 65 + 2 * 2) / 5 + (3 * 66 + 2 * 4) / 5) / 2)
+    assert figure(lower, IN) == "65.5 ± 0.7" and figure(row(results, "zero_shot"), IN) == "50.0"
+
+
+def test_a_group_without_classes_is_a_dash():
+    found = PANOPTIC.figures_of_file({"All": {"PQ": 4.0}, "In": {"PQ": 4.0}, "Out": {"PQ": None}})
+    assert found == {"all": 4.0, "in": 4.0}
+
+
+def test_what_a_run_builds_on_counts_as_its_training_time(results):
+    assert row(results, "lower").mean_of("own_seconds") == 8.0  # 4 iterations of 2 s
+    assert row(results, "naive").mean_of("own_seconds") == 0.0 and row(results, "naive").mean_of("training_seconds") == 8.0
+    assert row(results, "zero_shot").mean_of("training_seconds") == 0.0
+    labels = row(results, "labels").first()
+    assert labels.own_seconds == labels.wall_seconds > 0 and not row(results, "labels").spec.has_row
+
+
+def test_the_row_of_a_curve(results):
+    wise = row(results, "wise")
+    # In at alpha 0.5: 50 + seed · 0.5; Out 20.
+    assert wise.values("in") == [50.5, 51.0] and wise.values("all") == [40.5, 40.5] and wise.values("out") == [20.0, 20.0]
+    assert wise.values("harmonic") == pytest.approx([2 * 50.5 * 20 / 70.5, 2 * 51 * 20 / 71])
+    assert wise.mean_of("training_seconds") == 8.0
+
+
+def test_history_of_evaluations(results):
+    history = row(results, "upper").seeds["1"].history
+    # Evaluations after 2 iterations and, at the end, after 4; In is pq_in - 3 + k.
+    assert history["in"] == [(2, 63.0 - 3 + 1), (4, 63.0 - 3 + 3)] and len(history["out"]) == 2
+
+
+def test_the_table(results):
+    lines = table(results, markdown=False).splitlines()
+    cells = {line.split("  ")[0]: line for line in lines}
+    assert "method" in cells and "harmonic mean" in lines[0]
+    assert cells["upper (upper bound)"].endswith("no") and cells["lower (lower bound)"].endswith("yes")
+    assert "0.50 million" in cells["naive"] and "8 s" in cells["naive"] and "none" in cells["zero shot"]
+    assert cells["published: zero shot"].split()[3:] == ["40.3", "48.2", "29.4", "36.5", "–", "–", "–"]
+    assert "bookkeeping (1)" in cells and "labels" not in cells
+    text = table(results, markdown=True)
+    best = next(line for line in text.splitlines() if "both at once" in line)
+    assert best.count("**") == 8 and text.count("**") == 8  # the best leak-free one, in all four columns
+    assert all(line.count("|") == 9 for line in text.splitlines())
+
+
+def test_the_page(results, tmp_path):
+    text = page(results, [tmp_path / "plots" / "in_out.png"], tmp_path)
+    assert text.startswith("# A small suite\n") and "Seeds 1, 2; mean ± standard deviation (n - 1)." in text
+    assert "(1) Not a map." in text and "Published rows: a paper." in text and "![in out](plots/in_out.png)" in text
+    assert "(2 side by side with " in text and "each took longer than it would alone" in text
+    # both: All 51.8 and 53.2 against upper's 54.6 and 56.0; In 64.5, 65.5; Out 32, 34.
+    assert "**both at once** with 52.2, 94.4 % of the upper bound's 55.3" in text
+    assert "its In 65.0 is -0.5 against the lower bound's 65.5; its Out 33.0 is +13.0 against zero shot's 20.0" in text
+    assert "Reached by both at once." in text
+
+
+def test_the_files(finished):
+    folder = finished[0] / "out"
+    content = json.loads((folder / "results.json").read_text())
+    upper = content["runs"]["upper"]
+    assert content["seeds"] == [1, 2] and content["machine"]["cores"] >= 1 and content["measures"]["all"] == "PQ All"
+    assert upper["mean"]["out"] == 43.0 and upper["std"]["out"] == pytest.approx(math.sqrt(2)) and upper["n"] == 2
+    assert upper["seeds"]["2"]["values"]["out"] == 44.0 and upper["seeds"]["2"]["parameters"]["total"] == 1_000_000
+    assert "SOLVER.MAX_ITER" in upper["seeds"]["2"]["command"] and upper["training_seconds"] == 8.0
+    assert content["runs"]["naive"]["extra_parameters"] == 500_000 and content["runs"]["labels"]["extra_parameters"] is None
+    assert content["published"]["rows"][0]["all"] == 40.3
+    shown = {line.split("(")[1].rstrip(")") for line in (folder / "results.md").read_text().splitlines() if line[:2] == "!["}
+    assert shown == {f"plots/{name}.png" for name in ("iterations", "classes", "in_out", "wise")}
+
+
+@pytest.mark.parametrize("name", ["iterations", "classes", "in_out", "wise"])
+def test_plots_show_something(finished, name):
+    image = Image.open(finished[0] / "out" / "plots" / f"{name}.png").convert("RGB")
+    pixels = np.asarray(image)
+    assert image.width > 900 and image.height > 500
+    inked = (pixels < 245).any(axis=2)
+    assert 0.005 < inked.mean() < 0.7 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+def test_a_report_of_what_is_there(finished, tmp_path, capfd):
+    """Holes are named, runs with other settings are marked, and nothing is run."""
+    folder, tools, path = finished
+    started = len(suite_stub.calls(tools))
+    assert program.main([str(path), "--report", "--seeds", "1", "3", "SOLVER.MAX_ITER", "9"], tools=tools) == 0
+    output = capfd.readouterr().out
+    assert len(suite_stub.calls(tools)) == started
+    assert "Not up to date (seed 1): SOLVER.MAX_ITER was 4, is 9." in output
+    assert "Not run (seed 3)." in output
+    assert program.main([str(path), "--report", "--output", str(tmp_path / "none")], tools=tools) == 0
+    assert "Not run: zero shot; upper; lower; naive; both at once; WiSE; bookkeeping." in capfd.readouterr().out
+    assert program.main([str(path), "--report"], tools=tools) == 0  # as it was, for other tests
+
+
+def test_damaged_results_are_a_hole(finished, results, capfd):
+    folder, tools, path = finished
+    damaged = folder / "out/seed_1/both/inference/some_set/panoptic_quality.json"
+    content = damaged.read_text()
+    damaged.write_text(content[:40])
+    try:
+        again = gather(results.suite, make_jobs(results.suite))
+        assert row(again, "both").seeds["1"].status == "failed" and len(row(again, "both").values("all")) == 1
+        assert "Failed (seed 1)" in page(again, [], folder) and "cannot be read" in page(again, [], folder)
+    finally:
+        damaged.write_text(content)
+
+
+def test_a_curve_without_the_point_of_the_row(finished, results):
+    _, tools, path = finished
+    other = path.with_name("other.yaml")
+    other.write_text(path.read_text().replace('"curve_row": 0.5', '"curve_row": 0.3'))
+    suite = load_suite(other, tools)
+    assert "has no point at alpha 0.3" in row(gather(suite, make_jobs(suite)), "wise").seeds["1"].message
+
+
+def test_one_seed_says_nothing_about_the_spread(finished, tmp_path, capfd):
+    _, tools, path = finished
+    set_behaviour(tools)
+    assert program.main([str(path), "--seeds", "1", "--only", "both", "--output", str(tmp_path / "one")], tools=tools) == 0
+    text = (tmp_path / "one" / "results.md").read_text()
+    assert "One seed (1): nothing is known about the spread." in text and "±" not in text.split("Training time")[0]

@@ -1,0 +1,243 @@
+"""A whole suite with programs that take no time: order, restarts, changes, failures, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import portalocker
+import pytest
+
+from tests.engine import suite_stub
+from tests.engine.suite_stub import calls, set_behaviour, write_suite
+from zsseg_d2.engine import suite as program
+from zsseg_d2.engine.suite import program as program_module
+from zsseg_d2.engine.suite import records, runner
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tools(tmp_path):
+    return suite_stub.write_tools(tmp_path / "tools")
+
+
+@pytest.fixture
+def run(tools, tmp_path, monkeypatch):
+    """``run(*words)`` -> (exit status, calls since the last time)."""
+    monkeypatch.setattr(program_module, "write_report", lambda results, folder: folder / "results.md")
+    monkeypatch.setattr(runner, "_POLL", 0.02)
+    path = write_suite(tmp_path / "suite.yaml")
+    told = [0]
+
+    def start(*words):
+        status = program.main([str(path), *words], tools=tools)
+        new = calls(tools)[told[0] :]
+        told[0] = len(calls(tools))
+        return status, new
+
+    return start
+
+
+def names(started):
+    return [f"{call['run']} {call['seed']}" for call in started]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def interrupt_when(condition, number=signal.SIGINT, times=1):
+    """Send a signal to this process once something is true, from a thread."""
+
+    def wait():
+        wait_for(condition)
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+            time.sleep(0.4)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_every_run_is_run_once_after_what_it_needs(run, capfd):
+    status, started = run("--jobs", "2")
+    assert status == 0 and len(started) == 9 and "zero_shot 0" in names(started)[:2]
+    order = names(started)
+    for seed in "12":
+        assert order.index(f"lower {seed}") < order.index(f"naive {seed}")
+    assert max(order.index(n) for n in order if n[-1] == "1") < order.index("naive 2")
+    output = capfd.readouterr().out
+    assert "9 runs, 0 of them finished; 2 at a time" in output and "9/9" in output and "PQ All 38.0" in output
+    assert run() == (0, [])
+    assert "9 runs, 9 of them finished" in capfd.readouterr().out
+
+
+def test_runs_work_side_by_side_with_their_share_of_the_cores(run, tools, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    set_behaviour(tools, **{name: {"wait": 0.4} for name in ("upper", "lower", "both")})
+    status, started = run("--jobs", "3", "--seeds", "1", "--only", "upper", "lower", "both")
+    assert status == 0 and {call["threads"] for call in started} == {"2"}
+    assert started[-1]["start"] - started[0]["start"] < 1.6  # the last before the first, of 1.6 s, has ended
+
+
+def test_a_failure_leaves_out_its_dependents_and_no_others(run, tools, capfd):
+    set_behaviour(tools, lower={"fail": "the disk is full"})
+    status, started = run("--seeds", "1")
+    output = capfd.readouterr().out
+    assert status == 1 and sorted(names(started)) == ["both 1", "lower 1", "upper 1", "zero_shot 0"]
+    assert "lower, seed 1: FAILED (exit status 3)" in output and "    the disk is full" in output
+    assert "naive, seed 1: left out, since it needs lower, seed 1" in output
+    assert "Left out (seed 1): lower failed" in output and "Failed (seed 1): exit status 3" in output
+    set_behaviour(tools)
+    status, started = run("--seeds", "1")
+    assert status == 0 and names(started) == ["lower 1", "naive 1"]
+    folder = Path(started[0]["options"]["OUTPUT_DIR"])
+    assert records.read(folder)["attempts"] == 2 and "the disk is full" in (folder / records.LOG).read_text()
+
+
+def test_a_run_without_its_metrics_has_failed(run, tools, capfd):
+    set_behaviour(tools, both={"silent": True})
+    assert run("--seeds", "1")[0] == 1
+    assert "both, seed 1: FAILED (it ended without inference/*/panoptic_quality.json)" in capfd.readouterr().out
+
+
+def test_only_what_changed_and_what_builds_on_it_is_run_again(run, tmp_path, capfd):
+    run("--seeds", "1")
+    path, out = tmp_path / "suite.yaml", tmp_path / "out"
+    text = path.read_text()
+    changed = text.replace("- name: lower\n", "- name: lower\n  options: {SOLVER.BASE_LR: 0.5}\n")
+    path.write_text(changed)
+    capfd.readouterr()
+    assert run("--seeds", "1", "--list") == (0, [])
+    assert "SOLVER.BASE_LR was 0.0015, is 0.5" in capfd.readouterr().out
+    status, started = run("--seeds", "1")
+    assert status == 0 and names(started) == ["lower 1", "naive 1"] and not started[0]["resume"]
+    output = capfd.readouterr().out
+    assert "lower, seed 1: SOLVER.BASE_LR was 0.0015, is 0.5; the old folder is now" in output
+    assert "naive, seed 1: the settings of lower changed; the old folder is now" in output
+    assert {p.name for p in (out / "old").iterdir()} == {"seed_1_lower.1", "seed_1_naive.1"}
+    # Back to the old settings: the old folders come back, and those of the new ones move aside.
+    path.write_text(text)
+    assert run("--seeds", "1") == (0, [])
+    assert {p.name for p in (out / "old").iterdir()} == {"seed_1_lower.2", "seed_1_naive.2"}
+    path.write_text(changed)
+    assert run("--seeds", "1") == (0, [])
+
+
+def test_what_builds_on_a_run_that_is_done_again_is_done_again(run, tmp_path):
+    run("--seeds", "1")
+    status, started = run("--seeds", "1", "--overwrite", "--only", "lower")
+    assert status == 0 and names(started) == ["lower 1"]
+    status, started = run("--seeds", "1")
+    assert names(started) == ["naive 1"]
+    status, started = run("--seeds", "1", "--overwrite", "--only", "lower", "naive")
+    assert names(started) == ["lower 1", "naive 1"] and run("--seeds", "1") == (0, [])
+    assert (tmp_path / "out" / "old" / "seed_1_lower.2").is_dir()
+
+
+def test_a_folder_of_something_else_is_moved_aside(run, tmp_path, capfd):
+    folder = tmp_path / "out" / "seed_1" / "both"
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("precious")
+    assert run("--seeds", "1", "--only", "both")[0] == 0
+    assert (tmp_path / "out" / "old" / "seed_1_both.1" / "mine.txt").read_text() == "precious"
+    assert "was not made by this suite" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_gone_on_with(run, tools, tmp_path, capfd, number):
+    handler = signal.getsignal(signal.SIGINT)
+    set_behaviour(tools, both={"wait": 0.4})
+    folder = tmp_path / "out" / "seed_1" / "both"
+    words = ("--seeds", "1", "--jobs", "1", "--only", "both", "naive", "--jobs", "2")
+    thread = interrupt_when((folder / "last_checkpoint").exists, number)
+    status, started = run(*words)
+    thread.join()
+    output = capfd.readouterr().out
+    assert status == 130 and signal.getsignal(signal.SIGINT) is handler
+    assert "Stopping: the runs save what they have" in output and "The same command goes on from here" in output
+    assert records.read(folder)["status"] == "interrupted"
+    done = int((folder / "last_checkpoint").read_text())
+    assert 0 < done < 4 and len((folder / "metrics.json").read_text().splitlines()) >= done
+    made = records.read(folder)["made"]
+    status, started = run(*words)
+    again = {call["run"]: call for call in started}
+    assert status == 0 and again["both"]["resume"] and records.read(folder)["made"] == made
+    assert records.read(folder)["attempts"] == 2 and records.read(folder)["seconds"] > 0.8
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    assert [line["iteration"] for line in lines if "time" in line] == [0, 1, 2, 3]
+
+
+def test_a_run_that_does_not_stop_is_killed_at_the_third_ctrl_c(run, tools, tmp_path):
+    set_behaviour(tools, both={"wait": 5, "ignore": True})
+    thread = interrupt_when(lambda: any(call["run"] == "both" for call in calls(tools)), times=3)
+    start = time.monotonic()
+    assert run("--seeds", "1", "--only", "both")[0] == 130
+    thread.join()
+    assert time.monotonic() - start < 5
+    assert records.read(tmp_path / "out" / "seed_1" / "both")["status"] == "interrupted"
+
+
+def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path, capfd):
+    """The suite is killed; its run goes on, and is recognised when it has finished."""
+    set_behaviour(tools, both={"wait": 0.5})
+    words, folder = ("--seeds", "1", "--only", "both"), tmp_path / "out" / "seed_1" / "both"
+    killed = multiprocessing.get_context("fork").Process(target=run, args=words)
+    killed.start()
+    wait_for(lambda: calls(tools))
+    killed.kill()
+    killed.join()
+    assert run(*words)[0] == 1
+    assert "still works in" in capfd.readouterr().err
+    wait_for((folder / "run.json").exists)
+    time.sleep(0.2)
+    assert records.read(folder)["status"] == "running" and run(*words) == (0, [])
+
+
+def test_two_suites_do_not_work_in_one_folder(run, tmp_path, capfd):
+    (tmp_path / "out").mkdir()
+    with portalocker.Lock(tmp_path / "out" / ".lock", "w", flags=portalocker.LockFlags.EXCLUSIVE):
+        assert run() == (1, [])
+    assert "Another run_suite works in" in capfd.readouterr().err
+
+
+def test_a_dry_run_prints_commands_and_does_nothing(run, tmp_path, capfd):
+    assert run("--seeds", "1", "--dry-run", "--only", "naive") == (0, [])
+    output = capfd.readouterr().out.splitlines()
+    assert output[0] == "# lower, seed 1: to do" and "train_net.py --config-file minicity/in_class_finetune.yaml" in output[1]
+    assert output[2] == "# naive, seed 1: to do" and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--only", "nieve"], "--only: there is no run 'nieve'. Did you mean naive?"),
+        (["--seeds", "1", "1"], "--seeds must be different whole numbers"),
+        (["SOLVER.MAX_ITR", "3"], "Unknown config key 'SOLVER.MAX_ITR'"),
+        (["SEED", "3"], "SEED is set by the suite"),
+        (["SOLVER.MAX_ITER"], "Options are KEY VALUE pairs, but there are 1 words"),
+        (["--jobs", "0"], "--jobs must be positive"),
+    ],
+)
+def test_mistakes_of_the_command_line_are_one_message(run, capfd, words, told):
+    assert run(*words) == (1, [])
+    error = capfd.readouterr().err
+    assert error.startswith("error: ") and told in error and error.count("\n") == 1
+
+
+def test_the_tool_runs_from_another_folder(tmp_path):
+    command = [sys.executable, str(ROOT / "tools" / "run_suite.py"), "minicity/suite.yaml", "--only", "nobody"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr.startswith("error: --only: there is no run 'nobody'.")

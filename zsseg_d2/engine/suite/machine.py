@@ -1,0 +1,96 @@
+"""The machine: cores, memory, CUDA devices, and what each of several processes side by side gets of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Place:
+    """One of the places where a run can work."""
+
+    number: int
+    threads: int
+    gpu: str | None = None  # its entry of CUDA_VISIBLE_DEVICES
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables of a run in this place."""
+        # Threads that wait by spinning would take the cores of the runs beside them.
+        own = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "passive"}
+        return own if self.gpu is None else {**own, "CUDA_VISIBLE_DEVICES": self.gpu}
+
+
+def places(jobs: int | None, *, memory_gb: float, on_cuda: bool) -> list[Place]:
+    """
+    Args:
+        jobs: how many; None: one a visible CUDA device, or as many as there are cores and memory for. Two processes of
+            one thread each do more on two cores than one process of two threads.
+        memory_gb: main memory of one run.
+        on_cuda: whether runs work on CUDA devices.
+    Raises:
+        ConfigError: `jobs` is not positive.
+    """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs must be positive, but is {jobs}.")
+    gpus = visible_gpus() if on_cuda else []
+    if jobs is None:
+        jobs = len(gpus) or max(1, min(usable_cores(), int(usable_memory_gb() // memory_gb)))
+    threads = max(1, usable_cores() // jobs)
+    return [Place(k, threads, gpus[k % len(gpus)] if gpus else None) for k in range(jobs)]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def usable_memory_gb() -> float:
+    """Memory that can be had without swapping, within the limit of a control group."""
+    found = [float("inf")]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [int(line.split()[1]) / 2**20 for line in lines if line.startswith("MemAvailable:")]
+    except OSError:
+        pass
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        found.append((limit - used) / 2**30)
+    except (OSError, ValueError):  # no such file, or "max"
+        pass
+    return min(found)
+
+
+def visible_gpus() -> list[str]:
+    """The CUDA devices that this process sees, as entries of CUDA_VISIBLE_DEVICES."""
+    count = torch.cuda.device_count()
+    listed = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    return listed[:count] if listed else [str(k) for k in range(count)]
+
+
+def describe() -> dict:
+    """The machine, for results.json."""
+    return {
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": usable_cores(),
+        "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

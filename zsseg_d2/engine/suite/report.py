@@ -1,0 +1,79 @@
+"""Results -> results.json, results.md with its plots, and the table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...evaluation.report import write_json
+from ...files import atomic_path
+from .results import Results
+from .tables import Footnotes, table
+
+PLOTS = "plots"
+
+
+def write_report(results: Results, folder: Path) -> Path:
+    """Write everything into a folder.
+
+    Returns:
+        results.md
+    """
+    write_json(folder / "results.json", results.as_json())
+    plots = results.task.plots(results, folder / PLOTS)
+    for path in set((folder / PLOTS).glob("*.png")) - set(plots):
+        path.unlink()  # of an earlier report; nothing is left to draw in it
+    with atomic_path(folder / "results.md") as beside:
+        beside.write_text(page(results, plots, folder), encoding="utf-8")
+    return folder / "results.md"
+
+
+def terminal(results: Results) -> str:
+    """Title, table, footnotes and remarks, for a terminal."""
+    remarks = [remark.replace("**", "") for remark in results.task.remarks(results)]
+    blocks = [results.suite.title, table(results, markdown=False), "\n".join(Footnotes(results).texts), *remarks]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def page(results: Results, plots: Sequence[Path], folder: Path) -> str:
+    """results.md.
+
+    Args:
+        plots: pictures in or below `folder`, which the page shows.
+    """
+    captions = {path: path.relative_to(folder).as_posix() for path in plots}
+    blocks = [
+        f"# {results.suite.title}",
+        _what(results),
+        table(results, markdown=True),
+        *Footnotes(results).texts,
+        *results.task.remarks(results),
+        _how_read(results),
+        *results.suite.notes,
+        *(f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in captions.values()),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _what(results: Results) -> str:
+    seeds, machine = results.suite.seeds, results.machine
+    several = f"Seeds {', '.join(map(str, seeds))}; mean ± standard deviation (n - 1)."
+    first = several if len(seeds) > 1 else f"One seed ({seeds[0]}): nothing is known about the spread."
+    gpus = f", {', '.join(machine['gpus'])}" if machine["gpus"] else ""
+    return f"{first} Made {results.made} on {machine['cores']} cores of {machine['cpu']}{gpus}, torch {machine['torch']}."
+
+
+def _how_read(results: Results) -> str:
+    seeds = [s for row in results.table() for s in row.seeds.values() if s.there]
+    shared = sorted({(s.side_by_side, s.threads) for s in seeds if s.side_by_side and s.side_by_side > 1})
+    text = (
+        "Training time: the sum of iteration times, without start-up and evaluations, of the run and of all runs that it "
+        "builds on (steps without metrics, such as making pseudo-labels, with their whole time as the suite ran them). "
+    )
+    if shared:
+        how = " or ".join(f"{n} side by side with {t} thread{'s' if t > 1 else ''} each" for n, t in shared)
+        text += f"The runs shared the machine ({how}), so each took longer than it would alone. "
+    text += "Extra parameters: of the model as built, beyond the smallest in the table."
+    if results.suite.published:
+        text += f" Published rows: {results.suite.published_source or 'not measured here'}."
+    return text

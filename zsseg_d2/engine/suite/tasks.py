@@ -1,0 +1,8 @@
+"""The kinds of suite there are: the value of `task` in a suite file."""
+
+from __future__ import annotations
+
+from .measures import Task
+from .panoptic import PANOPTIC
+
+TASKS: dict[str, Task] = {"panoptic": PANOPTIC}
