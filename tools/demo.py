@@ -1,6 +1,6 @@
-"""Zero-shot panoptic segmentation of street scenes in one command: data, evaluation, table, pictures.
+"""Street scenes, zero-shot segmentation, and what fine-tuning with some labels does to the others, in one command.
 
-    python tools/demo.py [--output output/demo] [--pictures 6]
+    python tools/demo.py [--output output/demo] [--pictures 6] [--zero-shot-only]
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importab
 from detectron2.engine import default_argument_parser  # noqa: E402
 from zsseg_d2.data.panoptic_records import data_folder  # noqa: E402
 from zsseg_d2.data.synthetic import ensure_minicity  # noqa: E402
-from zsseg_d2.engine import run  # noqa: E402
+from zsseg_d2.engine import run, suite  # noqa: E402
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="output/demo")
     parser.add_argument("--pictures", type=int, default=6)
+    parser.add_argument("--zero-shot-only", action="store_true", help="leave out the part that trains")
     args = parser.parse_args()
 
     start = time.perf_counter()
-    print("1/2  MiniCity: 300 training and 50 validation scenes in Cityscapes format", flush=True)
+    steps = 2 if args.zero_shot_only else 3
+    print(f"1/{steps}  MiniCity: 300 training and 50 validation scenes in Cityscapes format", flush=True)
     try:
         folder = ensure_minicity(data_folder())
     except FileExistsError as error:
@@ -39,7 +41,7 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     print(f"     {folder}")
-    print("2/2  Zero shot: a model that never saw these streets, with the 19 class names of Cityscapes", flush=True)
+    print(f"2/{steps}  Zero shot: a model that never saw these streets, with the 19 class names of Cityscapes", flush=True)
     options = ["OUTPUT_DIR", args.output, "ZSSEG.PICTURES", str(args.pictures), "SEED", "0"]
     run(
         default_argument_parser().parse_args(
@@ -47,10 +49,21 @@ def main() -> None:
         )
     )
     pictures = Path(args.output) / "inference" / "minicity_panoptic_val" / "pictures"
-    print(f"\nDone in {time.perf_counter() - start:.0f} s. The table is above; the pictures (image, prediction, ground truth):")
+    print("\nThe pictures (image, prediction, ground truth):")
     for path in sorted(pictures.glob("*.png")):
         print(f"  {path}")
+    status = 0
+    if not args.zero_shot_only:
+        print(
+            "\n3/3  The labels of all things are deleted, and the model is fine-tuned with the rest, for a few minutes: in-class\n"
+            "     fine-tuning, its map merged with the zero-shot one, and two models trained together",
+            flush=True,
+        )
+        words = ["minicity/suite_demo.yaml", "--output", str(Path(args.output) / "methods")]
+        status = suite.main(words, tools=ROOT / "tools")
+    print(f"\nDone in {time.perf_counter() - start:.0f} s. All methods over three seeds: tools/run_suite.py configs/minicity/suite.yaml")
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,7 @@ from zsseg_d2.engine import setup_cfg
 from zsseg_d2.engine.checkpoint import read_checkpoint
 from zsseg_d2.engine.config_files import packaged_configs
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
+from zsseg_d2.engine.launch import launch
 from zsseg_d2.engine.run import run_process
 from zsseg_d2.engine.trainer import Trainer
 from zsseg_d2.files import local_path
@@ -176,3 +177,12 @@ def test_contradictions_end_before_any_work(name, options, message, tmp_path):
 def test_a_merge_has_nothing_to_train(tmp_path):
     with pytest.raises(ConfigError, match="nothing to train; add --eval-only"):
         run("naive", tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="several processes on CPU; on GPUs they are Detectron2's")
+@pytest.mark.parametrize("name", ["combined_entropy", "distill_kl"])
+def test_two_processes(name, tmp_path):
+    opts = [str(o) for o in (*SMALL, *options_of(name), "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)]
+    launch(run_process, default_argument_parser().parse_args(["--config-file", f"minicity/{name}.yaml", "--num-gpus", "2", *opts]), "cpu")
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "finished"
+    assert read_checkpoint(str(tmp_path / "model_final.pth"))["iteration"] == 1

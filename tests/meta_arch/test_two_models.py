@@ -145,3 +145,23 @@ def test_an_untrained_teacher_needs_deleted_classes():
     with pytest.raises(ValueError, match="deletes no class"):
         build_model(tiny_config("MODEL.META_ARCHITECTURE", "DistilledFCCLIP"))
     build_model(tiny_config("MODEL.META_ARCHITECTURE", "DistilledFCCLIP", "ZSSEG.DISTILLATION.CLASSES", "all"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("CombinedFCCLIP", ()),
+        ("CombinedFCCLIP", ("ZSSEG.FUSION.NAME", "softmax_threshold", "ZSSEG.FUSION.PAIRING", "hungarian")),
+        ("DistilledFCCLIP", ("ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0)),
+    ],
+)
+def test_mixed_precision_gives_nearly_the_same_losses(architecture, options):
+    model = build(architecture, *options)
+    exact = {k: v.item() for k, v in seeded_losses(model).items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = seeded_losses(model)
+    sum(mixed.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    for name, value in exact.items():
+        assert mixed[name].dtype == torch.float32
+        assert mixed[name].item() == pytest.approx(value, rel=0.15, abs=0.1), name
