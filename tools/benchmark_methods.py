@@ -3,7 +3,7 @@
     python tools/benchmark_methods.py                                             the mini model
     python tools/benchmark_methods.py --config-file configs/cityscapes/full_finetune_r50.yaml --height 512 --width 512
 
-Times are taken in turns in one process; peak memory is that of a process of its own for each method.
+Times are taken in turns in one process; peak memory is that of a process of its own for each method (on CUDA: of the device).
 """
 
 from __future__ import annotations
@@ -32,15 +32,21 @@ from zsseg_d2.engine import setup_cfg  # noqa: E402
 from zsseg_d2.engine.errors import ConfigError  # noqa: E402
 from zsseg_d2.engine.solver import build_optimizer  # noqa: E402
 
-METHODS = {"single model": "FCCLIP", "distillation": "DistilledFCCLIP", "combined": "CombinedFCCLIP"}
+METHODS = {
+    "single model": ("FCCLIP",),
+    "distillation of classes": ("DistilledFCCLIP",),
+    "distillation of classes and masks": ("DistilledFCCLIP", "ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DISTILLATION.MASK_WEIGHT", "5.0"),
+    "combined": ("CombinedFCCLIP",),
+    "combined, queries matched": ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian"),
+}
 
 
 class Step:
     """A training step of one method on a batch that stays the same."""
 
-    def __init__(self, args: argparse.Namespace, architecture: str) -> None:
+    def __init__(self, args: argparse.Namespace, method: tuple[str, ...]) -> None:
         options = ["MODEL.WEIGHTS", "", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "", "ZSSEG.DISTILLATION.CLASSES", "all"]
-        args = argparse.Namespace(**{**vars(args), "opts": [*options, *args.opts, "MODEL.META_ARCHITECTURE", architecture]})
+        args = argparse.Namespace(**{**vars(args), "opts": [*options, *args.opts, "MODEL.META_ARCHITECTURE", *method]})
         cfg = setup_cfg(args, check=False)
         torch.manual_seed(0)
         self.model = build_model(cfg).train()
@@ -49,12 +55,19 @@ class Step:
 
     def __call__(self) -> float:
         """Seconds of forward, backward and optimizer."""
-        start = time.perf_counter()
+        start = _now(self.model.device)
         losses = self.model(self.batch)
         self.optimizer.zero_grad()
         sum(losses.values()).backward()
         self.optimizer.step()
-        return time.perf_counter() - start
+        return _now(self.model.device) - start
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, after whatever was asked of a GPU is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _scene(height: int, width: int, classes: int, seed: int) -> dict:
@@ -71,29 +84,33 @@ def _scene(height: int, width: int, classes: int, seed: int) -> dict:
 
 def _peak(argv: list[str], method: str) -> float:
     """Peak memory in GB of a process that makes two steps of `method`."""
-    output = subprocess.run([sys.executable, __file__, *argv, "--memory-of", method], capture_output=True, text=True, check=True)
+    output = subprocess.run([sys.executable, __file__, "--memory-of", method, *argv], capture_output=True, text=True, check=True)
     return json.loads(output.stdout.splitlines()[-1])
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", default="configs/minicity/full_finetune.yaml")
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=9)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help=f"of {list(METHODS)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--memory-of", choices=METHODS, help=argparse.SUPPRESS)
-    parser.add_argument("opts", nargs="*", help="KEY VALUE pairs")
-    args, own = parser.parse_args(), sys.argv[1:]
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
+    own = sys.argv[1:] if words is None else words
+    args = parser.parse_args(own)
+    methods = {name: METHODS[name] for name in METHODS if name in ("single model", *args.methods)}
     try:
         if args.memory_of:
             step = Step(args, METHODS[args.memory_of])
             step(), step()
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+            cuda = step.model.device.type == "cuda"
+            print(torch.cuda.max_memory_allocated() / 2**30 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
             return
-        peaks = {name: _peak(own, name) for name in METHODS}  # first: a child's peak starts from its parent's size
-        steps = {name: Step(args, architecture) for name, architecture in METHODS.items()}
+        peaks = {name: _peak(own, name) for name in methods}  # first: a child's peak starts from its parent's size
+        steps = {name: Step(args, method) for name, method in methods.items()}
     except ConfigError as error:
         raise SystemExit(f"error: {error}") from error
     for step in steps.values():

@@ -235,7 +235,11 @@ def test_out_classes(make_config):
 
 def test_training_sets_must_agree():
     sets = '("minicity_panoptic_train", "{}")'
-    for other, message in (("minicity_panoptic_train_008", "classes that are deleted"), ("miniworld_panoptic_train", "their classes")):
+    for other, message in (
+        ("minicity_panoptic_train_008", "classes that are deleted"),
+        ("minicity_panoptic_train_invocab_008", "classes that have pseudo-labels"),
+        ("miniworld_panoptic_train", "their classes"),
+    ):
         with pytest.raises(ConfigError, match=message):
             setup("minicity/full_finetune.yaml", "DATASETS.TRAIN", sets.format(other))
 
@@ -252,3 +256,9 @@ def test_resuming_with_other_labels_is_refused(tmp_path):
     check_resumed(before, tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"DATASETS.TRAIN was .*003.* and is .*008"):
         check_resumed(setup("minicity/in_class_finetune.yaml"), tmp_path / "config.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "twice.yaml").write_text("ZSSEG: {PICTURES: 1}\nSEED: 3\nZSSEG: {SAVE_PREDICTIONS: true}\n")
+    with pytest.raises(ConfigError, match="the key 'ZSSEG' stands twice"):
+        read_yaml(tmp_path / "twice.yaml")

@@ -140,19 +140,28 @@ def fewer_queries(folder) -> str:
     return str(folder / "fewer.pth")
 
 
-def test_weights_of_the_wrong_kind(tmp_path):
+def half(combined: str, folder) -> str:
+    state = read_checkpoint(combined)["model"]
+    torch.save({"model": {k: v for k, v in state.items() if k.startswith("model_one.")}}, folder / "half.pth")
+    return str(folder / "half.pth")
+
+
+def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     train("combined_mean", tmp_path / "combined")
     combined = str(tmp_path / "combined" / "model_final.pth")
     for name, options, message in (
         ("full_finetune", ("MODEL.WEIGHTS", combined), "MODEL.WEIGHTS is a file of two models.*[sS]plit"),
         ("combined_mean", ("MODEL.WEIGHTS", MINI), "MODEL.WEIGHTS is a file of one model.*ZSSEG.MODEL_ONE.WEIGHTS"),
         ("combined_mean", ("ZSSEG.MODEL_TWO.WEIGHTS", combined), "ZSSEG.MODEL_TWO.WEIGHTS: .*holds two models; split it"),
+        ("combined_mean", ("MODEL.WEIGHTS", half(combined, tmp_path)), "does not hold the weights of two models"),
+        ("naive", ("ZSSEG.MODEL_TWO.WEIGHTS", "output/minicity/in_class_finetune/model_final.pth"), "config-file configs/minicity/in_class_finetune.yaml"),
         ("combined_mean", ("ZSSEG.MODEL_TWO.WEIGHTS", fewer_queries(tmp_path)), "40 queries, but .* is 50"),
         ("combined_mean", ("ZSSEG.MODEL_ONE.WEIGHTS", "missing.pth"), "ZSSEG.MODEL_ONE.WEIGHTS: there are no weights 'missing.pth'"),
         ("distill_mse", ("ZSSEG.DISTILLATION.TEACHER_WEIGHTS", "no.pth"), "TEACHER_WEIGHTS: there are no weights 'no.pth'"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            run(name, tmp_path / "refused", *options)
+            run(name, tmp_path / "refused", *options, flags=["--eval-only"] if name == "naive" else [])
         assert not (tmp_path / "refused" / "last_checkpoint").exists()
 
 
@@ -172,6 +181,35 @@ def test_weights_of_the_wrong_kind(tmp_path):
 def test_contradictions_end_before_any_work(name, options, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         config(name, tmp_path, *options)
+
+
+def test_weights_that_saw_deleted_labels_are_refused(tmp_path):
+    """The upper bound as a teacher, as initial weights or as one side of a merge would bring the labels back."""
+    run("full_finetune", tmp_path / "full", "SOLVER.MAX_ITER", 1)
+    told = str(tmp_path / "full" / "model_final.pth")
+    for name, key in (
+        ("distill_kl", "ZSSEG.DISTILLATION.TEACHER_WEIGHTS"),
+        ("in_class_finetune", "MODEL.WEIGHTS"),
+        ("combined_mean", "ZSSEG.MODEL_ONE.WEIGHTS"),
+        ("naive", "ZSSEG.MODEL_TWO.WEIGHTS"),
+    ):
+        with pytest.raises(ConfigError, match=f"{key}: .* was trained on 'methods_train', with ground truth of person, rider"):
+            run(name, tmp_path / "refused", key, told, flags=["--eval-only"] if name == "naive" else [])
+    run("in_class_finetune", tmp_path / "evaluated", "MODEL.WEIGHTS", told, flags=["--eval-only"])  # nothing is kept here
+
+
+def test_a_student_is_tested_without_its_teacher(tmp_path):
+    run("distill_mse", tmp_path / "student", "ZSSEG.DISTILLATION.TEACHER_WEIGHTS", "", "MODEL.WEIGHTS", MINI, flags=["--eval-only"])
+
+
+def test_a_resumed_run_keeps_its_method(tmp_path):
+    run("combined_mean", tmp_path, "SOLVER.MAX_ITER", 1, "DATASETS.TEST", "()")
+    for name, options, key in (
+        ("combined_entropy", (), "ZSSEG.FUSION.NAME"),
+        ("combined_mean", ("ZSSEG.FUSION.PAIRING", "hungarian"), "ZSSEG.FUSION.PAIRING"),
+    ):
+        with pytest.raises(ConfigError, match=f"--resume: {key} was"):
+            run(name, tmp_path, *options, "SOLVER.MAX_ITER", 4, flags=["--resume"])
 
 
 def test_a_merge_has_nothing_to_train(tmp_path):

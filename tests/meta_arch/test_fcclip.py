@@ -201,3 +201,39 @@ def test_sizes_of_the_released_models(clip, embed, total, trainable):
     parameters = list(model.parameters())
     assert sum(p.numel() for p in parameters) / 1e6 == pytest.approx(total, abs=0.006)
     assert sum(p.numel() for p in parameters if p.requires_grad) / 1e6 == pytest.approx(trainable, abs=0.006)
+
+
+def scored(*options):
+    """Inputs and result of ``class_scores`` with random weights, and the model."""
+    torch.manual_seed(0)
+    model = build_model(tiny_config(*options)).eval()
+    classes = model.classes("tiny_val")
+    generator = torch.Generator().manual_seed(1)
+    inside = torch.randn(1, 9, 5, generator=generator) * 4
+    masks, dense = torch.randn(1, 9, 16, 24, generator=generator) * 4, torch.randn(1, 512, 2, 3, generator=generator)
+    dense = dense[:, :1].expand(-1, model.backbone.output_shape()["clip_vis_dense"].channels, -1, -1).contiguous()
+    with torch.no_grad():
+        return inside, model.class_scores(inside, masks, dense, classes).exp()
+
+
+def test_in_vocabulary_scores_alone():
+    inside, scores = scored("ZSSEG.ENSEMBLE", False)
+    torch.testing.assert_close(scores, inside.softmax(-1), atol=1e-6, rtol=1e-4)  # softmax over K · (1 - p_void) is softmax over K + 1
+    assert not torch.allclose(scores, scored()[1], atol=1e-3)
+
+
+def test_without_the_void_rule_no_query_is_void():
+    for options in ((), ("ZSSEG.ENSEMBLE", False)):
+        assert (scored(*options)[1].argmax(-1) == 4).any()
+        scores = scored("ZSSEG.VOID_RULE", False, *options)[1]
+        assert (scores[..., -1] < 1e-6).all()
+        torch.testing.assert_close(scores[..., :-1].sum(-1), torch.ones(1, 9), atol=1e-4, rtol=0)
+
+
+def test_void_suppression_lowers_void_and_nothing_else():
+    everywhere = ("MODEL.FC_CLIP.ENSEMBLE_ON_VALID_MASK", False)  # CLIP speaks of every mask, also of tiny ones
+    for options in (everywhere, (*everywhere, "ZSSEG.ENSEMBLE", False)):
+        plain, suppressed = scored(*options)[1], scored("ZSSEG.VOID_SUPPRESSION", 0.5, *options)[1]
+        assert (suppressed[..., -1] < plain[..., -1]).all() and (suppressed[..., -1] > 0.5 * plain[..., -1] - 1e-6).all()
+        shares = [s[..., :-1] / s[..., :-1].sum(-1, keepdim=True) for s in (plain, suppressed)]
+        torch.testing.assert_close(shares[0], shares[1], atol=1e-4, rtol=1e-3)

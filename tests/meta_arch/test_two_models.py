@@ -165,3 +165,17 @@ def test_mixed_precision_gives_nearly_the_same_losses(architecture, options):
     for name, value in exact.items():
         assert mixed[name].dtype == torch.float32
         assert mixed[name].item() == pytest.approx(value, rel=0.15, abs=0.1), name
+
+
+@pytest.mark.parametrize("architecture", ["CombinedFCCLIP", "DistilledFCCLIP"])
+def test_sums_over_points_stay_within_half_precision(architecture):
+    """With large mask logits the sums of matching are beyond 65504; float16 would make the cost infinite."""
+    pairing = ("ZSSEG.FUSION.PAIRING", "hungarian", "ZSSEG.DISTILLATION.PAIRING", "hungarian")
+    model = build(architecture, *pairing, "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", 12544)
+    models = (model.model_one, model.model_two) if architecture == "CombinedFCCLIP" else (model, model.teacher)
+    with torch.no_grad():
+        for part in models:
+            part.sem_seg_head.predictor.mask_embed.layers[-1].weight.mul_(100)
+    with torch.autocast("cpu", torch.float16):
+        losses = seeded_losses(model)
+    assert all(v.isfinite() for v in losses.values())

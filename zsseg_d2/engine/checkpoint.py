@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..compat import load_weights
 from ..files import atomic_path
 from .errors import CheckpointError
-from .weight_arithmetic import CONSTANTS, PARTS, kind_of
+from .weight_arithmetic import CLIP, CONSTANTS, PARTS, kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +37,18 @@ class ZssegCheckpointer(DetectionCheckpointer):
     ``backbone.clip_model.*`` is left out when saving, as FC-CLIP's released checkpoints do, and not missed when loading.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str = "", *, save_frozen: bool = False, **checkpointables) -> None:
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, save_frozen: bool = False, frozen_parts: bool = True, **checkpointables
+    ) -> None:
         """
         Args:
             save_frozen: save the frozen CLIP too: for random CLIP weights, which no other file holds.
+            frozen_parts: read the weights of frozen parts, such as a teacher; an evaluation has no use for them.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.save_frozen = save_frozen
+        self.frozen_parts = frozen_parts
+        self._clip: dict[str, Tensor] = {}
 
     # saving
 
@@ -78,7 +83,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         """
         frozen = _frozen_parts(self.model)
         for part, (key, own_path) in part_weights(self.model).items():
-            if not path or f"{part}." in frozen:
+            if self.frozen_parts if f"{part}." in frozen else not path:
                 self._load_part(part, key, own_path)
         if not path:
             if not part_weights(self.model) or frozen:
@@ -92,6 +97,10 @@ class ZssegCheckpointer(DetectionCheckpointer):
         state = read_checkpoint(local_weights(path, key))["model"]
         if kind_of(state) == "combined":
             raise CheckpointError(f"{key}: '{path}' holds two models; split it first: python tools/combined_weights.py split {path}")
+        clip = {k: v for k, v in state.items() if k.startswith(CLIP)}
+        if any(not torch.equal(v, clip[k]) for k, v in self._clip.items() if k in clip):
+            raise CheckpointError(f"{key}: '{path}' holds another CLIP than the other model's file; both share one.")
+        self._clip.update(clip)
         logger.info("%s starts from %s", part, path)
         with _telling(f"{key}: '{path}': "):
             load_state(self.model.get_submodule(part), state)
@@ -107,6 +116,8 @@ class ZssegCheckpointer(DetectionCheckpointer):
                 "MODEL.WEIGHTS is a file of one model, but this architecture has two. Give it as ZSSEG.MODEL_ONE.WEIGHTS or "
                 'ZSSEG.MODEL_TWO.WEIGHTS, with MODEL.WEIGHTS "".'
             )
+        if two and kind_of(state) != "combined":
+            raise CheckpointError("MODEL.WEIGHTS does not hold the weights of two models (model_one.*, model_two.*).")
         if not two and kind_of(state) == "combined":
             raise CheckpointError(
                 "MODEL.WEIGHTS is a file of two models, but this architecture has one. Split it first: "
@@ -120,13 +131,17 @@ def part_weights(model: nn.Module) -> dict[str, tuple[str, str]]:
     return model.part_weights(model.cfg) if hasattr(model, "part_weights") else {}
 
 
-def weights_to_read(cfg: CfgNode) -> dict[str, str]:
-    """Config key -> file, for all weights that a model of `cfg` starts from."""
-    files = {"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS else {}
+def weights_to_read(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> dict[str, str]:
+    """Config key -> file, for all weights that a model of `cfg` starts from.
+
+    A teacher takes no part in an evaluation; a training that is resumed starts from its own checkpoint, and the teacher.
+    """
+    files = {"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS and not resume else {}
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     frozen = getattr(architecture, "frozen_parts", ())
     for part, (key, path) in getattr(architecture, "part_weights", lambda _: {})(cfg).items():
-        if not cfg.MODEL.WEIGHTS or part in frozen:
+        needed = not eval_only if part in frozen else not (cfg.MODEL.WEIGHTS or resume)
+        if needed:
             files[key] = path
     return files
 
@@ -163,12 +178,22 @@ def local_weights(path: str, key: str = "MODEL.WEIGHTS") -> str:
         ) from error
     local = os.path.expanduser(local)
     if not os.path.isfile(local):
-        raise CheckpointError(
-            f"{key}: there are no weights '{path}' ({os.path.abspath(local)}). Released FC-CLIP weights are listed under 'Model "
-            f"Zoo' at https://github.com/bytedance/fc-clip; put the file there, or give its place: {key} /path/to/file.pth."
-            + (' MODEL.WEIGHTS "" starts from random weights.' if key == "MODEL.WEIGHTS" else "")
-        )
+        raise CheckpointError(f"{key}: there are no weights '{path}' ({os.path.abspath(local)}). {_remedy(path, key)}")
     return local
+
+
+def _remedy(path: str, key: str) -> str:
+    """How weights that are missing are had: by a training whose config says where they go, or from FC-CLIP's list."""
+    from .config_files import packaged_configs  # which imports this module
+
+    config = Path("configs", *Path(path).parts[1:-1]).with_suffix(".yaml")
+    if Path(path).parts[:1] == ("output",) and Path(*config.parts[1:]).as_posix() in packaged_configs():
+        return f"They are made by `python tools/train_net.py --config-file {config}`; or give their place: {key} /path/to/file.pth."
+    return (
+        "Released FC-CLIP weights are listed under 'Model Zoo' at https://github.com/bytedance/fc-clip; put the file there, or "
+        f"give its place: {key} /path/to/file.pth."
+        + (' MODEL.WEIGHTS "" starts from random weights.' if key == "MODEL.WEIGHTS" else "")
+    )
 
 
 def frozen_clip_prefixes(model: nn.Module) -> Iterable[str]:
@@ -231,7 +256,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     if queries and len(state[queries]) != len(own[queries]):
         raise CheckpointError(
             f"The checkpoint has {len(state[queries])} queries, but MODEL.MASK_FORMER.NUM_OBJECT_QUERIES is "
-            f"{len(own[queries])}; two models that are fused need as many."
+            f"{len(own[queries])}."
         )
     misfit = [f"{k} {tuple(state[k].shape)}, model {tuple(own[k].shape)}" for k in fitting if state[k].shape != own[k].shape]
     if misfit:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..data.mappers import read_rgb
 from ..data.panoptic_png import read_panoptic_png
-from ..meta_arch.settings import out_classes
+from ..meta_arch.settings import evaluated_out_classes
 from .hooks import logs_above_bars, show_bars
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
     """Panoptic quality, class-wise arithmetic for the naive intersection, pictures where ZSSEG.PICTURES asks for them."""
     from ..evaluation import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
 
-    out = out_classes(cfg, dataset_name)
+    out = evaluated_out_classes(cfg, dataset_name)
     evaluators: list[DatasetEvaluator] = [
         PanopticQualityEvaluator(
             dataset_name, cfg.OUTPUT_DIR, out_classes=out, save_predictions=cfg.ZSSEG.SAVE_PREDICTIONS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
@@ -16,7 +15,7 @@ from ..files import local_path
 from .checkpoint import local_weights, weights_to_read
 from .config_files import leaves, setup_cfg
 from .errors import ConfigError
-from .yaml_files import read_yaml
+from .leaks import data_set_with_labels_of, trained_on
 
 _CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
 # What cannot change a prediction, or is told apart by the hash of a file.
@@ -78,19 +77,11 @@ def check_no_leak(cfg: CfgNode, configuration: str, weights: Iterable[str]) -> N
     Raises:
         ConfigError: DATASETS.TRAIN, or the config of the training that wrote the weights, names such a data set.
     """
-    names = set(cfg.DATASETS.TRAIN)
-    for path in weights:
-        settings = Path(local_weights(path)).parent / "config.yaml"
-        if settings.is_file():
-            names |= set((read_yaml(settings).get("DATASETS") or {}).get("TRAIN") or ())
+    names = {*cfg.DATASETS.TRAIN, *(name for path in weights for name in trained_on(path))}
     labelled = MetadataCatalog.get(invocab_name(family_of(cfg.DATASETS.TEST), configuration))
-    for name in sorted(names & set(MetadataCatalog.list())):
-        trained = MetadataCatalog.get(name)
-        if trained.get("vocabulary") != labelled.vocabulary:
-            continue
-        without = {*trained.get("deleted_contiguous_ids", ()), *trained.get("pseudo_label_contiguous_ids", ())}
-        if not without.issuperset(labelled.pseudo_label_contiguous_ids):
-            raise ConfigError(
-                f"The model was trained on '{name}', with ground truth of classes that configuration {configuration} deletes; "
-                "pseudo-labels must come from a model that never saw it."
-            )
+    found = data_set_with_labels_of(labelled.pseudo_label_contiguous_ids, labelled.vocabulary, names)
+    if found:
+        raise ConfigError(
+            f"The model was trained on '{found[0]}', with ground truth of classes that configuration {configuration} deletes; "
+            "pseudo-labels must come from a model that never saw it."
+        )

@@ -22,6 +22,7 @@ from .config_files import setup_cfg
 from .errors import CheckpointError, ConfigError
 from .hooks import Interrupted
 from .launch import launch
+from .leaks import check_weights_saw_no_labels
 from .run_record import RunRecord, count_parameters, recorded_seed
 from .trainer import Trainer, with_seed
 from .yaml_files import read_yaml
@@ -29,7 +30,11 @@ from .yaml_files import read_yaml
 logger = logging.getLogger(__name__)
 
 USER_ERRORS = (ConfigError, CheckpointError, DatasetError, FileNotFoundError, FileExistsError)
-_SAME_ON_RESUME = ("DATASETS.TRAIN", "ZSSEG.TRAINING_VOCABULARY", "ZSSEG.DELETED_PIXELS", "MODEL.META_ARCHITECTURE")
+_SAME_ON_RESUME = (
+    "DATASETS.TRAIN", "ZSSEG.TRAINING_VOCABULARY", "ZSSEG.DELETED_PIXELS", "MODEL.META_ARCHITECTURE",
+    "MODEL.FC_CLIP.CLIP_MODEL_NAME", "ZSSEG.FUSION.NAME", "ZSSEG.FUSION.SCALE", "ZSSEG.FUSION.PAIRING",
+    "ZSSEG.DISTILLATION",
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict | None:
@@ -54,9 +59,10 @@ def run_process(args: argparse.Namespace) -> dict:
     """The work of one process."""
     try:
         cfg = prepare(setup_cfg(args), args)
+        for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
+            local_weights(path, key)  # a missing file is told before data and model are built
         if not args.resume:
-            for key, path in weights_to_read(cfg).items():
-                local_weights(path, key)  # a missing file is told before data and model are built
+            check_weights_saw_no_labels(cfg, eval_only=args.eval_only)
         record = RunRecord(
             cfg.OUTPUT_DIR,
             mode="eval" if args.eval_only else "train",
@@ -137,7 +143,7 @@ def check_resumed(cfg: CfgNode, path: Path) -> None:
 def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict:
     model = Trainer.build_model(cfg)
     record.content["parameters"] = count_parameters(model)
-    Trainer.build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    Trainer.build_checkpointer(cfg, model, frozen_parts=False).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = None
     try:
         results = Trainer.test(cfg, model)

@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..data.mappers import MAPPERS
-from ..meta_arch.settings import deleted_classes, out_classes, test_classes, training_classes
+from ..meta_arch.settings import distilled_classes, out_classes, test_classes, training_classes
 from ..modeling.fusion import FUSIONS
 from ..modeling.matcher import PAIRINGS
 from ..modeling.merging import PRIORITIES
@@ -129,15 +129,22 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
                 )
 
 
+_DIFFERENCES = {
+    "vocabulary": "their classes",
+    "deleted_contiguous_ids": "the classes that are deleted",
+    "pseudo_label_contiguous_ids": "the classes that have pseudo-labels",
+}
+
+
 def _check_training_sets_agree(names: Collection[str]) -> None:
     """One model has one list of classes, and one set of deleted ones."""
     first, *others = (MetadataCatalog.get(name) for name in names)
     for other in others:
-        for key in ("vocabulary", "deleted_contiguous_ids"):
-            if first.get(key) != other.get(key):
+        for key in ("vocabulary", "deleted_contiguous_ids", "pseudo_label_contiguous_ids"):
+            if first.get(key, ()) != other.get(key, ()):
                 raise ConfigError(
                     f"DATASETS.TRAIN: '{first.name}' and '{other.name}' differ in "
-                    f"{'their classes' if key == 'vocabulary' else 'the classes that are deleted'}; train on sets that agree."
+                    f"{_DIFFERENCES[key]}; train on sets that agree."
                 )
 
 
@@ -155,6 +162,8 @@ def _check_classes(cfg: CfgNode) -> None:
             if source:
                 Vocabulary.load(source)
         training_classes(cfg)
+        if cfg.MODEL.META_ARCHITECTURE == "DistilledFCCLIP":
+            distilled_classes(cfg)
         for name in cfg.DATASETS.TEST:
             test_classes(cfg, name)
             out_classes(cfg, name)
@@ -164,7 +173,7 @@ def _check_classes(cfg: CfgNode) -> None:
 
 def _check_method(cfg: CfgNode, eval_only: bool) -> None:
     """What the architecture of two models, or of teacher and student, needs beside the rest."""
-    for key, path in weights_to_read(cfg).items():
+    for key, path in weights_to_read(cfg, eval_only=eval_only).items():
         if not path:
             raise ConfigError(
                 f"{key} is empty, but {cfg.MODEL.META_ARCHITECTURE} starts from the weights of each of its models. Give their "
@@ -188,9 +197,3 @@ def _check_method(cfg: CfgNode, eval_only: bool) -> None:
             raise ConfigError(f"ZSSEG.{key} must be positive, but is {_get(ours, key)}.")
     if not (ours.ENSEMBLE or ours.VOID_RULE) and cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD <= 0:
         logger.warning("ZSSEG.VOID_RULE is False: every query keeps a class; see MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD.")
-    if cfg.MODEL.META_ARCHITECTURE == "DistilledFCCLIP" and not eval_only and ours.DISTILLATION.CLASSES == "deleted":
-        if not deleted_classes(cfg):
-            raise ConfigError(
-                "ZSSEG.DISTILLATION.CLASSES is 'deleted', but DATASETS.TRAIN deletes no class. Train on a configuration such "
-                "as '…_train_008', or give `ZSSEG.DISTILLATION.CLASSES all`."
-            )

@@ -49,6 +49,15 @@ def _update(below: dict, above: dict) -> None:
 class _Loader(yaml.SafeLoader):
     """Safe YAML, and of the Python tags only the arithmetic that Mask2Former's and FC-CLIP's files use."""
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """A key that stands twice is a mistake: the first value would be lost without a word."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
 
 def _size_list(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
     """``!!python/object/apply:eval ["[int(x * 0.1 * 640) for x in range(5, 21)]"]``, computed without ``eval``."""

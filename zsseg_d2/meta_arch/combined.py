@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode
@@ -14,7 +15,7 @@ from ..modeling.fusion import FusionSettings, fuse_logits, fuse_masks
 from ..modeling.matcher import pair_queries
 from .two_models import TwoModels
 
-_PAIRING_POINTS = 4096  # pixels at which masks are compared to pair queries: bounds a Q x Q x pixels product
+_PAIRING_SIDE = 64  # masks are compared on a grid of at most this many points a side, to pair queries
 
 
 @META_ARCH_REGISTRY.register()
@@ -41,8 +42,12 @@ class CombinedFCCLIP(TwoModels):
     def _fused(self, one: tuple, two: tuple) -> tuple[list[list[Prediction]], list[Tensor]]:
         """Predictions whose embeddings and features are those of both models side by side, for :meth:`_masks_at`."""
         (layers_one, features_one), (layers_two, features_two) = one, two
+        with torch.autocast(self.device.type, enabled=False):  # sums over pixels are beyond half precision
+            return self._side_by_side(layers_one, features_one, layers_two, features_two)
+
+    def _side_by_side(self, layers_one, features_one, layers_two, features_two) -> tuple[list[list[Prediction]], list[Tensor]]:
         pairs = [
-            self._pairs(a.class_logits, b.class_logits, a.mask_embed @ f.flatten(1), b.mask_embed @ g.flatten(1))
+            self._pairs(a.class_logits, b.class_logits, partial(_masks, a, f), partial(_masks, b, g))
             for a, b, f, g in zip(layers_one[-1], layers_two[-1], features_one, features_two)
         ]
         first = 0 if self.cfg.ZSSEG.FUSION.DEEP_SUPERVISION else -1
@@ -64,12 +69,12 @@ class CombinedFCCLIP(TwoModels):
         fused = fuse_logits(one, two, self._settings)
         return fused if self._settings.name in ("mean", "weighted") else fused * self.cfg.ZSSEG.FUSION.SCALE
 
-    def _pairs(self, logits_one: Tensor, logits_two: Tensor, masks_one: Tensor, masks_two: Tensor) -> Tensor | slice:
-        """What puts model two's queries in the order of model one's. Logits (Q, K + 1), masks (Q, pixels)."""
+    def _pairs(self, logits_one: Tensor, logits_two: Tensor, masks_one: Callable, masks_two: Callable) -> Tensor | slice:
+        """What puts model two's queries in the order of model one's. Logits (Q, K + 1); masks () -> (Q, pixels)."""
         if self.cfg.ZSSEG.FUSION.PAIRING == "index":
             return slice(None)
-        step = -(-masks_one.shape[1] // _PAIRING_POINTS)
-        return pair_queries(logits_one, logits_two, masks_one[:, ::step], masks_two[:, ::step])
+        with torch.no_grad():
+            return pair_queries(logits_one, logits_two, masks_one(), masks_two())
 
     @property
     def _settings(self) -> FusionSettings:
@@ -86,13 +91,24 @@ class CombinedFCCLIP(TwoModels):
             classes = two.classes(item.get("dataset_name"))
             inside = [m.inside(queries, slot, classes)[0] for m, (queries, _) in zip((one, two), decoded)]
             masks = [m[slot] for _, m in decoded]
-            pairs = self._pairs(*inside, masks[0].flatten(1), masks[1].flatten(1))
+            pairs = self._pairs(*inside, *(partial(_on_grid, m) for m in masks))
             logits = self._logits(inside[0], inside[1][pairs])
             fused = fuse_masks(masks[0], masks[1][pairs], self._settings)
             dense = features["clip_vis_dense"][slot : slot + 1]
             scores = two.class_scores(logits[None], fused[None], dense, classes)[0]
             results.append(two.assemble(scores, fused, item, padded, classes))
         return results
+
+
+def _on_grid(maps: Tensor) -> Tensor:
+    """(C, h, w) to (C, points): every so many pixels in both directions."""
+    steps = [-(-side // _PAIRING_SIDE) for side in maps.shape[-2:]]
+    return maps[:, steps[0] // 2 :: steps[0], steps[1] // 2 :: steps[1]].flatten(1)
+
+
+def _masks(prediction: Prediction, features: Tensor) -> Tensor:
+    """(Q, points) mask logits from features (C, h, w)."""
+    return prediction.mask_embed.float() @ _on_grid(features.float())
 
 
 def fusion_settings(cfg: CfgNode) -> FusionSettings:

@@ -11,7 +11,7 @@ from ..modeling.criterion import sample_points
 from ..modeling.distillation import class_distillation, mask_distillation, out_queries
 from ..modeling.matcher import pair_queries
 from .fcclip import FCCLIP, Decoded
-from .settings import deleted_classes
+from .settings import deleted_classes, distilled_classes
 
 
 @META_ARCH_REGISTRY.register()
@@ -38,14 +38,7 @@ class DistilledFCCLIP(FCCLIP):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        deleted = deleted_classes(cfg)
-        if not deleted and cfg.ZSSEG.DISTILLATION.CLASSES == "deleted":
-            raise ValueError(
-                "ZSSEG.DISTILLATION.CLASSES is 'deleted', but DATASETS.TRAIN deletes no class. Train on a configuration such as "
-                "'…_train_008', or give `ZSSEG.DISTILLATION.CLASSES all`."
-            )
-        compared = deleted if cfg.ZSSEG.DISTILLATION.CLASSES == "deleted" else None
-        return {"compared": compared, "deleted": deleted, **FCCLIP.from_config(cfg)}
+        return {"compared": distilled_classes(cfg), "deleted": deleted_classes(cfg), **FCCLIP.from_config(cfg)}
 
     @staticmethod
     def part_weights(cfg: CfgNode) -> dict[str, tuple[str, str]]:
@@ -71,26 +64,29 @@ class DistilledFCCLIP(FCCLIP):
     def _distillation(self, decoded: list[Decoded], taught: list[Decoded]) -> dict[str, Tensor]:
         settings = self.cfg.ZSSEG.DISTILLATION
         class_logits, teacher_logits, masks, teacher_masks = [], [], [], []
-        for student, teacher in zip(decoded, taught):
-            images = zip(*(t for d in (student, teacher) for t in (d.logits[-1], d.mask_embed[-1], d.mask_features)))
-            for logits, embed, features, logits_t, embed_t, features_t in images:
-                points = torch.rand(1, self.criterion.num_points, 2, device=self.device)
-                own = embed.float() @ sample_points(features[None].float(), points)[0]
-                wanted = embed_t.float() @ sample_points(features_t[None].float(), points)[0]
-                if settings.PAIRING == "hungarian":
-                    order = pair_queries(logits, logits_t, own, wanted)
-                    logits_t, wanted = logits_t[order], wanted[order]
-                chosen = out_queries(logits_t, self.deleted)
-                class_logits.append(logits)
-                teacher_logits.append(logits_t)
-                masks.append(own[chosen])
-                teacher_masks.append(wanted[chosen])
-        loss = class_distillation(
-            torch.cat(class_logits), torch.cat(teacher_logits), self.compared, settings.LOSS, settings.TEMPERATURE
-        )
-        losses = {"loss_distill": settings.WEIGHT * loss}
-        if settings.MASK_WEIGHT:
-            losses["loss_distill_mask"] = settings.MASK_WEIGHT * sum(
-                mask_distillation(torch.cat(masks), torch.cat(teacher_masks))
-            )
+        with torch.autocast(self.device.type, enabled=False):  # sums over points are beyond half precision
+            for student, teacher in zip(decoded, taught):
+                images = zip(*(t for d in (student, teacher) for t in (d.logits[-1], d.mask_embed[-1], d.mask_features)))
+                for logits, embed, features, logits_t, embed_t, features_t in images:
+                    if settings.MASK_WEIGHT or settings.PAIRING == "hungarian":
+                        points = torch.rand(1, self.criterion.num_points, 2, device=self.device)
+                        own = embed.float() @ sample_points(features[None].float(), points)[0]
+                        wanted = embed_t.float() @ sample_points(features_t[None].float(), points)[0]
+                        if settings.PAIRING == "hungarian":
+                            order = pair_queries(logits, logits_t, own, wanted)
+                            logits_t, wanted = logits_t[order], wanted[order]
+                        chosen = out_queries(logits_t, self.deleted)
+                        masks.append(own[chosen])
+                        teacher_masks.append(wanted[chosen])
+                    class_logits.append(logits)
+                    teacher_logits.append(logits_t)
+            losses = {
+                "loss_distill": settings.WEIGHT
+                * class_distillation(
+                    torch.cat(class_logits), torch.cat(teacher_logits), self.compared, settings.LOSS, settings.TEMPERATURE
+                )
+            }
+            if settings.MASK_WEIGHT:
+                entropy, dice = mask_distillation(torch.cat(masks), torch.cat(teacher_masks))
+                losses["loss_distill_mask"] = settings.MASK_WEIGHT * (entropy + dice)
         return losses

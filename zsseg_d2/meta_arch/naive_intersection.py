@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from ..modeling.merging import merge_panoptic
-from .settings import out_classes
+from .settings import evaluated_out_classes
 from .two_models import TwoModels
 
 
@@ -44,9 +43,5 @@ class NaiveIntersection(TwoModels):
         return results
 
     def out_classes(self, dataset: str | None) -> Sequence[int]:
-        """Contiguous ids that are taken from ``model_one``; the things, where config and data set say nothing else."""
-        dataset = dataset or (self.cfg.DATASETS.TEST[0] if self.cfg.DATASETS.TEST else None)
-        chosen = out_classes(self.cfg, dataset) if dataset else None
-        if chosen is None and dataset:
-            chosen = MetadataCatalog.get(dataset).get("out_contiguous_ids")
-        return sorted(self.model_one.classes(dataset).things) if chosen is None else chosen
+        """Contiguous ids that are taken from ``model_one``, the same that count as Out in the evaluation."""
+        return evaluated_out_classes(self.cfg, dataset or self.cfg.DATASETS.TEST[0])

@@ -121,6 +121,31 @@ def deleted_classes(cfg: CfgNode) -> tuple[int, ...]:
     return tuple(sorted({*metadata.get("deleted_contiguous_ids", ()), *metadata.get("pseudo_label_contiguous_ids", ())}))
 
 
+def distilled_classes(cfg: CfgNode) -> tuple[int, ...] | None:
+    """Contiguous ids whose logits a student learns from its teacher (ZSSEG.DISTILLATION.CLASSES); None: all and void.
+
+    Raises:
+        ValueError: they are the deleted ones, and there are none.
+    """
+    if cfg.ZSSEG.DISTILLATION.CLASSES != "deleted":
+        return None
+    if not deleted_classes(cfg):
+        raise ValueError(
+            "ZSSEG.DISTILLATION.CLASSES is 'deleted', but DATASETS.TRAIN deletes no class. Train on a configuration such as "
+            "'…_train_008', or give `ZSSEG.DISTILLATION.CLASSES all`."
+        )
+    return deleted_classes(cfg)
+
+
+def evaluated_out_classes(cfg: CfgNode, dataset: str) -> list[int]:
+    """:func:`out_classes`, or the data set's own: the classes deleted from it, else its default."""
+    chosen = out_classes(cfg, dataset)
+    if chosen is None:
+        metadata = MetadataCatalog.get(dataset)
+        chosen = metadata.get("deleted_contiguous_ids") or metadata.get("out_contiguous_ids") or ()
+    return sorted(chosen)
+
+
 def out_classes(cfg: CfgNode, dataset: str) -> list[int] | None:
     """Contiguous ids of the Out classes: ZSSEG.OUT_CLASSES, else those without ground truth in the training data set.
 

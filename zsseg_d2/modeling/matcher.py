@@ -90,8 +90,9 @@ def pair_queries(
     Returns:
         (Q,) a permutation.
     """
-    agreement = logits_one.float().softmax(-1) @ logits_two.float().softmax(-1).T
-    cost = mask_cost(masks_one, masks_two.float().sigmoid(), mask_weight, dice_weight) - class_weight * agreement
+    with torch.autocast(logits_one.device.type, enabled=False):  # sums over points are beyond half precision
+        agreement = logits_one.float().softmax(-1) @ logits_two.float().softmax(-1).T
+        cost = mask_cost(masks_one, masks_two.float().sigmoid(), mask_weight, dice_weight) - class_weight * agreement
     return hungarian(cost)[1]
 
 
