@@ -109,6 +109,7 @@ def main(words: list[str] | None = None) -> None:
             cuda = step.model.device.type == "cuda"
             print(torch.cuda.max_memory_allocated() / 2**30 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
             return
+        setup_cfg(args, check=False)  # mistakes end here, before any process is started
         peaks = {name: _peak(own, name) for name in methods}  # first: a child's peak starts from its parent's size
         steps = {name: Step(args, method) for name, method in methods.items()}
     except ConfigError as error:

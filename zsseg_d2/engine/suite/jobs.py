@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from ...data.panoptic_records import data_folder
 from ..config_files import find_config, leaves
 from ..yaml_files import read_yaml
 from .spec import Options, RunSpec, Suite, fill, in_order
@@ -36,14 +38,22 @@ class Job:
     environment: Mapping[str, str]
     settings: Mapping  # with placeholders, so that another output folder changes nothing
     needs: tuple[Job, ...] = field(repr=False)
+    result: Path | None = None  # what it makes outside its folder
 
     @property
     def title(self) -> str:
         return self.spec.name if self.seed is None else f"{self.spec.name}, seed {self.seed}"
 
-    def command_line(self, *, resume: bool) -> list[str]:
-        """The command, with ``--resume`` before its KEY VALUE pairs where it goes on."""
-        return [*self.command[:2], *(["--resume"] if resume else []), *self.command[2:]]
+    def command_line(self, *, resume: bool, overwrite: bool = False) -> list[str]:
+        """The command; ``--resume`` of a training that goes on, and the run's own word for overwriting, stand first.
+
+        Args:
+            resume: it was begun before. Programs that do not train go on by themselves.
+            overwrite: it was asked to be done again in any case.
+        """
+        words = ["--resume"] if resume and self.spec.trains else []
+        words += [self.spec.overwrite_argument] if overwrite and self.spec.overwrite_argument else []
+        return [*self.command[:2], *words, *self.command[2:]]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -125,6 +135,7 @@ def _job(suite: Suite, spec: RunSpec, seed: int | None, above: Options, needs: t
             "values": _values(spec, options) if spec.config else {},
         },
         needs=needs,
+        result=_outside(fill(spec.result, values)) if spec.result else None,
     )
 
 
@@ -134,6 +145,11 @@ def _values(spec: RunSpec, options: Mapping[str, str]) -> dict[str, object]:
     found |= {key: _literal(value) for key, value in options.items()}
     unused = _WITHOUT_EFFECT if spec.trains else (*_WITHOUT_EFFECT, *_OF_TRAINING)
     return json.loads(json.dumps({k: v for k, v in found.items() if not k.startswith(unused)}, default=str))
+
+
+def _outside(text: str) -> Path:
+    """A path with ``~`` and ``$VARIABLES``, of which ``$DETECTRON2_DATASETS`` is where data sets are looked up."""
+    return Path(os.path.expandvars(text.replace("$DETECTRON2_DATASETS", str(data_folder())))).expanduser()
 
 
 def _literal(text: str) -> object:

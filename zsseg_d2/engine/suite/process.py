@@ -26,12 +26,13 @@ TAIL = 15
 class Process:
     """A running job. Its output goes to ``suite.log`` in its folder, behind that of earlier attempts."""
 
-    def __init__(self, job: Job, place: Place, *, resume: bool, num_places: int) -> None:
+    def __init__(self, job: Job, place: Place, *, resume: bool, num_places: int, overwrite: bool = False) -> None:
         """Start it; its folder exists, and nothing in it is in the way.
 
         Args:
-            resume: go on from its last checkpoint.
+            resume: go on with it.
             num_places: how many jobs may run side by side, for the record.
+            overwrite: see :meth:`Job.command_line`.
         Raises:
             ConfigError: a process of an earlier suite still works in the folder.
         """
@@ -39,7 +40,7 @@ class Process:
         # The process inherits the lock and holds it for as long as it lives, even where this one is killed.
         self._log = locked_log(job.folder)
         before, now = records.read(job.folder), datetime.now(timezone.utc).isoformat()
-        command = job.command_line(resume=resume)
+        command = job.command_line(resume=resume, overwrite=overwrite)
         self._record = {
             "run": job.spec.name,
             "seed": job.seed,
@@ -118,15 +119,21 @@ class Process:
         missing = records.missing_result(self.job) if code == 0 else None
         if code == 0 and missing is None:
             status, message = "finished", ""
+            self._record["result_sha256"] = records.result_digest(self.job)
         elif stopped:
             status, message = "interrupted", ""
         elif code == 0:
             status, message = "failed", f"it ended without {missing}"
         else:
-            status, message = "failed", f"signal {-code}" if code < 0 else f"exit status {code}"
+            status, message = "failed", f"signal {-code}" if code < 0 else f"exit status {code}{self._told()}"
         self._record.update(status=status, message=message, seconds=self._record["seconds"] + self.seconds)
         records.write(self.job.folder, self._record)
         return self._record
+
+    def _told(self) -> str:
+        """What a program of this project says where it refuses: ``error: …`` at the end."""
+        refusals = [line.removeprefix("error: ") for line in self.last_lines() if line.startswith("error: ")]
+        return f": {refusals[-1]}" if refusals else ""
 
     def last_lines(self) -> list[str]:
         """The end of what this attempt wrote."""

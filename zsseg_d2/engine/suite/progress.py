@@ -44,7 +44,8 @@ class Progress:
             self._bar.set_postfix_str(f"{_left(seconds, complete)}; {titles}", refresh=True)
 
     def started(self, job: Job, *, resume: bool) -> None:
-        self.say(f"{job.title}: {'goes on from its last checkpoint' if resume else 'started'} ({job.folder / records.LOG})")
+        what = "started" if not resume else "goes on from its last checkpoint" if job.spec.trains else "goes on"
+        self.say(f"{job.title}: {what} ({job.folder / records.LOG})")
 
     def finished(self, job: Job, seconds: float, left: float, complete: bool) -> None:
         self._count()

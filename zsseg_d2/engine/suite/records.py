@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...files import atomic_path
 from ..run_record import read_record
+from ..weights_files import file_digest
 from .jobs import Job
 
 FILE = "suite_job.json"
@@ -32,6 +33,7 @@ class State:
 
     action: Action
     reason: str = ""
+    overwrite: bool = False  # done again because the user says so, whatever is there
 
 
 def read(folder: Path) -> dict:
@@ -60,8 +62,9 @@ def states(jobs: Sequence[Job], *, overwrite: Collection[str] = ()) -> dict[Job,
     for job in jobs:
         found[job] = state(job)
         again = [need.spec.name for need in job.needs if found[need].action in (Action.START, Action.REPLACE)]
-        if job.spec.name in overwrite and job.folder.exists():
-            found[job] = State(Action.REPLACE, "asked for by --overwrite")
+        if job.spec.name in overwrite:
+            action = Action.REPLACE if job.folder.exists() else Action.START
+            found[job] = State(action, "asked for by --overwrite", overwrite=True)
         elif again and read(job.folder) and found[job].action is not Action.REPLACE:
             found[job] = State(Action.REPLACE, f"{again[0]} is run again")
     return found
@@ -80,9 +83,10 @@ def state(job: Job) -> State:
             return State(Action.REPLACE, f"{need.spec.name} was run again since")
     if is_finished(job, record):
         return State(Action.NONE)
-    if job.spec.trains and (job.folder / "last_checkpoint").is_file():
-        return State(Action.RESUME, str(record.get("status", "")))
-    return State(Action.START, str(record.get("status", "")))
+    lost = lost_result(job, record) if record.get("status") == "finished" else None
+    # A program that makes something outside its folder goes on by itself; those that build on it get the same then.
+    goes_on = (job.folder / "last_checkpoint").is_file() if job.spec.trains else job.result is not None
+    return State(Action.RESUME if goes_on else Action.START, lost or str(record.get("status", "")))
 
 
 def is_finished(job: Job, record: dict) -> bool:
@@ -92,7 +96,7 @@ def is_finished(job: Job, record: dict) -> bool:
         own = read_record(job.folder)
         mode = "train" if job.spec.trains else "eval"
         status = own.get("status") if own.get("mode") == mode else status
-    return status == "finished" and missing_result(job) is None
+    return status == "finished" and lost_result(job, record) is None
 
 
 def missing_result(job: Job) -> str | None:
@@ -101,7 +105,26 @@ def missing_result(job: Job) -> str | None:
         return f"inference/*/{job.spec.metrics}"
     if job.spec.curve and not (job.folder / job.spec.curve).is_file():
         return job.spec.curve
+    if job.result is not None and not job.result.exists():
+        return str(job.result)
     return None
+
+
+def lost_result(job: Job, record: dict) -> str | None:
+    """What has become of the files of a job that finished, in words; None: they are there.
+
+    What it made outside its folder must be what it was: another suite may have put something else in its place.
+    """
+    missing = missing_result(job)
+    if missing is not None:
+        return f"{missing} is gone"
+    digest = record.get("result_sha256")
+    return f"{job.result} has changed" if digest and digest != result_digest(job) else None
+
+
+def result_digest(job: Job) -> str | None:
+    """Of the file that the job made outside its folder; None where there is none, or it is a folder."""
+    return file_digest(job.result) if job.result is not None and job.result.is_file() else None
 
 
 def metrics_file(folder: Path, name: str) -> Path | None:

@@ -106,7 +106,8 @@ class Runner:
             self._progress.say(f"{job.title}: {state.reason}; the old folder is now {aside}")
         job.folder.mkdir(parents=True, exist_ok=True)
         resume = state.action is Action.RESUME
-        self._running.append(Process(job, self._free.pop(0), resume=resume, num_places=self._num_places))
+        process = Process(job, self._free.pop(0), resume=resume, num_places=self._num_places, overwrite=state.overwrite)
+        self._running.append(process)
         self._progress.started(job, resume=resume)
 
     def _reap(self) -> None:

@@ -38,10 +38,12 @@ class RunSpec:
     needs: tuple[str, ...] = ()  # runs that must have finished
     of: str = ""
     metrics: str = ""  # file in inference/<data set>/; "": the run has none, and no row
+    result: str = ""  # file or folder elsewhere that it makes, without which it has not finished
+    overwrite_argument: str = ""  # given to the program where the suite is asked to --overwrite the run
     curve: str = ""  # file in the run's folder with ``points`` over alpha
     curve_row: float | None = None  # the alpha whose point is the row of the table
     role: str = ""
-    leak_free: bool = True
+    leak_free: bool | None = None  # a claim, which must agree with what the training sets say (see leaks.py)
     competes: bool = True  # False: never the best of the table, such as figures that no real output has
     extra_parameters: int | None = None  # instead of the measured number
     note: str = ""  # a footnote of the table
@@ -50,6 +52,11 @@ class RunSpec:
     def has_row(self) -> bool:
         """Whether it stands in the table."""
         return bool(self.metrics) or self.curve_row is not None
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it only makes something for others, such as pseudo-labels."""
+        return self.tool is not None and not (self.trains or self.has_row or self.curve)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ _SUITE_KEYS: Keys = {
 }  # fmt: skip
 _EXECUTED_KEYS: Keys = {
     "tool": str, "config": str, "arguments": list, "options": (dict, list), "environment": dict, "eval_only": bool,
-    "trains": bool, "needs": list, "seeds": str,
+    "trains": bool, "needs": list, "seeds": str, "result": str, "overwrite_argument": str,
 }  # fmt: skip
 _ROW_KEYS: Keys = {
     "label": str, "curve": str, "curve_row": NUMBER, "role": str, "leak_free": bool, "competes": bool,
@@ -99,7 +99,9 @@ def _run(entry: object, path: Path, tools: Path, task: Task) -> RunSpec:
     options = parse_options(entry.get("options", {}), f"{where}: options", of_run=True)
     arguments = tuple(map(str, entry.get("arguments", [])))
     environment = {str(k): str(v) for k, v in entry.get("environment", {}).items()}
-    named = [n for text in (*arguments, *environment.values(), *(v for _, v in options)) for n in placeholders(text)]
+    result = entry.get("result", "")
+    texts = (*arguments, *environment.values(), *(v for _, v in options), result)
+    named = [n for text in texts for n in placeholders(text)]
     needs = dict.fromkeys(str(n) for n in (*named, *entry.get("needs", [])) if n not in RESERVED)
     return RunSpec(
         name=entry["name"],
@@ -112,6 +114,8 @@ def _run(entry: object, path: Path, tools: Path, task: Task) -> RunSpec:
         trains=entry.get("trains", trainer and not eval_only),
         once="seeds" in entry,
         needs=tuple(needs),
+        result=result,
+        overwrite_argument=entry.get("overwrite_argument", ""),
         metrics=entry.get("metrics", task.metrics_file if trainer else ""),
         **given,
     )
