@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention (Zhu et al. 2021, equation 3) in plain torch: no compiled operator."""
+"""Multi-scale deformable attention (Zhu et al. 2021, equation 3) without a compiled operator: plain torch, or Triton on a GPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from . import deformable_triton
 
 
 def sample_and_weigh(
@@ -86,4 +88,5 @@ class MSDeformAttn(nn.Module):
         sizes = torch.tensor([(w, h) for h, w in shapes], dtype=query.dtype, device=query.device)
         locations = reference[None, :, None, None, None] + offsets / sizes[:, None]
         value = self.value_proj(source).unflatten(-1, (self.heads, -1))
-        return self.output_proj(sample_and_weigh(value, shapes, locations, weights))
+        sample = deformable_triton.sample_and_weigh if deformable_triton.available(value) else sample_and_weigh
+        return self.output_proj(sample(value, shapes, locations, weights))
