@@ -43,7 +43,9 @@ def write_tools(folder: Path, **behaviour: dict) -> Path:
 
     Args:
         behaviour: by name of the run: ``fail`` (a message), ``wait`` (seconds an iteration or an evaluation), ``silent``
-            (writes no metrics), ``ignore`` (does not stop when asked to), ``curve`` (writes curve.json).
+            (writes no metrics), ``ignore`` (does not stop when asked to), ``curve`` (writes curve.json), ``commit``,
+            ``makes`` (a manifest.json of a data set: refuses to replace one of other options, as make_pseudo_labels does)
+            and ``seconds`` (that it notes there).
     """
     folder.mkdir(exist_ok=True)
     (folder / "train_net.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
@@ -87,7 +89,7 @@ def write_suite(path: Path, **changes: object) -> Path:
 
 def _main() -> None:
     words = sys.argv[1:]
-    flags = {"--eval-only", "--resume"} & set(words)
+    flags = {"--eval-only", "--resume", "--overwrite"} & set(words)
     words = [w for w in words if w not in flags]
     if words[:1] == ["--config-file"]:
         words = words[2:]
@@ -97,7 +99,8 @@ def _main() -> None:
     mine = json.loads((here / "behaviour.json").read_text()).get(name, {})
     with open(here / "calls.jsonl", "a") as file:
         threads, gpu = os.environ.get("OMP_NUM_THREADS"), os.environ.get("CUDA_VISIBLE_DEVICES")
-        entry = {"run": name, "seed": seed, "resume": "--resume" in flags, "threads": threads, "gpu": gpu, "options": options}
+        entry = {"run": name, "seed": seed, "threads": threads, "gpu": gpu, "options": options}
+        entry |= {flag[2:]: flag in flags for flag in ("--resume", "--overwrite")}
         file.write(json.dumps({**entry, "start": time.time()}) + "\n")
     weights = options.get("ZSSEG.MODEL_TWO.WEIGHTS")
     if weights and not Path(weights).is_file():
@@ -105,7 +108,20 @@ def _main() -> None:
     if "fail" in mine:
         print(f"line before\n{mine['fail']}")
         sys.exit(3)
+    if "makes" in mine:
+        _make(Path(mine["makes"]), options, mine.get("seconds"), "--overwrite" in flags)
     _work(folder, name, seed, "--eval-only" in flags, "--resume" in flags, int(options.get("SOLVER.MAX_ITER", 0)), mine)
+
+
+def _make(manifest: Path, options: dict, seconds: float | None, overwrite: bool) -> None:
+    arguments = {key: value for key, value in options.items() if key.startswith("ZSSEG.")}
+    if manifest.exists() and not overwrite:
+        if json.loads(manifest.read_text())["splits"]["train"]["arguments"] != arguments:
+            sys.exit(f"error: {manifest.parent} was made with other arguments; give --overwrite to replace it.")
+        return
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    noted = {} if seconds is None else {"seconds": seconds}
+    manifest.write_text(json.dumps({"splits": {"train": {"arguments": arguments, **noted}}}))
 
 
 def _work(folder: Path, name: str, seed: int, eval_only: bool, resume: bool, iterations: int, mine: dict) -> None:
@@ -114,6 +130,9 @@ def _work(folder: Path, name: str, seed: int, eval_only: bool, resume: bool, ite
     signal.signal(signal.SIGINT, lambda *_: stop.append(1))
     record = {"mode": "eval" if eval_only else "train", "seed": seed, "status": "running"}
     record["parameters"] = {"total": 1_500_000 if name == "naive" else 1_000_000, "trainable": 10}
+    record["git_commit"] = mine.get("commit", "a" * 40)
+    record["machine"] = {"platform": "Linux-1", "cpus": 2, "threads": 1, "gpu": None}
+    record["versions"] = {"torch": "2.0", "detectron2": "0.5"}
     checkpoint = folder / "last_checkpoint"
     first = int(checkpoint.read_text()) if resume else 0
     pq_in, pq_out = (value + k * seed for k, value in zip((1, 2), FIGURES.get(name, (10.0, 10.0))))

@@ -63,7 +63,7 @@ def labelled(datasets):
 
 
 def snapshot(folder: Path) -> dict:
-    """Every file's content and every link's target; paths of this test's own folder are left out of the manifest."""
+    """Every file's content and every link's target; of the manifest without paths of this test's own folder and the time."""
     found = {
         str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else p.read_bytes()
         for p in sorted(folder.rglob("*"))
@@ -71,7 +71,7 @@ def snapshot(folder: Path) -> dict:
     }
     if "manifest.json" in found:
         manifest = json.loads(found["manifest.json"])
-        manifest["splits"]["train"]["weights"] = None
+        manifest["splits"]["train"] |= {"weights": None, "seconds": None}
         found["manifest.json"] = manifest
     return found
 
@@ -116,6 +116,7 @@ def test_the_manifest_says_how_it_was_made(labelled):
     assert made["settings"]["MODEL.META_ARCHITECTURE"] == "TinyLabeller" and made["settings"]["INPUT.MIN_SIZE_TEST"] == 20
     assert len(made["weights_sha256"]["MODEL.WEIGHTS"]) == 64
     car = entry["classes"]["car"]
+    assert isinstance(entry["seconds"], float) and entry["seconds"] < 600
     assert car["origin"] == "zero_shot" and 0 < car["images"] <= car["segments"] and 0.2 <= car["mean_score"] <= 1
     assert entry["classes"]["road"]["origin"] == "ground_truth" and entry["classes"]["road"]["mean_score"] is None
 
@@ -189,6 +190,7 @@ def test_an_interrupted_run_looks_incomplete_and_goes_on(labelled, monkeypatch, 
     (written / ".half.part").write_bytes(b"")
     run_labelling(arguments(labelled))
     assert len(tiny_labeller.SEEN) == 3 and snapshot(output(labelled)) == expected
+    assert manifest(labelled)["seconds"] is None  # nobody knows how long the first part took
     tiny_labeller.SEEN.clear()
     capsys.readouterr()
     run_labelling(arguments(labelled))
@@ -200,7 +202,7 @@ def test_a_lost_file_is_made_again(labelled):
     before = snapshot(output(labelled))
     next((output(labelled) / "gtFine" / "cityscapes_panoptic_train").iterdir()).unlink()
     make_pseudo_labels(arguments(labelled))
-    assert snapshot(output(labelled)) == before
+    assert snapshot(output(labelled)) == before and manifest(labelled)["seconds"] is not None  # all are made again
 
 
 def test_two_processes_write_what_one_writes(labelled):

@@ -6,10 +6,12 @@ import pytest
 import yaml
 
 from tests.engine import suite_stub
+from zsseg_d2.data.invocab import family_of, invocab_folder
 from zsseg_d2.engine.config_files import config_root, packaged_configs, packaged_suites
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.suite.checks import check_configs, check_weights
 from zsseg_d2.engine.suite.jobs import make_jobs
+from zsseg_d2.engine.suite.leaks import check_claims, find_leaks
 from zsseg_d2.engine.suite.spec import in_order
 from zsseg_d2.engine.suite.suite_file import load_suite
 from zsseg_d2.engine.suite.values import parse_options
@@ -38,11 +40,18 @@ def test_packaged_suites_are_complete(name):
     configs = check_configs(jobs)
     if name != "minicity/suite_demo.yaml":
         assert {run.role for run in suite.runs} >= {"zero_shot", "upper_bound", "lower_bound"} and len(suite.seeds) == 3
-        assert [run.name for run in suite.runs if not run.leak_free] == ["upper_bound"] and suite.published
+        assert suite.published and list(find_leaks(jobs, configs, suite.output)) == ["upper_bound"]
+    check_claims(suite, find_leaks(jobs, configs, suite.output))
     assert len({cfg.SOLVER.MAX_ITER for n, cfg in configs.items() if suite.run(n).trains}) == 1  # as long for each method
     for run_name, cfg in configs.items():
         if suite.run(run_name).trains:
             assert ("pseudo_labels" in suite.run(run_name).needs) == ("_invocab_" in str(cfg.DATASETS.TRAIN)), run_name
+    labels = next(job for job in jobs if job.spec.name == "pseudo_labels")
+    family = family_of(configs["pseudo_labels"].DATASETS.TEST)
+    assert labels.result == invocab_folder(family, "008") / "manifest.json" and labels.spec.overwrite_argument == "--overwrite"
+    if "naive_invocab" in configs:  # its In and Out are not those of the row of invocab
+        assert configs["naive_invocab"].ZSSEG.ENSEMBLE and not configs["invocab"].ZSSEG.ENSEMBLE
+        assert "with CLIP's scores" in suite.run("naive_invocab").note
     if name.startswith("minicity"):
         check_weights(configs, suite.output)
 
@@ -114,6 +123,9 @@ def test_a_row_of_another_run_is_as_often(load):
         ([{**PLAIN, "needs": ["b"]}, {**PLAIN, "name": "b", "needs": ["a"]}], {}, "in a circle: a -> b -> a"),
         ([{**PLAIN, "needs": ["a"]}], {}, "in a circle: a -> a"),
         ([PLAIN, {"name": "b", "of": "a", "config": "x"}], {}, "`config` has no meaning"),
+        ([PLAIN, {"name": "b", "of": "a", "result": "x"}], {}, "`result` has no meaning"),
+        ([{**PLAIN, "result": "${DETECTRON2_DATASETS}/x"}], {}, "needs 'DETECTRON2_DATASETS', which is no run"),
+        ([{**PLAIN, "overwrite_argument": True}], {}, "`overwrite_argument` must be text"),
         ([{"name": "b", "of": "a"}], {}, "needs 'a', which is no run"),
         ([PLAIN, {"name": "b", "of": "a"}, {"name": "c", "of": "b"}], {}, "itself read from another run's files"),
     ],

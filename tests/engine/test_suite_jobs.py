@@ -43,6 +43,31 @@ def test_commands(suite, tmp_path):
     assert naive.needs == (jobs["lower, seed 1"],) and set(naive.origins) == {naive.folder, out / "seed_1" / "lower"}
 
 
+def test_only_trainings_are_told_to_resume(suite):
+    jobs = by_title(suite)
+    assert "--resume" not in jobs["naive, seed 1"].command_line(resume=True)
+    assert "--overwrite" not in jobs["lower, seed 1"].command_line(resume=False, overwrite=True)  # has no word for it
+
+
+def test_what_a_run_makes_elsewhere(suite, tmp_path, monkeypatch):
+    def made(text, **more):
+        spec = replace(suite.run("zero_shot"), result=text, **more)
+        changed = replace(suite, runs=(spec, *suite.runs[1:]))
+        job = by_title(changed)["zero_shot"]
+        assert job.fingerprint == by_title(suite)["zero_shot"].fingerprint  # says nothing about how it is made
+        return job
+
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    assert made("$DETECTRON2_DATASETS/x/manifest.json").result == tmp_path / "data" / "x" / "manifest.json"
+    monkeypatch.delenv("DETECTRON2_DATASETS")
+    assert made("$DETECTRON2_DATASETS/x").result == Path("datasets/x")
+    assert made("{folder}/x").result == tmp_path / "out" / "once" / "zero_shot" / "x"
+    monkeypatch.setenv("HOME", "/home/me")
+    assert made("~/x").result == Path("/home/me/x")
+    words = made("$HOME/x", overwrite_argument="--again").command_line(resume=False, overwrite=True)
+    assert words[2] == "--again" and "--again" not in made("x", overwrite_argument="--again").command
+
+
 def test_only_takes_what_is_needed_along(suite):
     assert list(by_title(suite, only=["naive"])) == ["lower, seed 1", "naive, seed 1", "lower, seed 2", "naive, seed 2"]
 
@@ -111,7 +136,7 @@ def test_places(monkeypatch):
 
 
 def test_the_machine_as_it_is():
-    assert machine.usable_cores() >= 1 and machine.usable_memory_gb() > 0 and machine.describe()["cores"] >= 1
+    assert machine.usable_cores() >= 1 and machine.usable_memory_gb() > 0
 
 
 def test_time_left(suite):

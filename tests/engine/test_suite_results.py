@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from zsseg_d2.engine import suite as program
 from zsseg_d2.engine.suite import figures
 from zsseg_d2.engine.suite.jobs import make_jobs
 from zsseg_d2.engine.suite.measures import Measure
-from zsseg_d2.engine.suite.panoptic import IN, PANOPTIC
+from zsseg_d2.engine.suite.panoptic import IN, PANOPTIC, best_leak_free
+from zsseg_d2.engine.suite.provenance import Provenance, sentence
 from zsseg_d2.engine.suite.report import page
 from zsseg_d2.engine.suite.results import gather
 from zsseg_d2.engine.suite.suite_file import load_suite
-from zsseg_d2.engine.suite.tables import figure, table
+from zsseg_d2.engine.suite.tables import Footnotes, figure, table
 
 CURVE = [
     {"name": "wise", "label": "WiSE", "tool": "step.py", "config": "minicity/zero_shot.yaml", "needs": ["lower"],
@@ -27,6 +29,9 @@ CURVE = [
     {"name": "again", "label": "bookkeeping", "of": "naive", "metrics": "panoptic_quality.json", "competes": False,
      "note": "not a map"},
     {"name": "labels", "tool": "step.py", "config": "minicity/zero_shot.yaml", "seeds": "once"},
+    {"name": "data", "label": "making labels", "tool": "step.py", "config": "minicity/zero_shot.yaml", "seeds": "once",
+     "result": "{output}/data/manifest.json"},
+    {"name": "taught", "config": "minicity/in_class_finetune.yaml", "needs": ["data", "labels"]},
 ]  # fmt: skip
 
 
@@ -34,7 +39,9 @@ CURVE = [
 def finished(tmp_path_factory):
     """A suite with all kinds of rows, run with two seeds."""
     folder = tmp_path_factory.mktemp("suite")
-    tools = suite_stub.write_tools(folder / "tools", wise={"curve": True, "silent": True})
+    data = {"makes": str(folder / "out" / "data" / "manifest.json"), "seconds": 70.0}
+    curve, commit = {"curve": True, "silent": True}, {"commit": "b" * 40 + "-dirty"}
+    tools = suite_stub.write_tools(folder / "tools", wise=curve, naive=commit, data=data)
     path = write_suite(folder / "suite.yaml")
     text = path.read_text()
     runs = json.dumps(CURVE)[1:-1].replace("}, {", "}\n- {")
@@ -105,6 +112,95 @@ def test_what_a_run_builds_on_counts_as_its_training_time(results):
     assert labels.own_seconds == labels.wall_seconds > 0 and not row(results, "labels").spec.has_row
 
 
+def test_steps_are_told_beside_the_training_time(results, finished):
+    manifest = finished[0] / "out" / "data" / "manifest.json"
+    taught = row(results, "taught")
+    assert taught.mean_of("training_seconds") == 8.0 and taught.first().step_seconds["data"] == 70.0
+    assert taught.first().step_seconds["labels"] == row(results, "labels").first().wall_seconds  # says nothing of a data set
+    marks, texts = Footnotes(results).marks, Footnotes(results).texts
+    assert "naive" not in marks and "Training time leaves out making labels, which took 1 min 10 s." in " ".join(texts)
+    content = manifest.read_text()
+    record = finished[0] / "out/once/data/suite_job.json"
+    told = record.read_text()
+    try:  # of a manifest that an earlier version of the tool wrote, when nothing was noted of it
+        manifest.write_text('{"splits": {"train": {}}}')
+        record.write_text(told.replace("result_sha256", "other"))
+        again = gather(results.suite, make_jobs(results.suite))
+        assert row(again, "taught").first().step_seconds["data"] is None
+        assert "Training time leaves out making labels, whose time is not recorded." in " ".join(Footnotes(again).texts)
+        manifest.unlink()
+        assert row(gather(results.suite, make_jobs(results.suite)), "taught").first().step_seconds["data"] is None
+    finally:
+        manifest.write_text(content)
+        record.write_text(told)
+
+
+def changed(results, *roles, **changes):
+    """Results of the same suite with other settings of its runs; `roles` are taken away."""
+    runs = tuple(replace(r, role="" if r.role in roles else r.role, **changes.get(r.name, {})) for r in results.suite.runs)
+    suite = replace(results.suite, runs=runs)
+    return gather(suite, make_jobs(suite))
+
+
+def test_figures_of_other_settings_do_not_count(results, finished):
+    again = changed(results, both={"options": (("SOLVER.BASE_LR", "0.5"),)})
+    both = row(again, "both")
+    assert [s.status for s in both.seeds.values()] == ["outdated"] * 2 and both.mean("all") is None
+    assert figure(both, IN) == "–" and both.mean_of("training_seconds") is None and both.deviation("in") is None
+    line = next(line for line in table(again, markdown=True).splitlines() if "both at once" in line)
+    assert line.count("–") == 6 and "**" not in line
+    assert "Not up to date (seeds 1, 2): SOLVER.BASE_LR was 0.002, is 0.5." in " ".join(Footnotes(again).texts)
+    assert best_leak_free(results).spec.name == "both" and best_leak_free(again).spec.name != "both"
+    assert not any("both at once" in remark for remark in PANOPTIC.remarks(again))
+    record = finished[0] / "out/seed_2/both/suite_job.json"
+    content = record.read_text()
+    try:  # one of two seeds
+        record.write_text(json.dumps(json.loads(content) | {"fingerprint": "older"}))
+        both = row(gather(results.suite, make_jobs(results.suite)), "both")
+        assert both.values("in") == [64.5] and figure(both, IN) == "64.5" and both.seeds["2"].status == "outdated"
+    finally:
+        record.write_text(content)
+
+
+def test_extra_parameters_are_beyond_the_corners(results):
+    assert results.plain().spec.name == "zero_shot" and results.extra_parameters(row(results, "naive")) == 500_000
+    lower = changed(results, "zero_shot")
+    assert lower.plain().spec.name == "lower" and "beyond those of lower" in page(lower, [], lower.suite.output)
+    none = changed(results, "zero_shot", "lower_bound")
+    assert none.extra_parameters(row(none, "naive")) is None and none.extra_parameters(row(none, "wise")) == 0
+    lines = {line.split("  ")[0]: line for line in table(none, markdown=False).splitlines()}
+    assert lines["naive"].split("  ")[-2].strip() == "–" and "Extra parameters:" not in page(none, [], none.suite.output)
+
+
+def test_what_has_seen_labels_of_out_is_not_leak_free(results):
+    weights = (("ZSSEG.MODEL_TWO.WEIGHTS", "{upper}/model_final.pth"),)
+    again = changed(results, naive={"options": weights, "needs": ("upper",)})
+    assert row(again, "upper").leak and row(again, "naive").leak.startswith("'upper', which it builds on, was trained on")
+    assert row(again, "again").leak_free is False and row(again, "lower").leak_free is True
+    assert row(again, "naive") not in again.competitors() and row(results, "naive") in results.competitors()
+    assert again.as_json()["runs"]["naive"]["leak_free"] is False
+
+
+def test_where_runs_were_made(results):
+    text = page(results, [], results.suite.output)
+    assert "By the runs' own records: machine 2 cores, Linux-1; software torch 2.0, detectron2 0.5. The runs differ in" in text
+    assert "commit: bbbbbbbbbb-dirty (naive, seed 1; naive, seed 2); aaaaaaaaaa (the others)." in text
+    seed = results.as_json()["runs"]["naive"]["seeds"]["1"]
+    assert seed["provenance"]["commit"] == "b" * 40 + "-dirty"
+
+
+def test_provenance_in_words():
+    one, two = Provenance("a GPU", "torch 2", "c" * 40), Provenance("2 cores", "", "c" * 40)
+    assert sentence({"x": one, "y": Provenance()}) == f"By the runs' own records: machine a GPU; software torch 2; commit {'c' * 10}."
+    many = {str(k): one for k in range(9)} | {f"n{k}": two for k in range(8)}
+    assert sentence(many) == (
+        f"By the runs' own records: software torch 2; commit {'c' * 10}. The runs differ in machine: 2 cores (n0; n1; n2; n3; "
+        "n4; n5; 8 runs in all); a GPU (the others)."
+    )
+    assert sentence({}) == "" and Provenance.of({}) == Provenance()
+    assert Provenance.of({"machine": {"gpu": "H200", "cpus": 16, "platform": "Linux"}}).machine == "H200, 16 cores, Linux"
+
+
 def test_the_row_of_a_curve(results):
     wise = row(results, "wise")
     # In at alpha 0.5: 50 + seed · 0.5; Out 20.
@@ -148,7 +244,7 @@ def test_the_files(finished):
     folder = finished[0] / "out"
     content = json.loads((folder / "results.json").read_text())
     upper = content["runs"]["upper"]
-    assert content["seeds"] == [1, 2] and content["machine"]["cores"] >= 1 and content["measures"]["all"] == "PQ All"
+    assert content["seeds"] == [1, 2] and content["measures"]["all"] == "PQ All"
     assert upper["mean"]["out"] == 43.0 and upper["std"]["out"] == pytest.approx(math.sqrt(2)) and upper["n"] == 2
     assert upper["seeds"]["2"]["values"]["out"] == 44.0 and upper["seeds"]["2"]["parameters"]["total"] == 1_000_000
     assert "SOLVER.MAX_ITER" in upper["seeds"]["2"]["command"] and upper["training_seconds"] == 8.0
@@ -177,7 +273,7 @@ def test_a_report_of_what_is_there(finished, tmp_path, capfd):
     assert "Not up to date (seed 1): SOLVER.MAX_ITER was 4, is 9." in output
     assert "Not run (seed 3)." in output
     assert program.main([str(path), "--report", "--output", str(tmp_path / "none")], tools=tools) == 0
-    assert "Not run: zero shot; upper; lower; naive; both at once; WiSE; bookkeeping." in capfd.readouterr().out
+    assert "Not run: zero shot; upper; lower; naive; both at once; WiSE; bookkeeping; taught." in capfd.readouterr().out
     assert program.main([str(path), "--report"], tools=tools) == 0  # as it was, for other tests
 
 

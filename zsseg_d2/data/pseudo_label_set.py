@@ -106,11 +106,12 @@ class PseudoLabelSet:
         note = [{k: s[k] for k in keys} | {"category_id": _LABEL_IDS[s["category_id"]]} for s in segments]
         self.files.add(record["image_id"], note, part)
 
-    def finish(self, model: Mapping) -> dict:
+    def finish(self, model: Mapping, seconds: float | None = None) -> dict:
         """Write JSON and manifest, once all images are there.
 
         Args:
             model: what the manifest says about the model besides the arguments.
+            seconds: that all images took; None: not known, since an interrupted run was gone on with.
         Returns:
             The split's entry in the manifest.
         Raises:
@@ -142,6 +143,7 @@ class PseudoLabelSet:
             "deleted": [CATEGORIES[k].name for k in deleted_ids(self.configuration)],
             "images": len(annotations),
             **self._summary(),
+            "seconds": None if seconds is None else round(seconds, 1),
             "panoptic_json_sha256": hashlib.sha256(json_file.read_bytes()).hexdigest(),
             **model,
             "arguments": self._arguments,

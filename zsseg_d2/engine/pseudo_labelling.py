@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,15 +98,17 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         if target.files.complete:
             print(f"{output}: {args.split} was complete already.")
             return _manifest_entry(output, args.split), output
+        start = time.monotonic()
         if records:
             _label_in_processes(Labelling(cfg, target, records), args.num_gpus)
+        seconds = time.monotonic() - start if len(records) == len(target.records) else None
         registered = args.split == "train" and output.resolve() == default.resolve()
         model = {
             "config_file": str(args.config_file),
             "weights": weights,
             "train_with": invocab_name(family, args.configuration) if registered else None,
         }
-        return target.finish(model), output
+        return target.finish(model, seconds), output
 
 
 def summary_table(entry: dict) -> str:

@@ -25,7 +25,8 @@ def parse_arguments(words: Sequence[str] | None, description: str) -> argparse.N
     parser.add_argument("--seeds", nargs="+", metavar="N", help="in place of the suite file's")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs side by side; default: one a GPU, or as cores and memory allow")
     parser.add_argument("--output", help="folder of all results, in place of the suite file's")
-    parser.add_argument("--overwrite", action="store_true", help="do the chosen runs again, also where they are finished")
+    overwrite = "do the chosen runs again, finished or not, and replace what they made elsewhere (pseudo-labels)"
+    parser.add_argument("--overwrite", action="store_true", help=overwrite)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="print the commands that are left to do")
     what.add_argument("--list", action="store_true", help="print the runs and how far they are")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,23 +73,3 @@ def visible_gpus() -> list[str]:
     count = torch.cuda.device_count()
     listed = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
     return listed[:count] if listed else [str(k) for k in range(count)]
-
-
-def describe() -> dict:
-    """The machine, for results.json."""
-    return {
-        "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cores": usable_cores(),
-        "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

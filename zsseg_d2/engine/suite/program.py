@@ -17,9 +17,10 @@ from ..config_files import find_config, packaged_suites
 from ..errors import ConfigError, near_matches
 from . import records
 from .arguments import parse_arguments
-from .checks import check_configs, check_weights
+from .checks import check_configs, check_data, check_weights
 from .figures import read_json
 from .jobs import Job, make_jobs
+from .leaks import check_claims, find_leaks
 from .machine import places
 from .process import check_unused
 from .progress import Progress
@@ -73,6 +74,7 @@ def run_suite(args: argparse.Namespace, tools: Path) -> int:
     every = make_jobs(suite, options)
     jobs = make_jobs(suite, options, only=args.only or ())
     overwrite = (args.only or names) if args.overwrite else ()
+    check_claims(suite, find_leaks(every, check_configs(every, check=False), suite.output))
     if args.list:
         print(list_of(jobs, records.states(jobs, overwrite=overwrite)))
         return 0
@@ -84,6 +86,7 @@ def run_suite(args: argparse.Namespace, tools: Path) -> int:
         print(commands_of(jobs, records.states(jobs, overwrite=overwrite)))
         return 0
     check_weights(configs, suite.output)
+    check_data(jobs, configs)
     suite.output.mkdir(parents=True, exist_ok=True)
     with _only_one(suite.output):
         for job in jobs:
@@ -124,7 +127,8 @@ def commands_of(jobs: Sequence[Job], states: Mapping[Job, State]) -> str:
         lines.append(f"# {job.title}: {state.action.value}{state.reason and f' ({state.reason})'}")
         if state.action is not Action.NONE:
             settings = [f"{key}={shlex.quote(value)}" for key, value in job.environment.items()]
-            lines.append(" ".join([*settings, shlex.join(job.command_line(resume=state.action is Action.RESUME))]))
+            words = job.command_line(resume=state.action is Action.RESUME, overwrite=state.overwrite)
+            lines.append(" ".join([*settings, shlex.join(words)]))
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...evaluation.report import write_json
 from ...files import atomic_path
+from .provenance import sentence
 from .results import Results
 from .tables import Footnotes, table
 
@@ -56,24 +57,26 @@ def page(results: Results, plots: Sequence[Path], folder: Path) -> str:
 
 
 def _what(results: Results) -> str:
-    seeds, machine = results.suite.seeds, results.machine
+    seeds = results.suite.seeds
     several = f"Seeds {', '.join(map(str, seeds))}; mean ± standard deviation (n - 1)."
     first = several if len(seeds) > 1 else f"One seed ({seeds[0]}): nothing is known about the spread."
-    gpus = f", {', '.join(machine['gpus'])}" if machine["gpus"] else ""
-    return f"{first} Made {results.made} on {machine['cores']} cores of {machine['cpu']}{gpus}, torch {machine['torch']}."
+    return " ".join(part for part in (first, f"Written {results.made}.", sentence(results.provenances())) if part)
 
 
 def _how_read(results: Results) -> str:
     seeds = [s for row in results.table() for s in row.seeds.values() if s.there]
     shared = sorted({(s.side_by_side, s.threads) for s in seeds if s.side_by_side and s.side_by_side > 1})
     text = (
-        "Training time: the sum of iteration times, without start-up and evaluations, of the run and of all runs that it "
-        "builds on (steps without metrics, such as making pseudo-labels, with their whole time as the suite ran them). "
+        "Training time: the sum of iteration times, without start-up and evaluations, of the run and of all trainings that "
+        "it builds on; footnotes say what else it builds on. "
     )
     if shared:
         how = " or ".join(f"{n} side by side with {t} thread{'s' if t > 1 else ''} each" for n, t in shared)
         text += f"The runs shared the machine ({how}), so each took longer than it would alone. "
-    text += "Extra parameters: of the model as built, beyond the smallest in the table."
+    plain = results.plain()
+    if plain is not None:
+        text += f"Extra parameters: of the model as built, beyond those of {plain.spec.label}. "
+    text += "Leak-free: no training set of the run, or of those it builds on, has ground truth of an Out class."
     if results.suite.published:
         text += f" Published rows: {results.suite.published_source or 'not measured here'}."
     return text

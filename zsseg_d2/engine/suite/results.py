@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..run_record import git_commit, read_record
+from ...data.output_split import read_manifest
+from ..run_record import read_record
 from . import records
+from .checks import check_configs
 from .figures import deviation, history, mean, read_json, read_lines, training_seconds
 from .jobs import Job
-from .machine import describe
+from .leaks import find_leaks
 from .measures import Task
+from .provenance import Provenance
 from .records import Action
 from .spec import RunSpec, Suite
 
@@ -27,17 +30,20 @@ class SeedResult:
     details: dict = field(default_factory=dict)
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     curve: list[dict] = field(default_factory=list)
-    own_seconds: float | None = None  # of training, or of a step without metrics
-    training_seconds: float | None = None  # with those of all runs that it builds on
+    own_seconds: float | None = None  # of training, or of a step
+    training_seconds: float | None = None  # with those of all trainings that it builds on
+    step_seconds: dict[str, float | None] = field(default_factory=dict)  # by name of the steps that it builds on
     wall_seconds: float | None = None  # of the process: start-up, training, evaluations
     parameters: dict | None = None  # of the model as built: total, trainable
     command: list[str] = field(default_factory=list)
     threads: int | None = None
     side_by_side: int | None = None
+    provenance: Provenance = field(default_factory=Provenance)
 
     @property
     def there(self) -> bool:
-        return self.status in ("finished", "outdated")
+        """Whether its figures count: those of other settings than the present do not."""
+        return self.status == "finished"
 
 
 @dataclass
@@ -46,6 +52,11 @@ class Row:
 
     spec: RunSpec
     seeds: dict[str, SeedResult]  # by seed; "once"
+    leak: str | None = None  # ground truth of Out that it has seen, in words
+
+    @property
+    def leak_free(self) -> bool:
+        return self.leak is None
 
     @property
     def not_run(self) -> bool:
@@ -65,6 +76,12 @@ class Row:
         values = [getattr(s, attribute) for s in self.seeds.values() if s.there]
         return mean([v for v in values if v is not None])
 
+    @property
+    def parameters(self) -> int | None:
+        """Of the model as built."""
+        first = self.first()
+        return first.parameters.get("total") if first and first.parameters else None
+
     def first(self) -> SeedResult | None:
         """The first result that is there."""
         return next((s for s in self.seeds.values() if s.there), None)
@@ -76,8 +93,7 @@ class Results:
 
     suite: Suite
     rows: list[Row]  # of all runs, also those that have no row in the table
-    machine: dict
-    made: str
+    made: str  # when they were read
 
     @property
     def task(self) -> Task:
@@ -89,7 +105,7 @@ class Results:
 
     def competitors(self) -> list[Row]:
         """Leak-free methods that are no corner of the comparison."""
-        return [row for row in self.table() if row.spec.leak_free and row.spec.competes and not row.spec.role]
+        return [row for row in self.table() if row.leak_free and row.spec.competes and not row.spec.role]
 
     def not_run(self) -> list[Row]:
         """Rows that would stand in the table, had anybody asked for them."""
@@ -100,11 +116,25 @@ class Results:
         return next((r for r in self.rows if r.spec.role == role and r.first() is not None), None)
 
     def extra_parameters(self, row: Row) -> int | None:
-        """Parameters of the model as built, above those of the smallest in the table; None: not known."""
+        """Parameters of the model as built, beyond those of :meth:`plain`; None: not known."""
         if row.spec.extra_parameters is not None and row.first():
             return row.spec.extra_parameters
-        totals = {r.spec.name: r.first().parameters["total"] for r in self.table() if r.first() and r.first().parameters}
-        return totals[row.spec.name] - min(totals.values()) if row.spec.name in totals else None
+        plain = self.plain()
+        return None if plain is None or row.parameters is None else row.parameters - plain.parameters
+
+    def plain(self) -> Row | None:
+        """The row of a single model that others are compared with by size: zero shot, else the lower bound."""
+        rows = [self.row(role=role) for role in ("zero_shot", "lower_bound")]
+        return next((row for row in rows if row is not None and row.parameters is not None), None)
+
+    def provenances(self) -> dict[str, Provenance]:
+        """Where the runs of the present figures were run, by what the runs are called."""
+        return {
+            row.spec.label if seed == "once" else f"{row.spec.label}, seed {seed}": result.provenance
+            for row in self.rows
+            for seed, result in row.seeds.items()
+            if result.there and not row.spec.of
+        }
 
     def as_json(self) -> dict:
         """For results.json."""
@@ -113,7 +143,8 @@ class Results:
             runs[row.spec.name] = {
                 "label": row.spec.label,
                 "role": row.spec.role or None,
-                "leak_free": row.spec.leak_free,
+                "leak_free": row.leak_free,
+                "leak": row.leak,
                 "extra_parameters": self.extra_parameters(row) if row.spec.has_row else None,
                 "mean": {m.key: row.mean(m.key) for m in self.task.measures},
                 "std": {m.key: row.deviation(m.key) for m in self.task.measures},
@@ -124,8 +155,6 @@ class Results:
         return {
             "title": self.suite.title,
             "made": self.made,
-            "git_commit": git_commit(),
-            "machine": self.machine,
             "seeds": list(self.suite.seeds),
             "measures": {m.key: m.label for m in self.task.measures},
             "runs": runs,
@@ -140,12 +169,13 @@ def gather(suite: Suite, jobs: Sequence[Job]) -> Results:
         jobs: of all runs and seeds of the suite.
     """
     by_run = {(job.spec.name, job.seed): job for job in jobs}
+    leaks = find_leaks(jobs, check_configs(jobs, check=False), suite.output)
     rows = []
     for spec in suite.runs:
         own = [(None, "once")] if spec.once else [(seed, str(seed)) for seed in suite.seeds]
         found = {text: _seed_result(suite.task, spec, by_run[spec.of or spec.name, seed]) for seed, text in own}
-        rows.append(Row(spec, found))
-    return Results(suite, rows, describe(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        rows.append(Row(spec, found, leaks.get(spec.of or spec.name)))
+    return Results(suite, rows, datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
 def _seed_result(task: Task, spec: RunSpec, job: Job) -> SeedResult:
@@ -157,17 +187,19 @@ def _seed_result(task: Task, spec: RunSpec, job: Job) -> SeedResult:
     outdated = state.action is Action.REPLACE and record.get("status") == "finished"
     if state.action is not Action.NONE and not outdated:
         return _without_result(job, {} if state.action is Action.REPLACE else record)
-    lines = read_lines(job.folder / "metrics.json") if job.spec.trains else []
+    lines, run = read_lines(job.folder / "metrics.json") if job.spec.trains else [], read_record(job.folder)
     result = SeedResult(
         "outdated" if outdated else "finished",
         state.reason,
-        own_seconds=own_seconds(job, record, lines),
+        own_seconds=_step_seconds(job) if job.spec.is_step else training_seconds(lines),
         training_seconds=_training_seconds(job),
+        step_seconds={j.spec.name: _step_seconds(j) for j in job.origins.values() if j.spec.is_step and j is not job},
         wall_seconds=record.get("seconds"),
-        parameters=read_record(job.folder).get("parameters"),
+        parameters=run.get("parameters"),
         command=record.get("command", []),
         threads=record.get("threads"),
         side_by_side=record.get("side_by_side"),
+        provenance=Provenance.of(run),
     )
     try:
         _read_figures(result, task, spec, job.folder)
@@ -181,9 +213,11 @@ def _seed_result(task: Task, spec: RunSpec, job: Job) -> SeedResult:
 def _without_result(job: Job, record: dict) -> SeedResult:
     if record:
         return SeedResult(record.get("status", "failed"), record.get("message", ""))
-    for need in job.needs:
-        if records.read(need.folder).get("status") == "failed":
-            return SeedResult("left out", f"{need.spec.name} failed")
+    for origin in job.origins.values():
+        failed = records.read(origin.folder)
+        if origin is not job and failed.get("status") == "failed":
+            said = failed.get("message")
+            return SeedResult("left out", f"{origin.spec.name} failed" + (f" ({said})" if said else ""))
     return SeedResult("not run")
 
 
@@ -206,17 +240,23 @@ def _read_figures(result: SeedResult, task: Task, spec: RunSpec, folder: Path) -
 
 def _training_seconds(job: Job) -> float | None:
     """Of a job and all that it builds on; None where a record of these is gone."""
-    total = 0.0
-    for origin in job.origins.values():
-        record = records.read(origin.folder)
-        if not record:
-            return None
-        total += own_seconds(origin, record, read_lines(origin.folder / "metrics.json") if origin.spec.trains else [])
-    return total
+    origins = job.origins.values()
+    if not all(records.read(origin.folder) for origin in origins):
+        return None
+    return sum(training_seconds(read_lines(j.folder / "metrics.json")) for j in origins if j.spec.trains)
 
 
-def own_seconds(job: Job, record: dict, lines: Sequence[dict]) -> float:
-    """Seconds of training; of a step without metrics, such as making pseudo-labels, those of its process; else 0."""
-    if job.spec.trains:
-        return training_seconds(lines)
-    return 0.0 if job.spec.has_row or job.spec.curve else float(record.get("seconds") or 0.0)
+def _step_seconds(job: Job) -> float | None:
+    """What a step took; None: nobody wrote it down.
+
+    Of a data set its manifest says it, since it may have been there before, so that the step had nothing to do.
+    """
+    record, made = records.read(job.folder), job.result
+    if made is None:
+        return record.get("seconds")
+    if records.lost_result(job, record):
+        return None
+    seconds = [split.get("seconds") for split in read_manifest(made if made.is_dir() else made.parent)["splits"].values()]
+    if not seconds:  # no data set
+        return record.get("seconds")
+    return None if None in seconds else sum(seconds)

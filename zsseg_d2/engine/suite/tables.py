@@ -53,17 +53,17 @@ def figure(row: Row, measure: Measure) -> str:
 
 
 class Footnotes:
-    """Marks behind the labels of rows, and what they mean: holes, other settings, notes of the suite file."""
+    """Marks behind the labels of rows, and what they mean: holes, other settings, steps, notes of the suite file."""
 
     def __init__(self, results: Results) -> None:
         numbers: dict[str, int] = {}
         self.marks: dict[str, str] = {}
         for row in results.table():
-            said = [*_holes(row), *([row.spec.note] if row.spec.note else [])]
+            said = [*_holes(row), *_steps(results, row), *([row.spec.note] if row.spec.note else [])]
             if said:
-                mine = [numbers.setdefault(text, len(numbers) + 1) for text in said]
+                mine = sorted(numbers.setdefault(text, len(numbers) + 1) for text in said)
                 self.marks[row.spec.name] = f"({', '.join(map(str, mine))})"
-        self.texts = [f"({number}) {text[0].upper()}{text[1:]}." for text, number in numbers.items()]
+        self.texts = [f"({number}) {text[0].upper()}{text[1:].removesuffix('.')}." for text, number in numbers.items()]
         if results.not_run():
             self.texts.append(f"Not run: {'; '.join(row.spec.label for row in results.not_run())}.")
 
@@ -77,7 +77,7 @@ def _facts(results: Results, row: Row) -> list[str]:
     seconds, extra = row.mean_of("training_seconds"), results.extra_parameters(row)
     time = NOTHING if seconds is None else in_words(seconds) if seconds else "none"
     count = NOTHING if extra is None else "0" if extra == 0 else f"{extra / 1e6:.2f} million"
-    return [time, count, "yes" if row.spec.leak_free else "no"]
+    return [time, count, "yes" if row.leak_free else "no"]
 
 
 def _best(results: Results) -> Mapping[str, Row]:
@@ -87,6 +87,17 @@ def _best(results: Results) -> Mapping[str, Row]:
         if len(rows) > 1:
             found[measure.key] = max(rows, key=lambda row: row.mean(measure.key))
     return found
+
+
+def _steps(results: Results, row: Row) -> list[str]:
+    """What its training time leaves out, and how long that took."""
+    said = []
+    for name in dict.fromkeys(name for s in row.seeds.values() if s.there for name in s.step_seconds):
+        seconds = [s.step_seconds.get(name) for s in row.seeds.values() if s.there]
+        known = None not in seconds
+        took = f"which took {in_words(sum(seconds) / len(seconds))}" if known else "whose time is not recorded"
+        said.append(f"training time leaves out {results.suite.run(name).label}, {took}")
+    return said
 
 
 def _holes(row: Row) -> list[str]:
