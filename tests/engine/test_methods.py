@@ -49,7 +49,7 @@ def options_of(name: str) -> list[str]:
         return ["ZSSEG.MODEL_TWO.WEIGHTS", MINI]
     if "zero_shot" in name:
         return []
-    deleted = not any(word in name for word in ("full_finetune", "invocab"))
+    deleted = name not in ("full_finetune", "invocab")
     return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)"]
 
 
