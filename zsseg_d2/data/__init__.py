@@ -6,18 +6,25 @@ from .coco_panoptic import load_coco_panoptic, register_all_coco, register_all_m
 from .invocab import register_all_invocab
 from .panoptic_png import check_segments, read_panoptic_png, write_panoptic_png
 from .panoptic_records import DatasetError, PanopticCategory
+from .phrasecut import group_by_image, load_phrasecut, register_all_phrasecut, register_phrasecut
+from .phrasecut_masks import Polygons, polygons_to_mask
 
 __all__ = [
     "CONFIGURATIONS",
     "DatasetError",
     "PanopticCategory",
+    "Polygons",
     "check_segments",
     "delete_from_record",
+    "group_by_image",
     "load_cityscapes_panoptic",
     "load_coco_panoptic",
+    "load_phrasecut",
+    "polygons_to_mask",
     "read_panoptic_png",
     "register_cityscapes_panoptic",
     "register_coco_panoptic",
+    "register_phrasecut",
     "resolve_classes",
     "write_panoptic_png",
 ]
@@ -26,3 +33,4 @@ register_all_cityscapes()
 register_all_invocab()
 register_all_coco()
 register_all_miniworld()
+register_all_phrasecut()

@@ -1,6 +1,7 @@
 """Procedural scenes behind the embedded data sets: no file to download, the same pixels everywhere."""
 
 from .minicity import ensure_minicity, write_minicity
+from .miniphrases import ensure_miniphrases, write_miniphrases
 from .miniworld import ensure_miniworld, write_miniworld
 from .scene import Scene, SceneObject, render_scene
 from .world import Category, World
@@ -8,5 +9,6 @@ from .worlds import CITY, PRETRAINING, WORLDS
 
 __all__ = [
     "CITY", "PRETRAINING", "WORLDS", "Category", "Scene", "SceneObject", "World",
-    "ensure_minicity", "ensure_miniworld", "render_scene", "write_minicity", "write_miniworld",
+    "ensure_minicity", "ensure_miniphrases", "ensure_miniworld", "render_scene", "write_minicity", "write_miniphrases",
+    "write_miniworld",
 ]  # fmt: skip
