@@ -1,0 +1,113 @@
+"""``transformers.CLIPSegForImageSegmentation`` is the oracle: its weights give its logits here."""
+
+from __future__ import annotations
+
+import open_clip
+import pytest
+import torch
+
+from tests.modeling.tiny_clips import VOCABULARY, tiny_vit, tokens
+from zsseg_d2.modeling.clip_vit import CLIPViT
+from zsseg_d2.modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder
+from zsseg_d2.modeling.clipseg_weights import convert_transformers_clip, convert_transformers_state
+
+LAYERS = (1, 2, 4)
+
+
+def oracle(refined: bool, vision: dict, text: dict, **options):
+    """Random weights of PyTorch's sizes in the decoder; norms and biases too are moved from where they start."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.CLIPSegConfig(
+        vision_config=vision, text_config=text, use_complex_transposed_convolution=refined, **options
+    )
+    model = transformers.CLIPSegForImageSegmentation(config).eval()
+    for module in model.decoder.modules():
+        # transformers starts them at unit variance: logits of hundreds, in which float32 has no fourth decimal.
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            module.reset_parameters()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    return model
+
+
+def small_oracle(refined: bool = True):
+    vision = dict(hidden_size=32, intermediate_size=128, num_hidden_layers=5, num_attention_heads=4)
+    vision |= dict(patch_size=8, image_size=32)
+    text = dict(hidden_size=24, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, vocab_size=VOCABULARY)
+    text |= dict(max_position_embeddings=10, eos_token_id=VOCABULARY - 1, bos_token_id=1, pad_token_id=0)
+    return oracle(refined, vision, text, projection_dim=16, extract_layers=list(LAYERS), reduce_dim=16)
+
+
+def small_ours(model, refined: bool = True) -> tuple[CLIPViT, CLIPSegDecoder]:
+    clip = tiny_vit()
+    clip.load_state_dict(convert_transformers_clip(model.state_dict()))
+    kernels = (2, 2) if refined else (8,)
+    decoder = CLIPSegDecoder(width=32, depth=3, dim=16, condition_dim=16, kernels=kernels).eval()
+    decoder.load_state_dict(convert_transformers_state(model.state_dict()))
+    return CLIPViT(clip, None, LAYERS), decoder
+
+
+def compare(model, tower: CLIPViT, decoder: CLIPSegDecoder, images, texts) -> None:
+    with torch.no_grad():
+        # A causal text tower takes the embedding at the end of the text: what pads it does not matter.
+        theirs = model(input_ids=texts, pixel_values=images)
+        condition = tower.embed_tokens(texts)
+        ours = decoder(tower(images), condition, tower.grid(*images.shape[-2:]))
+    assert torch.allclose(condition, theirs.conditional_embeddings, atol=1e-4)
+    assert ours.shape == theirs.logits.shape and theirs.logits.std() > 0.02
+    difference = (ours - theirs.logits).abs().max().item()
+    assert difference < 1e-4
+
+
+@pytest.mark.parametrize("size", [32, 48])
+@pytest.mark.parametrize("refined", [True, False])
+def test_logits_of_a_small_model(refined, size):
+    """At the tower's own size, and at one where position embeddings are resized."""
+    model = small_oracle(refined)
+    compare(model, *small_ours(model, refined), torch.randn(3, 3, size, size), tokens())
+
+
+def test_logits_of_an_image_prompt():
+    model = small_oracle()
+    tower, decoder = small_ours(model)
+    images, prompts = torch.randn(2, 3, 48, 48), torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        theirs = model(pixel_values=images, conditional_pixel_values=prompts)
+        condition = tower.embed_images(prompts)
+        ours = decoder(tower(images), condition, (6, 6))
+    assert torch.allclose(condition, theirs.conditional_embeddings, atol=1e-4)
+    difference = (ours - theirs.logits).abs().max().item()
+    assert difference < 1e-4
+
+
+def test_training_mode_computes_the_same():
+    """The attention that PyTorch takes for gradients is another one than without."""
+    model = small_oracle()
+    tower, decoder = small_ours(model)
+    images, texts = torch.randn(2, 3, 32, 32), tokens(count=2)
+    decoder.train()
+    ours = decoder(tower(images), tower.embed_tokens(texts), (4, 4))
+    theirs = model(input_ids=texts, pixel_values=images).logits
+    difference = (ours - theirs).abs().max().item()
+    assert difference < 1e-4
+
+
+def test_rd64_refined_at_full_size():
+    text = dict(eos_token_id=49407, bos_token_id=49406)
+    model = oracle(True, dict(patch_size=16), text, reduce_dim=64, extract_layers=[3, 6, 9])
+    clip = open_clip.create_model(VARIANTS["rd64-refined"].clip, force_quick_gelu=True)
+    clip.load_state_dict(convert_transformers_clip(model.state_dict()))
+    decoder = CLIPSegDecoder.build("rd64-refined").eval()
+    decoder.load_state_dict(convert_transformers_state(model.state_dict()))
+    texts = torch.zeros(1, 77, dtype=torch.int64)
+    texts[0, :4] = torch.tensor([49406, 320, 2368, 49407])
+    tower = CLIPViT(clip, None, VARIANTS["rd64-refined"].layers)
+    compare(model, tower, decoder, torch.randn(1, 3, 352, 352), texts)
+
+
+def test_another_state_is_refused():
+    for convert in (convert_transformers_state, convert_transformers_clip):
+        with pytest.raises(ValueError, match="not the state of transformers.CLIPSegForImageSegmentation"):
+            convert({"visual.proj": torch.zeros(1)})

@@ -1,0 +1,113 @@
+"""A convolutional decoder on a frozen CLIP: maps of several depths join a growing grid, and the prompt speaks at each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    """Group norm: batches of dense prediction are too small for batch norm."""
+    return nn.GroupNorm(gcd(8, channels), channels)
+
+
+class UNetStage(nn.Module):
+    """Joins the map from below with one of CLIP's, then two 3 x 3 convolutions; FiLM by the prompt after the first.
+
+    Args:
+        below: channels of the map from below, 0 at the deepest stage. skip: channels of CLIP's map. dim: channels out.
+        condition_dim: E.
+    """
+
+    def __init__(self, below: int, skip: int, dim: int, condition_dim: int) -> None:
+        super().__init__()
+        self.skip = nn.Conv2d(skip, dim, 1)
+        self.conv1 = nn.Conv2d(below + dim, dim, 3, padding=1, bias=False)
+        self.norm1 = _norm(dim)
+        self.film = nn.Linear(condition_dim, 2 * dim)
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
+        self.norm2 = _norm(dim)
+        # At first the prompt changes nothing, and no random modulation has to be unlearned.
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+
+    def forward(
+        self, below: Tensor | None, skip: Tensor, condition: Tensor, size: tuple[int, int], owner: Tensor | None
+    ) -> Tensor:
+        """
+        Args:
+            below: (N, C', h', w') or None. skip: (B, C, h, w). condition: (N, E).
+            size: the stage's grid. owner: (N,) the image of each prompt, or None.
+
+        Returns:
+            (N, dim, *size).
+        """
+        # The projection comes first: it is the same for all prompts of an image, and smaller to resize.
+        x = _resize(self.skip(skip), size)
+        x = x if owner is None else x[owner]
+        x = x if below is None else torch.cat((_resize(below, size), x), 1)
+        scale, shift = self.film(condition)[..., None, None].chunk(2, 1)  # (N, dim, 1, 1)
+        x = F.relu((1 + scale) * self.norm1(self.conv1(x)) + shift)
+        return F.relu(self.norm2(self.conv2(x)))
+
+
+class UNetDecoder(nn.Module):
+    """A U-Net (Ronneberger et al. 2015) whose contracting path is a frozen CLIP.
+
+    Each stage doubles the grid of the one below, up to one cell a pixel. A ResNet's maps have these grids already; those
+    of a ViT, which all have one, are resized to them, the shallowest to the finest.
+
+    Args:
+        widths: channels of CLIP's maps, shallowest first. stride: pixels of a cell of the deepest map.
+        condition_dim: E. dims: channels of the stages, deepest first, one a map.
+
+    Raises:
+        ValueError: another number of dims than of widths.
+    """
+
+    def __init__(
+        self, *, widths: Sequence[int], stride: int, condition_dim: int = 512, dims: Sequence[int] = (256, 128, 64, 32)
+    ) -> None:
+        super().__init__()
+        if len(dims) != len(widths) or not dims:
+            raise ValueError(f"A U-Net on {len(widths)} maps needs as many stage widths, not {tuple(dims)}.")
+        self.stride = stride
+        # CLIP's embeddings differ in length from model to model; the stages see them at one scale.
+        self.condition_norm = nn.LayerNorm(condition_dim)
+        below = (0, *dims)
+        self.stages = nn.ModuleList(
+            UNetStage(b, skip, dim, condition_dim) for b, skip, dim in zip(below, reversed(widths), dims)
+        )
+        self.predict = nn.Conv2d(dims[-1], 1, 1)
+
+    def forward(self, maps: Sequence[Tensor], condition: Tensor, owner: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            maps: (B, C, h, w), shallowest first. condition: (N, E) one prompt a mask.
+            owner: (N,) int64, the image of each prompt; None: prompt i is about image i.
+
+        Returns:
+            (N, h·stride, w·stride) mask logits, with the (h, w) of the deepest map.
+
+        Raises:
+            ValueError: another number of maps than stages, or of prompts than images.
+        """
+        if len(maps) != len(self.stages):
+            raise ValueError(f"The decoder reads {len(self.stages)} maps, not {len(maps)}.")
+        if owner is None and len(condition) != len(maps[0]):
+            raise ValueError(f"{len(condition)} prompts for {len(maps[0])} images, and no owner is given.")
+        condition = self.condition_norm(condition)
+        h, w = maps[-1].shape[-2:]
+        x: Tensor | None = None
+        for index, (skip, stage) in enumerate(zip(reversed(maps), self.stages)):
+            times = min(2**index, self.stride)
+            x = stage(x, skip, condition, (h * times, w * times), owner)
+        return _resize(self.predict(x), (h * self.stride, w * self.stride))[:, 0]
