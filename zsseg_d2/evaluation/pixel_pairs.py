@@ -1,0 +1,94 @@
+"""Pairs of pixels within one object and across two, drawn at random, with or without the same distances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class PixelPairs:
+    """Two populations of pairs of one image."""
+
+    within: np.ndarray  # (P,) int64, |difference of grey levels| of pairs within one object
+    across: np.ndarray  # (P,) int64, the same of pairs across two objects
+    within_distance: np.ndarray  # (P,) float64, pixels
+    across_distance: np.ndarray  # (P,) float64, pixels
+    dropped: int = 0  # pairs within an object without a partner across at the same distance
+
+
+def draw_pairs(
+    grey: np.ndarray, objects: np.ndarray, count: int, rng: np.random.Generator, *, matched: bool
+) -> PixelPairs | None:
+    """Draw `count` pairs of each population from one image.
+
+    The first pixel of a pair is any pixel of an object with equal probability, the second any other pixel of the same
+    object, or of other objects. Matched: each pair within an object gets a pair across with exactly the same displacement,
+    at a position that is equally likely among all such positions of the image; pairs without one are dropped from both.
+
+    Args:
+        grey: (H, W) integer grey levels of any type.
+        objects: (H, W) integers, 0 = no object.
+    Returns:
+        None where no pair can be drawn: fewer than two objects, or none with two pixels.
+    """
+    flat = objects.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    order = order[np.searchsorted(flat[order], 1) :]  # pixels of objects, object after object
+    _, starts, sizes = np.unique(flat[order], return_index=True, return_counts=True)
+    if len(sizes) < 2 or sizes.max() < 2:
+        return None
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    start, size = starts[block], sizes[block]  # of the object of each pixel in `order`
+
+    first = rng.choice(np.flatnonzero(size > 1), count)
+    second = start[first] + rng.integers(0, size[first] - 1)
+    second += second >= first  # not the pixel itself
+    within = order[first], order[second]
+    if matched:
+        across, found = _same_displacement(objects, *within, rng)
+        within = within[0][found], within[1][found]
+    else:
+        first = rng.integers(0, len(order), count)
+        second = rng.integers(0, len(order) - size[first])
+        second += np.where(second >= start[first], size[first], 0)  # steps over the object itself
+        across = order[first], order[second]
+    width = objects.shape[1]
+    return PixelPairs(
+        differences(grey, *within), differences(grey, *across), _distance(*within, width), _distance(*across, width),
+        dropped=count - len(within[0]),
+    )  # fmt: skip
+
+
+def differences(grey: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(P,) int64 |grey[first] - grey[second]| at flat indices; signed, because unsigned bytes wrap around."""
+    flat = grey.reshape(-1)
+    return np.abs(flat[first].astype(np.int64) - flat[second].astype(np.int64))
+
+
+def _same_displacement(
+    objects: np.ndarray, first: np.ndarray, second: np.ndarray, rng: np.random.Generator, tries: int = 200
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Pairs across objects with the displacements of given ones, by rejection; and which of the given ones have one."""
+    height, width = objects.shape
+    flat = objects.reshape(-1)
+    down, right = second // width - first // width, second % width - first % width
+    a, b = np.full(len(first), -1), np.full(len(first), -1)
+    left = np.arange(len(first))
+    for _ in range(tries):
+        if not len(left):
+            break
+        dy, dx = down[left], right[left]
+        y = np.maximum(-dy, 0) + rng.integers(0, height - np.abs(dy))
+        x = np.maximum(-dx, 0) + rng.integers(0, width - np.abs(dx))
+        p, q = y * width + x, (y + dy) * width + x + dx
+        good = (flat[p] != flat[q]) & (flat[p] > 0) & (flat[q] > 0)
+        a[left[good]], b[left[good]] = p[good], q[good]
+        left = left[~good]
+    found = a >= 0
+    return (a[found], b[found]), found
+
+
+def _distance(first: np.ndarray, second: np.ndarray, width: int) -> np.ndarray:
+    return np.hypot(second // width - first // width, second % width - first % width)

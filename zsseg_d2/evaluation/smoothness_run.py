@@ -1,0 +1,50 @@
+"""A data set -> the question of smoothness answered: numbers, picture, sentence. The program behind the tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .object_maps import object_maps
+from .pixel_pairs import PixelPairs, draw_pairs
+from .report import write_json
+from .smoothness import compare_pairs, explain, format_comparison
+from .smoothness_plot import plot_comparison
+
+
+def run_smoothness(
+    dataset_name: str, folder: Path, *, images: int = 200, pairs: int = 500, seed: int = 0, things_only: bool = False
+) -> str:
+    """Writes ``smoothness.json`` and ``smoothness.png`` and returns the text to print.
+
+    Args:
+        dataset_name: registered, see :func:`.object_maps.object_maps`.
+        folder: where to.
+        images: at most.
+        pairs: of each population and image.
+        seed: of the pairs and of the bootstrap; the same seed gives the same numbers.
+        things_only: leave out stuff.
+    Raises:
+        DatasetError: a file is missing or damaged.
+        ValueError: no image has two objects.
+    """
+    drawn: dict[str, list[PixelPairs]] = {"matched": [], "unmatched": []}
+    skipped = 0
+    for number, (grey, objects) in enumerate(object_maps(dataset_name, images, things_only=things_only)):
+        for version, found in drawn.items():
+            rng = np.random.default_rng([seed, number, version == "matched"])
+            image = draw_pairs(grey, objects, pairs, rng, matched=version == "matched")
+            if image is not None and len(image.within):
+                found.append(image)
+        skipped += image is None
+    if not all(drawn.values()):
+        raise ValueError(f"No image of '{dataset_name}' has two objects to draw pairs from.")
+    results = {version: compare_pairs(found, seed=seed) for version, found in drawn.items()}
+    text = explain(results)
+    write_json(folder / "smoothness.json", {
+        "dataset": dataset_name, "images": len(drawn["unmatched"]), "images_without_pairs": skipped,
+        "pairs_per_image": pairs, "seed": seed, "things_only": things_only, **results, "conclusion": text,
+    })  # fmt: skip
+    plot_comparison(folder / "smoothness.png", drawn, f"Grey levels within and across the objects of {dataset_name}")
+    return f"{format_comparison(results)}\n\n{text}\n\n{folder / 'smoothness.png'}"
