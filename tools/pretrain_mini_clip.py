@@ -1,6 +1,7 @@
-"""Pre-train the embedded mini CLIP on the pre-training world, from nothing and with a fixed seed.
+"""Pre-train an embedded mini CLIP on the pre-training world, from nothing and with a fixed seed.
 
     python tools/pretrain_mini_clip.py --output output/mini_clip.safetensors
+    python tools/pretrain_mini_clip.py --model mini_vit --output output/mini_vit.safetensors
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from zsseg_d2.modeling.clip_loading import build_tokenizer, create_clip, resolve
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mini_rn", help="an open_clip config with a ResNet image tower")
+    parser.add_argument("--model", default="mini_rn", help="an open_clip config with a ResNet image tower, or a ViT that pools the mean")
     parser.add_argument("--output", type=Path, default=Path("output/mini_clip.safetensors"))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=12, help="scene crops a step")

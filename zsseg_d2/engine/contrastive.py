@@ -12,20 +12,24 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data.synthetic import PRETRAINING, Scene, SceneObject, render_scene
-from ..data.synthetic.captions import Caption, caption
+from ..data.synthetic.captions import Caption, caption, phrase_caption
 from ..modeling.clip import dense_features, region_embeddings, text_embeddings
+from ..modeling.clip_vit import dense_cells, region_means
 
-_STRIDE = 32
 _KINDS_WITHOUT_CATEGORY = {"pole": ("pole", "poles"), "rider": ("rider",)}  # CLIP knows words that no mask was labelled with
 
 
 @dataclass(frozen=True)
 class RegionBatch:
-    """Images (B, 3, h, w) in 0 … 255; for each image its regions (R, h/32, w/32) bool and their objects."""
+    """Images (B, 3, h, w) in 0 … 255; for each image its R regions.
+
+    These are masks (R, h / stride, w / stride) bool, the objects, and where their middles are, as shares of the width.
+    """
 
     images: Tensor
     regions: list[Tensor]
     objects: list[list[SceneObject]]
+    places: list[list[float]]
 
 
 def _render(seed: int) -> Scene:
@@ -36,13 +40,17 @@ class SceneSampler:
     """Random crops, scales, flips and colours of scenes of the pre-training world.
 
     Args:
-        scenes: how many are rendered and kept (0.65 MB each). size: (h, w) of a crop, multiples of 32.
+        scenes: how many are rendered and kept (0.65 MB each). size: (h, w) of a crop, multiples of the stride.
+        stride: pixels of a cell of the tower. phrases: captions in the words of MiniPhrases.
     """
 
-    def __init__(self, scenes: int, size: tuple[int, int], seed: int, workers: int) -> None:
+    def __init__(
+        self, scenes: int, size: tuple[int, int], seed: int, workers: int, *, stride: int = 32, phrases: bool = False
+    ) -> None:
         import multiprocessing
 
         self.size, self.rng = size, np.random.default_rng(seed)
+        self.stride, self.phrases = stride, phrases
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             jobs = pool.imap(_render, range(seed * 1_000_003, seed * 1_000_003 + scenes), chunksize=8)
             self.scenes = list(tqdm(jobs, total=scenes, desc="scenes", unit="scene"))
@@ -51,14 +59,18 @@ class SceneSampler:
     def batch(self, number: int) -> RegionBatch:
         """``number`` random crops with the regions that are visible in them."""
         crops = [self._crop(self.scenes[self.rng.integers(len(self.scenes))]) for _ in range(number)]
-        images, regions, objects = zip(*crops)
-        return RegionBatch(torch.stack(images), list(regions), list(objects))
+        images, regions, objects, places = zip(*crops)
+        return RegionBatch(torch.stack(images), list(regions), list(objects), list(places))
 
     def captions(self, batch: RegionBatch) -> list[Caption]:
         """One random true caption a region, image by image."""
-        return [caption(o, self.synonyms[o.kind], self.rng) for image in batch.objects for o in image]
+        found = []
+        for o, place in zip(sum(batch.objects, []), sum(batch.places, [])):
+            arguments = (self.synonyms[o.kind], self.rng)
+            found.append(phrase_caption(o, place, *arguments) if self.phrases else caption(o, *arguments))
+        return found
 
-    def _crop(self, scene: Scene) -> tuple[Tensor, Tensor, list[SceneObject]]:
+    def _crop(self, scene: Scene) -> tuple[Tensor, Tensor, list[SceneObject], list[float]]:
         rng, (h, w) = self.rng, self.size
         scale = math.exp(rng.uniform(math.log(0.75), math.log(1.6)))
         height, width = (min(int(side / scale), limit) for side, limit in zip((h, w), scene.index.shape))
@@ -73,9 +85,10 @@ class SceneSampler:
             image, index = image.flip(-1), index.flip(-1)
         objects = [o for o in scene.objects if o.kind in self.synonyms and int((index == o.index).sum()) >= 150]
         share = torch.stack([(index == o.index).float() for o in objects]) if objects else torch.zeros(0, h, w)
-        share = F.avg_pool2d(share, _STRIDE) if objects else share[:, ::_STRIDE, ::_STRIDE]
+        places = [_middle(mask) / w for mask in share]
+        share = F.avg_pool2d(share, self.stride) if objects else share[:, :: self.stride, :: self.stride]
         inside = (share > 0.3) | (share == share.amax((-1, -2), keepdim=True))
-        return self._jitter(image), inside, objects
+        return self._jitter(image), inside, objects, places
 
     def _jitter(self, image: Tensor) -> Tensor:
         """Brightness, contrast, saturation and a slight cast, as cameras differ."""
@@ -86,6 +99,12 @@ class SceneSampler:
         cast = torch.tensor(rng.uniform(0.92, 1.08, size=(3, 1, 1)), dtype=torch.float32)
         noise = torch.from_numpy(rng.normal(0, rng.uniform(0, 6), image.shape).astype(np.float32))
         return (image * cast + noise).clamp(0, 255)
+
+
+def _middle(mask: Tensor) -> float:
+    """Of the columns that a mask (h, w) touches."""
+    columns = mask.any(0).nonzero()
+    return float(columns[0] + columns[-1] + 1) / 2
 
 
 def region_text_loss(regions: Tensor, texts: Tensor, fits: Tensor, own: Tensor, scale: Tensor) -> Tensor:
@@ -106,18 +125,23 @@ def region_text_loss(regions: Tensor, texts: Tensor, fits: Tensor, own: Tensor, 
 
 def pretrain_clip(
     model: nn.Module, tokenizer, *, steps: int, batch: int, lr: float, seed: int, scenes: int, workers: int,
-    size: tuple[int, int] = (192, 256), mean: Tensor, std: Tensor,
+    size: tuple[int, int] | None = None, mean: Tensor, std: Tensor,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train ``model`` in place; it is left in eval mode.
 
     Args:
-        model: an open_clip ResNet CLIP. mean, std: (3, 1, 1) of images in 0 … 255.
+        model: an open_clip CLIP with a ResNet, or with a ViT that pools the mean; a ViT is given captions in the words of
+            MiniPhrases. size: of crops; None: 192 x 256 for a ResNet, its own image size for a ViT.
+        mean, std: (3, 1, 1) of images in 0 … 255.
 
     Returns:
         One dict of smoothed ``loss`` and ``accuracy`` every 50 steps and at the end.
     """
     torch.manual_seed(seed)
-    sampler = SceneSampler(scenes, size, seed, workers)
+    is_vit = hasattr(model.visual, "patch_size")
+    size = size or (tuple(model.visual.image_size) if is_vit else (192, 256))
+    stride = model.visual.patch_size[0] if is_vit else 32
+    sampler = SceneSampler(scenes, size, seed, workers, stride=stride, phrases=is_vit)
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr)
@@ -147,17 +171,18 @@ def pretrain_clip(
 
 
 def _step_loss(model, tokenizer, data: RegionBatch, captions: list[Caption], images: Tensor) -> tuple[Tensor, float]:
-    dense = dense_features(model.visual, images)["clip_vis_dense"]
+    is_vit = hasattr(model.visual, "patch_size")
+    dense = dense_cells(model.visual, images) if is_vit else dense_features(model.visual, images)["clip_vis_dense"]
     most = max(len(r) for r in data.regions)
     masks = torch.stack([F.pad(r, (0, 0, 0, 0, 0, most - len(r))) for r in data.regions])
-    regions = region_embeddings(model.visual, dense, masks)
+    regions = (region_means if is_vit else region_embeddings)(model.visual, dense, masks)
     regions = F.normalize(torch.cat([r[: len(m)] for r, m in zip(regions, data.regions)]), dim=-1)
     distinct = {c.text: c for c in captions}
     position = {text: i for i, text in enumerate(distinct)}
     texts = F.normalize(text_embeddings(model, tokenizer(list(distinct))), dim=-1)
     own = torch.tensor([position[c.text] for c in captions])
-    objects = [o for image in data.objects for o in image]
-    fits = torch.tensor([[c.fits(o) for c in distinct.values()] for o in objects])
+    where = list(zip(sum(data.objects, []), sum(data.places, [])))
+    fits = torch.tensor([[c.fits(o, place) for c in distinct.values()] for o, place in where])
     loss = region_text_loss(regions, texts, fits, own, model.logit_scale.exp().clamp(max=100))
     best = (regions @ texts.T).argmax(-1)
     return loss, float(fits.gather(1, best[:, None]).float().mean())

@@ -26,6 +26,36 @@ def _open_clip_tokens(visual: nn.Module, images: Tensor, positions: Tensor, laye
     return visual.transformer.forward_intermediates(x, indices=list(layers), stop_early=True)[1]
 
 
+def dense_cells(visual: nn.Module, images: Tensor) -> Tensor:
+    """What open_clip's own VisionTransformer says of each cell, before its projection; with gradients.
+
+    Args:
+        images: (B, 3, H, W) normalised; H and W multiples of the patch.
+
+    Returns:
+        (B, C, h, w) of the last block, after the last layer norm.
+    """
+    grid = images.shape[-2] // visual.patch_size[0], images.shape[-1] // visual.patch_size[1]
+    positions = resize_positions(visual.positional_embedding, tuple(visual.grid_size), grid)
+    last = len(visual.transformer.resblocks) - 1
+    (tokens,) = _open_clip_tokens(visual, images, positions, [last])
+    return token_maps([visual.ln_post(tokens)], grid)[0]
+
+
+def region_means(visual: nn.Module, cells: Tensor, inside: Tensor) -> Tensor:
+    """CLIP embeddings of regions, for towers that pool the mean of all cells.
+
+    Args:
+        cells: (B, C, h, w) of :func:`dense_cells`. inside: (B, Q, h, w) bool.
+
+    Returns:
+        (B, Q, E), not normalised; 0 for empty regions.
+    """
+    weight = inside.to(cells.dtype)
+    weight = weight / weight.sum((-1, -2), keepdim=True).clamp(min=1)
+    return torch.einsum("bchw,bqhw->bqc", cells, weight) @ visual.proj
+
+
 def _timm_tokens(trunk: nn.Module, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
     """Blocks of a timm ViT, with its leading tokens where it has any."""
     options = dict(stop_early=True, output_fmt="NLC", intermediates_only=True)

@@ -49,7 +49,7 @@ class Claim:
             _of_kind(thing, self.kind),
             self.colour is None or _of_colour(thing, self.colour),
             self.size is None or _of_size(thing, self.size),
-            self.position is None or _at(thing, self.position, width),
+            self.position is None or at_position(thing.centre / width, self.position),
             self.relation is None or _related(thing, self.relation),
         ]
         if False in parts:
@@ -84,8 +84,8 @@ def _of_size(thing: ViewObject, size: str) -> bool | None:
     return False if thing.size != size and no else None
 
 
-def _at(thing: ViewObject, position: str, width: int) -> bool | None:
-    place = thing.centre / width
+def at_position(place: float, position: str) -> bool | None:
+    """Whether something whose middle is at `place` (0 at the left edge, 1 at the right one) is at one of `POSITIONS`."""
     if position == _LEFT[0]:
         return True if place <= _LEFT[1] else False if place >= _LEFT[2] else None
     return True if place >= _RIGHT[1] else False if place <= _RIGHT[2] else None
