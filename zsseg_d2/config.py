@@ -21,11 +21,12 @@ def add_zsseg_config(cfg: CN) -> None:
     _add_fc_clip(cfg)
     _add_zsseg(cfg)
     _add_methods(cfg)
+    _add_referring(cfg)
 
 
 def _add_input(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"
-    cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"  # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter) or "semantic"
+    cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"  # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase"
     cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
     cfg.INPUT.SIZE_DIVISIBILITY = -1  # kept for FC-CLIP's YAML files; the model pads and masks, the mapper never does
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # try again while one class fills more than this part of the crop
@@ -160,3 +161,33 @@ def _add_methods(cfg: CN) -> None:
     f.PAIRING = "index"  # pair the two models' queries by "index" or "hungarian" matching
     f.PREDICTION = "fused"  # test with "one", "two" or "fused"
     f.DEEP_SUPERVISION = False  # com_ losses after every decoder layer, not only the last
+
+
+def _add_referring(cfg: CN) -> None:
+    p = cfg.INPUT.PHRASE = CN()
+    p.SIZE = 352  # side of the square that images are resized to, in pixels; a multiple of the tower's patch or stride
+    p.CROP = True  # in training: a random square as large as the image allows, in place of the whole image squeezed
+    p.MIN_VISIBLE = 0.05  # share of a mask's pixels that the random square keeps
+    p.PER_IMAGE = 1  # phrases of one image that share a training sample, and so the CLIP features of its image
+    p.NEGATIVE_PROBABILITY = 0.2  # in training: share of the phrases that are of another image, with an empty mask
+    p.PROMPTS_TRAIN = "shuffle+"  # words around a phrase: "plain", "fixed", "shuffle" or "shuffle+" (one is drawn)
+    p.PROMPTS_TEST = "fixed"  # the same at test time: "plain" or "fixed"
+    p.VISUAL_TRAIN = False  # in training: add an image of what is meant, cut out of another image with the same phrase
+
+    r = cfg.MODEL.REFERRING = CN()
+    r.DECODER = "rd64-refined"  # "model0", "model1", "model2", "rd64", "rd64-refined" or "unet"
+    r.CLIP_LAYERS = []  # blocks of a ViT that are read, from 0; []: the decoder's own, for "unet" four, evenly spread
+    r.KERNELS = []  # transposed convolutions of CLIPSeg; []: the decoder's own. Their product is the tower's patch
+    r.FEEDFORWARD = 2048  # hidden width of CLIPSeg's transformer layers
+    r.DROPOUT = 0.0  # of CLIPSeg's transformer layers in training
+    r.UNET_DIMS = [256, 128, 64, 32]  # channels of the U-Net's stages, deepest first
+    r.LOSS = "bce+dice"  # a sum of bce, dice and focal, with weights as in "bce + 0.5*dice"
+    r.FOCAL_GAMMA = 2.0  # 0 or at least 1; 0 is bce
+    r.FOCAL_ALPHA = -1.0  # weight of foreground in the focal loss, background has the rest of 1; -1: both 1
+    r.CONDITION = "text"  # the prompt at test time: "text", "image" or "mixed"; in training "mixed" draws the shares
+    r.TEXT_SHARE = 0.5  # of "mixed" at test time: the text's share of the prompt
+    r.THRESHOLD = 0.5  # probability above which a pixel is in the mask: 0.01, 0.02 .. 0.99
+
+    s = cfg.ZSSEG.SAMPLES = CN()
+    s.PERIOD = 0  # iterations between pictures of a few fixed test samples in training; 0: none
+    s.COUNT = 4  # how many samples

@@ -22,7 +22,7 @@ KEPT = ("file_name", "image_id", "task_id", "height", "width", "dataset_name", "
 
 
 class PhraseMapper:
-    """One task in, one item of a batch out.
+    """One task in, one item of a batch out; one image with its tasks in, a list of items that share ``image`` out.
 
     Items hold ``image`` ((3, S, S) uint8 RGB), ``mask`` ((S, S) bool), ``phrase`` (the words), ``prompt`` (the words in a
     template), ``negative`` (whether the phrase is not about the image; the mask is then empty) and what the record holds
@@ -36,6 +36,7 @@ class PhraseMapper:
         *,
         crop: bool = False,
         min_visible: float = 0.05,
+        per_image: int | None = None,
         negatives: NegativePhrases | None = None,
         negative_probability: float = 0.0,
         templates: Sequence[str] = ("{}",),
@@ -48,6 +49,8 @@ class PhraseMapper:
                 squeezed into a square.
             min_visible: share of the mask's pixels that the square keeps. (CLIPSeg's code asks for this share of the
                 square's pixels, and takes the best of 50 squares where small objects have none.)
+            per_image: of an image with its tasks, draw so many; None: all, in their order. With a crop, tasks of which
+                the square keeps too little are left out.
             negatives: where phrases come from that are not about the image.
             negative_probability: share of the items with such a phrase; 0.2 in CLIPSeg.
             templates: one is drawn for each item, see :data:`zsseg_d2.data.phrase_prompts.PROMPTS`.
@@ -59,34 +62,49 @@ class PhraseMapper:
             raise ValueError("side must be positive, shares must be in 0 .. 1, and there must be a template.")
         if negative_probability and negatives is None:
             raise ValueError("negative_probability needs negatives to draw from.")
-        self.side, self.crop, self.min_visible = side, crop, min_visible
+        self.side, self.crop, self.min_visible, self.per_image = side, crop, min_visible, per_image
         self.negatives, self.negative_probability = negatives, negative_probability
         self.templates = tuple(templates)
         self.supports = supports
 
-    def __call__(self, record: dict) -> dict:
+    def __call__(self, record: dict) -> dict | list[dict]:
         """
         Raises:
             DatasetError: the image is missing or damaged, or of another size than its annotation.
         """
-        image, mask = read_task(record)
+        tasks = [record]
+        if "tasks" in record:
+            drawn = record["tasks"]
+            if self.per_image is not None and self.per_image < len(drawn):
+                drawn = [drawn[k] for k in np.random.permutation(len(drawn))[: self.per_image]]
+            tasks = [{**record, **task} for task in drawn]
+        size = record["height"], record["width"]
+        image = read_annotated_rgb(record["file_name"], *size, record["image_id"])
+        masks = [task["polygons"].mask(*size) for task in tasks]
         if self.crop:
-            rows, columns = square_around(mask, self.min_visible)
-            image, mask = image[rows, columns], mask[rows, columns]
-        phrase = self._negative(record["image_id"])
+            window = square_around(masks[0], self.min_visible)
+            cut = [mask[window] for mask in masks]
+            kept = [k == 0 or cut[k].sum() >= self.min_visible * masks[k].sum() for k in range(len(tasks))]
+            image = image[window]
+            tasks, masks = ([x for x, keep in zip(found, kept) if keep] for found in (tasks, cut))
+        resized = Image.fromarray(image).resize((self.side, self.side), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.asarray(resized).transpose(2, 0, 1).copy())
+        items = [self._item(task, pixels, mask) for task, mask in zip(tasks, masks)]
+        return items if "tasks" in record else items[0]
+
+    def _item(self, task: dict, image: torch.Tensor, mask: np.ndarray) -> dict:
+        phrase = self._negative(task["image_id"])
         negative = phrase is not None
-        phrase = phrase if negative else record["phrase"]
-        size = (self.side, self.side)
-        resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-        small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+        phrase = phrase if negative else task["phrase"]
+        small = np.asarray(Image.fromarray(mask).resize((self.side, self.side), Image.Resampling.NEAREST))
         return {
-            **{key: record[key] for key in KEPT if key in record},
-            "image": torch.from_numpy(np.asarray(resized).transpose(2, 0, 1).copy()),
+            **{key: task[key] for key in KEPT if key in task},
+            "image": image,
             "mask": torch.from_numpy(np.zeros_like(small) if negative else small.copy()),
             "phrase": phrase,
             "prompt": self.templates[np.random.randint(len(self.templates))].format(phrase),
             "negative": negative,
-            **self._visual_prompt(phrase, record["task_id"]),
+            **self._visual_prompt(phrase, task["task_id"]),
         }
 
     def _visual_prompt(self, phrase: str, task_id: str) -> dict:

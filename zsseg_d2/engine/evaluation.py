@@ -19,14 +19,18 @@ from ..data.mappers import read_rgb
 from ..data.panoptic_png import read_panoptic_png
 from ..meta_arch.settings import evaluated_out_classes
 from .hooks import logs_above_bars, show_bars
+from .referring import is_referring
 
 logger = logging.getLogger(__name__)
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    """Panoptic quality, class-wise arithmetic for the naive intersection, pictures where ZSSEG.PICTURES asks for them."""
+    """Panoptic quality, class-wise arithmetic for the naive intersection, pictures where ZSSEG.PICTURES asks for them;
+    the scores of referring segmentation for phrases."""
     from ..evaluation import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
 
+    if is_referring(cfg):
+        return _referring_evaluators(cfg, dataset_name)
     out = evaluated_out_classes(cfg, dataset_name)
     evaluators: list[DatasetEvaluator] = [
         PanopticQualityEvaluator(
@@ -38,6 +42,22 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
     if cfg.ZSSEG.PICTURES > 0:
         folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "pictures"
         evaluators.append(PictureEvaluator(dataset_name, folder, cfg.ZSSEG.PICTURES))
+    return DatasetEvaluators(evaluators)
+
+
+def _referring_evaluators(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+    from ..evaluation.phrase_pictures import PhrasePictureEvaluator
+    from ..evaluation.referring import ReferringEvaluator
+
+    threshold = cfg.MODEL.REFERRING.THRESHOLD
+    evaluators: list[DatasetEvaluator] = [
+        ReferringEvaluator(
+            dataset_name, cfg.OUTPUT_DIR, threshold=threshold, save_predictions=cfg.ZSSEG.SAVE_PREDICTIONS
+        )
+    ]
+    if cfg.ZSSEG.PICTURES > 0:
+        folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "pictures"
+        evaluators.append(PhrasePictureEvaluator(dataset_name, folder, cfg.ZSSEG.PICTURES, threshold))
     return DatasetEvaluators(evaluators)
 
 

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data.mappers import PanopticMapper
 from ..data.panoptic_png import DatasetError
+from ..data.seeding import numpy_seed
+from .referring import is_referring, test_samples, training_samples
 
 
 def load_records(names: Sequence[str]) -> list[dict]:
@@ -34,23 +36,27 @@ def load_records(names: Sequence[str]) -> list[dict]:
 
 def build_train_loader(cfg: CfgNode) -> TrainLoader:
     """Batches of DATASETS.TRAIN; SEED must be chosen (not negative)."""
+    records, referring = load_records(cfg.DATASETS.TRAIN), is_referring(cfg)
+    samples, mapper = training_samples(cfg, records) if referring else (records, PanopticMapper(cfg, training=True))
     return TrainLoader(
-        load_records(cfg.DATASETS.TRAIN),
-        PanopticMapper(cfg, training=True),
+        samples,
+        mapper,
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=cfg.SEED,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not referring,  # phrases come in squares
     )
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """All images of a data set, one a batch; processes share them."""
-    return build_detection_test_loader(
-        load_records([dataset_name]),
-        mapper=PanopticMapper(cfg, training=False),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-    )
+    """All images of a data set, one a batch, with all phrases about it where there are any; processes share them."""
+    records, mapper = load_records([dataset_name]), None
+    if is_referring(cfg):
+        records, mapper = test_samples(cfg, records)
+    mapper = mapper or PanopticMapper(cfg, training=False)
+    loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    loader.collate_fn = _flat  # which is no argument in older versions of Detectron2
+    return loader
 
 
 class TrainLoader:
@@ -65,7 +71,7 @@ class TrainLoader:
     def __init__(
         self,
         records: Sequence[dict],
-        mapper: Callable[[dict], dict],
+        mapper: Callable[[dict], dict | list[dict]],
         *,
         batch_size: int,
         seed: int,
@@ -74,7 +80,8 @@ class TrainLoader:
     ) -> None:
         """
         Args:
-            batch_size: images a batch, over all processes; a multiple of their number.
+            mapper: a record to an item, or to several that share a place in the batch.
+            batch_size: records a batch, over all processes; a multiple of their number.
             group_by_aspect: let batches hold images wider than high, or others, not both: less padding.
         """
         if batch_size % comm.get_world_size():
@@ -100,11 +107,11 @@ class TrainLoader:
         share = self.batch_size // comm.get_world_size()
         if self.group_by_aspect:
             yield from AspectRatioGroupedDataset(samples, share)
-        batch: list[dict] = []
+        batch: list = []
         for sample in samples:
             batch.append(sample)
             if len(batch) == share:
-                yield batch
+                yield _flat(batch)
                 batch = []
 
 
@@ -131,7 +138,7 @@ class SampleStream(Sampler):
 class _SeededDataset(Dataset):
     """Maps a record with random numbers that belong to its position in training."""
 
-    def __init__(self, records: Sequence[dict], mapper: Callable[[dict], dict], seed: int) -> None:
+    def __init__(self, records: Sequence[dict], mapper: Callable[[dict], dict | list[dict]], seed: int) -> None:
         self.records = DatasetFromList(list(records), copy=True)  # one array that worker processes share
         self.mapper = mapper
         self.seed = seed
@@ -139,18 +146,19 @@ class _SeededDataset(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
+    def __getitem__(self, key: tuple[int, int]) -> dict | list[dict]:
         position, index = key
-        outside = np.random.get_state()  # Detectron2's augmentations draw from the global generator
-        np.random.seed(np.random.SeedSequence([self.seed, position]).generate_state(4))
-        try:
+        with numpy_seed(self.seed, position):
             return self.mapper(self.records[index])
-        finally:
-            np.random.set_state(outside)
 
 
-def _as_it_is(sample: dict) -> dict:
+def _as_it_is(sample: dict | list[dict]) -> dict | list[dict]:
     return sample
+
+
+def _flat(samples: Sequence[dict | list[dict]]) -> list[dict]:
+    """Items of a batch; a sample may be several."""
+    return [item for sample in samples for item in (sample if isinstance(sample, list) else [sample])]
 
 
 def _ignore_interrupts(_worker: int) -> None:

@@ -22,6 +22,7 @@ from . import evaluation, loaders, solver
 from .checkpoint import ZssegCheckpointer
 from .errors import CheckpointError, ConfigError
 from .hooks import ProgressBar, StopOnSignal
+from .samples import SamplePictures
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ class Trainer(DefaultTrainer):
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             ProgressBar(),
+            SamplePictures(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
             hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
             hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
             hooks.PeriodicWriter(self.build_writers(), period=20) if main else None,

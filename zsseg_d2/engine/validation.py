@@ -16,13 +16,14 @@ from ..modeling.fusion import FUSIONS
 from ..modeling.matcher import PAIRINGS
 from ..modeling.merging import PRIORITIES
 from ..vocabulary import Vocabulary
+from . import referring
 from .checkpoint import weights_to_read
 from .errors import ConfigError, near_matches
 
 logger = logging.getLogger(__name__)
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "INPUT.DATASET_MAPPER_NAME": tuple(MAPPERS),
+    "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
     "INPUT.FORMAT": ("RGB",),
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
@@ -42,6 +43,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ZSSEG.FUSION.NAME": tuple(FUSIONS),
     "ZSSEG.FUSION.PAIRING": PAIRINGS,
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
+    **referring.CHOICES,
 }
 """Keys whose values are names, and the names they may have."""
 
@@ -71,12 +73,24 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
             raise ConfigError(f"{key} must be positive, but is {_get(cfg, key)}.")
     _check_device(cfg, eval_only)
     _check_datasets(cfg, eval_only)
-    if cfg.DATASETS.TEST and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
-        raise ConfigError("Evaluation is of panoptic maps; give `MODEL.MASK_FORMER.TEST.PANOPTIC_ON True`.")
     if not eval_only and cfg.SOLVER.IMS_PER_BATCH % world_size:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes cannot share equally."
         )
+    if referring.is_referring(cfg):
+        referring.check_referring(cfg, eval_only=eval_only)
+    else:
+        _check_panoptic(cfg, eval_only)
+
+
+def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
+    if cfg.INPUT.DATASET_MAPPER_NAME == "phrase":
+        raise ConfigError("INPUT.DATASET_MAPPER_NAME 'phrase' is for MODEL.META_ARCHITECTURE ReferringSegmentor.")
+    referring.check_data_sets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), referring=False)
+    if cfg.ZSSEG.SAMPLES.PERIOD > 0:
+        raise ConfigError("ZSSEG.SAMPLES.PERIOD is for models of phrases; ZSSEG.PICTURES shows panoptic maps.")
+    if cfg.DATASETS.TEST and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
+        raise ConfigError("Evaluation is of panoptic maps; give `MODEL.MASK_FORMER.TEST.PANOPTIC_ON True`.")
     _check_classes(cfg)
     _check_method(cfg, eval_only)
 

@@ -18,7 +18,7 @@ from ..data.panoptic_png import DatasetError, write_png
 from ..data.phrasecut_files import load_word_counts
 from .panoptic_quality import EvaluationError
 from .referring_metrics import SWEEP_SPLITS, CountTable, MaskCounts, count_mask, threshold_index
-from .referring_report import SCORES, format_table, referring_report, sweep_report
+from .referring_report import SCORES, blind_report, format_table, referring_report, sweep_report
 from .referring_subsets import SubsetFinder
 from .report import write_json
 
@@ -41,6 +41,9 @@ class ReferringEvaluator(DatasetEvaluator):
     ``process`` takes items with ``task_id`` and outputs with ``mask_prob`` ((H, W) in 0 .. 1, or bool) or ``mask_logits``
     ((H, W)), at the original size. The truth comes from the data set's own record, never from a resized mask. The scores
     are defined in :mod:`.referring_metrics`.
+
+    Where a batch holds several tasks of an image, the prediction of each is also compared with the truth of the task
+    before it, if that has another phrase: the phrase-blind baseline, what the model scores for words that it was not asked.
     """
 
     task, file_name = "referring", "referring.json"
@@ -85,20 +88,23 @@ class ReferringEvaluator(DatasetEvaluator):
         # Kept by task: a sampler may give one task to two processes, and sums in the order of the data set are the same
         # for any number of processes.
         self._counts: dict[str, MaskCounts] = {}
+        self._blind: dict[str, MaskCounts] = {}
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """
         Raises:
             EvaluationError: a task that the data set does not have, or a prediction that does not fit it.
         """
-        for item, output in zip(inputs, outputs):
-            task_id = item["task_id"]
+        found = [(item["task_id"], output) for item, output in zip(inputs, outputs) if item["task_id"] not in self._counts]
+        for (task_id, output), (other_id, other) in zip(found, [*found[1:], *found[:1]]):
             if task_id in self._counts:
                 continue
             record = self._record(task_id)
             try:
-                probability = _probability(output)
-                self._counts[task_id] = count_mask(probability, self._load_mask(record))
+                probability, truth = _probability(output), self._load_mask(record)
+                self._counts[task_id] = count_mask(probability, truth)
+                if _another_phrase(record, self._record(other_id)):
+                    self._blind[task_id] = count_mask(_probability(other), truth)
             except ValueError as error:
                 if isinstance(error, DatasetError):
                     raise
@@ -120,18 +126,16 @@ class ReferringEvaluator(DatasetEvaluator):
             EvaluationError: no task was evaluated, or tasks of the data set have no prediction.
         """
         comm.synchronize()
-        gathered = comm.gather(self._counts)
+        gathered, gathered_blind = comm.gather(self._counts), comm.gather(self._blind)
         if not comm.is_main_process():
             return None
-        counts: dict[str, MaskCounts] = {}
-        for part in gathered:
-            for task_id, task_counts in part.items():
-                counts.setdefault(task_id, task_counts)
+        counts, blind = _first_of_each(gathered), _first_of_each(gathered_blind)
         records = self._all_records()
         self._check_complete(counts, records)
         table = CountTable.stack(counts[task_id] for task_id in records)
         subsets = [self._find_subsets(r, counts[i].truth / counts[i].pixels) for i, r in records.items()]
         report = referring_report(table, subsets, self._threshold)
+        report["phrase_blind"] = blind_report(CountTable.stack(blind[i] for i in records if i in blind), self._threshold)
         logger.info("Referring segmentation on %s (%d tasks):\n%s", self._dataset, len(table), format_table(report))
         if self._folder is not None:
             write_json(self._folder / self.file_name, {**report, **self._sweep(table), **self._provenance(records)})
@@ -184,6 +188,18 @@ class ReferringEvaluator(DatasetEvaluator):
             f"{len(missing)} of {len(records)} tasks of '{self._dataset}' have no prediction ({some}); the scores need all "
             "of them. Evaluate the whole data set, or register the part as a data set of its own."
         )
+
+
+def _first_of_each(parts: Sequence[Mapping[str, MaskCounts]]) -> dict[str, MaskCounts]:
+    counts: dict[str, MaskCounts] = {}
+    for part in parts:
+        for task_id, task_counts in part.items():
+            counts.setdefault(task_id, task_counts)
+    return counts
+
+
+def _another_phrase(one: Mapping, other: Mapping) -> bool:
+    return one["image_id"] == other["image_id"] and one.get("phrase") != other.get("phrase")
 
 
 def _probability(output: Mapping) -> torch.Tensor:

@@ -53,6 +53,11 @@ def referring_report(table: CountTable, subsets: Sequence[Sequence[str]], thresh
     }
 
 
+def blind_report(table: CountTable, threshold: float) -> dict:
+    """``n`` and the official scores of predictions for another phrase about the same image (NaN where n = 0)."""
+    return {"n": len(table), **official_scores(table, threshold)}
+
+
 def sweep_report(table: CountTable, split: str) -> dict:
     """By metric the best threshold of a validation split, its score in percent, and the scores at all thresholds.
 
@@ -67,7 +72,7 @@ def sweep_report(table: CountTable, split: str) -> dict:
 
 
 def format_table(report: dict) -> str:
-    """The scores of all tasks, then a row a subset that has tasks."""
+    """The scores of all tasks, then a row a subset that has tasks, last the phrase-blind baseline."""
 
     def cells(scores: dict, columns: Sequence[str]) -> list[str]:
         return ["-" if math.isnan(scores[key]) else f"{scores[key]:.2f}" for key in columns]
@@ -77,7 +82,8 @@ def format_table(report: dict) -> str:
         overall, ["score", f"at > {report['threshold']:g}"], colalign=("left", "right"), disable_numparse=True
     )
     columns = ("mean_iou", "cum_iou", "acc@0.5", "acc@0.7", "acc@0.9")
-    rows = [[name, str(s["n"]), *cells(s, columns)] for name, s in report["subsets"].items() if s["n"]]
+    parts = {**report["subsets"], "phrase-blind": report.get("phrase_blind", {"n": 0})}
+    rows = [[name, str(s["n"]), *cells(s, columns)] for name, s in parts.items() if s["n"]]
     if not rows:
         return first
     aligned = ("left", *["right"] * (len(columns) + 1))

@@ -4,5 +4,6 @@ from .combined import CombinedFCCLIP
 from .distilled import DistilledFCCLIP
 from .fcclip import FCCLIP
 from .naive_intersection import NaiveIntersection
+from .referring import ReferringSegmentor
 
-__all__ = ["FCCLIP", "CombinedFCCLIP", "DistilledFCCLIP", "NaiveIntersection"]
+__all__ = ["FCCLIP", "CombinedFCCLIP", "DistilledFCCLIP", "NaiveIntersection", "ReferringSegmentor"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -99,8 +100,20 @@ class CLIPSegDecoder(nn.Module):
         self.head = _head(dim, kernels)
 
     @classmethod
-    def build(cls, variant: str, *, width: int = 768, condition_dim: int = 512, dropout: float = 0.0) -> CLIPSegDecoder:
+    def build(
+        cls,
+        variant: str,
+        *,
+        width: int = 768,
+        condition_dim: int = 512,
+        depth: int | None = None,
+        kernels: Sequence[int] | None = None,
+        **options: Any,
+    ) -> CLIPSegDecoder:
         """A decoder of :data:`VARIANTS`; width and condition_dim are those of ViT-B.
+
+        Args:
+            depth, kernels: in place of the variant's, for another tower. options: feedforward, dropout.
 
         Raises:
             ValueError: no such variant.
@@ -108,8 +121,8 @@ class CLIPSegDecoder(nn.Module):
         if variant not in VARIANTS:
             raise ValueError(f"No CLIPSeg variant '{variant}'; there are {', '.join(VARIANTS)}.")
         v = VARIANTS[variant]
-        shape = dict(dim=v.dim, film_everywhere=v.film_everywhere, kernels=v.kernels)
-        return cls(width=width, depth=len(v.layers), condition_dim=condition_dim, dropout=dropout, **shape)
+        shape = dict(dim=v.dim, film_everywhere=v.film_everywhere, kernels=kernels or v.kernels)
+        return cls(width=width, depth=depth or len(v.layers), condition_dim=condition_dim, **shape, **options)
 
     def forward(
         self, activations: Sequence[Tensor], condition: Tensor, grid: tuple[int, int], owner: Tensor | None = None

@@ -1,0 +1,188 @@
+"""Referring segmentation on a frozen CLIP: an image and a prompt in, the mask of what the prompt means out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from ..modeling.clip_vit import CLIPViT, token_maps
+from ..modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder
+from ..modeling.frozen_clip import CLIPPyramid, FrozenCLIP, mix_conditions
+from ..modeling.mask_losses import MaskLoss
+from ..modeling.unet_decoder import UNetDecoder
+
+DECODERS = (*VARIANTS, "unet")
+CONDITIONS = ("text", "image", "mixed")
+_KEPT_TEXTS = 20_000
+
+
+@META_ARCH_REGISTRY.register()
+class ReferringSegmentor(nn.Module):
+    """Frozen CLIP → activations of the image, embedding of the prompt → decoder → mask logits.
+
+    ``forward`` takes Detectron2's list of dicts, one a phrase: ``image`` (3, S, S) uint8 RGB, ``prompt`` (text), in training
+    ``mask`` (S, S) bool, with visual prompts ``visual_prompt`` (3, S, S) and ``has_visual_prompt``; at test time
+    ``height`` and ``width``. Phrases that share one image tensor share its CLIP features. In training it returns weighted
+    losses; else a dict a phrase with ``mask_logits`` (height, width) float32.
+    """
+
+    task = "referring"
+
+    @configurable
+    def __init__(self, *, config: CfgNode, backbone: FrozenCLIP, decoder: nn.Module, loss: MaskLoss) -> None:
+        super().__init__()
+        self.cfg = config
+        self.backbone = backbone
+        self.decoder = decoder
+        self.loss = loss
+        self.register_buffer("pixel_mean", torch.tensor(config.MODEL.PIXEL_MEAN).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.MODEL.PIXEL_STD).view(-1, 1, 1), persistent=False)
+        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        ours = cfg.MODEL.REFERRING
+        backbone = build_tower(cfg)
+        alpha = None if ours.FOCAL_ALPHA < 0 else ours.FOCAL_ALPHA
+        return {
+            "config": cfg,
+            "backbone": backbone,
+            "decoder": build_decoder(cfg, backbone),
+            "loss": MaskLoss(ours.LOSS, gamma=ours.FOCAL_GAMMA, alpha=alpha),
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: Sequence[Mapping]) -> dict[str, Tensor] | list[dict]:
+        logits = self.mask_logits(batched_inputs)
+        if self.training:
+            return self.loss(logits, torch.stack([item["mask"] for item in batched_inputs]).to(self.device))
+        sizes = [(item.get("height", s[0]), item.get("width", s[1])) for item, s in zip(batched_inputs, [x.shape for x in logits])]
+        return [{"mask_logits": _resized(x, size)} for x, size in zip(logits.float(), sizes)]
+
+    def mask_logits(self, items: Sequence[Mapping]) -> Tensor:
+        """(N, S, S) logits of N phrases, at the size of the images that go in."""
+        distinct: dict[int, tuple[int, Tensor]] = {}
+        owner = [distinct.setdefault(id(item["image"]), (len(distinct), item["image"]))[0] for item in items]
+        images = self._normalised([image for _, image in distinct.values()])
+        condition = self.conditions(items)
+        shared = None if len(distinct) == len(items) else torch.tensor(owner, device=self.device)
+        if isinstance(self.decoder, UNetDecoder):
+            return self.decoder(self._maps(images), condition, shared)
+        return self.decoder(self.backbone(images), condition, self.backbone.grid(*images.shape[-2:]), shared)
+
+    def conditions(self, items: Sequence[Mapping]) -> Tensor:
+        """(N, E) what the decoder is conditioned by: texts, image prompts, or mixtures.
+
+        In training a mixture takes the text's share from [0, 1] (Lüddecke & Ecker 2022, section 3.3); an item without an
+        image prompt keeps its text.
+
+        Raises:
+            ValueError: an image prompt is asked for, and an item has none at test time.
+        """
+        ours = self.cfg.MODEL.REFERRING
+        texts = self._embed_texts([item["prompt"] for item in items]) if ours.CONDITION != "image" or self.training else None
+        if ours.CONDITION == "text":
+            return texts
+        present = torch.tensor([bool(item.get("has_visual_prompt", "visual_prompt" in item)) for item in items], device=self.device)
+        if not self.training and not present.all():
+            raise ValueError(
+                f"MODEL.REFERRING.CONDITION is '{ours.CONDITION}', but an item has no 'visual_prompt'; use 'text', or give images."
+            )
+        if not present.any():
+            return texts
+        shown = next(item["visual_prompt"] for item in items if "visual_prompt" in item)
+        images = self.backbone.embed_images(self._normalised([item.get("visual_prompt", shown) for item in items]))
+        if ours.CONDITION == "image":
+            share = torch.zeros(len(items), device=self.device)
+        else:
+            share = torch.rand(len(items), device=self.device) if self.training else torch.full_like(present.float(), ours.TEXT_SHARE)
+        return images if texts is None else mix_conditions(texts, images, torch.where(present, share, 1.0))
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        features = self.backbone(images)
+        return token_maps(features, self.backbone.grid(*images.shape[-2:])) if isinstance(self.backbone, CLIPViT) else features
+
+    def _normalised(self, images: Sequence[Tensor]) -> Tensor:
+        return (torch.stack(list(images)).to(self.device).float() - self.pixel_mean) / self.pixel_std
+
+    def _embed_texts(self, prompts: Sequence[str]) -> Tensor:
+        """(N, E); texts of recent batches are remembered, for CLIP does not change."""
+        missing = list(dict.fromkeys(p for p in prompts if p not in self._texts))
+        if missing:
+            self._texts.update(zip(missing, self.backbone.embed_texts(missing).unbind()))
+        found = torch.stack([self._texts[p] for p in prompts]).to(self.device)
+        while len(self._texts) > _KEPT_TEXTS:
+            self._texts.popitem(last=False)
+        return found
+
+
+def build_tower(cfg: CfgNode) -> FrozenCLIP:
+    """The frozen CLIP of a config, as its decoder reads it.
+
+    Raises:
+        ValueError: unknown decoder, layers that the tower does not have, or a CLIPSeg decoder on a convolutional tower.
+    """
+    clip, ours = cfg.MODEL.FC_CLIP, cfg.MODEL.REFERRING
+    arguments = (clip.CLIP_MODEL_NAME, clip.CLIP_PRETRAINED_WEIGHTS)
+    layers = list(ours.CLIP_LAYERS)
+    if ours.DECODER != "unet":
+        if ours.DECODER not in VARIANTS:
+            raise ValueError(f"MODEL.REFERRING.DECODER is '{ours.DECODER}'; choose one of {', '.join(DECODERS)}.")
+        return CLIPViT.build(*arguments, layers=layers or VARIANTS[ours.DECODER].layers)
+    from ..modeling.clip_loading import build_tokenizer, create_clip, resolve_clip_name
+
+    name = resolve_clip_name(arguments[0])
+    model, tokenizer = create_clip(name, arguments[1]), build_tokenizer(name)
+    blocks = getattr(getattr(model.visual, "transformer", None), "resblocks", None) or getattr(
+        getattr(model.visual, "trunk", None), "blocks", None
+    )
+    if blocks is None:
+        return CLIPPyramid(model, tokenizer)
+    stages = len(ours.UNET_DIMS)
+    return CLIPViT(model, tokenizer, layers or [len(blocks) * (k + 1) // stages - 1 for k in range(stages)])
+
+
+def build_decoder(cfg: CfgNode, backbone: FrozenCLIP) -> nn.Module:
+    """The decoder of a config on its tower.
+
+    Raises:
+        ValueError: the parts do not fit each other, or the images do not fit the tower.
+    """
+    ours, size = cfg.MODEL.REFERRING, cfg.INPUT.PHRASE.SIZE
+    is_vit = isinstance(backbone, CLIPViT)
+    cell = backbone.patch if is_vit else backbone.strides[-1]
+    if size % cell:
+        raise ValueError(f"INPUT.PHRASE.SIZE is {size}, no multiple of {cell}, the pixels of a cell of this CLIP.")
+    if ours.DECODER == "unet":
+        widths = [backbone.width] * len(backbone.layers) if is_vit else backbone.widths
+        return UNetDecoder(widths=widths, stride=cell, condition_dim=backbone.embed_dim, dims=ours.UNET_DIMS)
+    decoder = CLIPSegDecoder.build(
+        ours.DECODER,
+        width=backbone.width,
+        condition_dim=backbone.embed_dim,
+        depth=len(backbone.layers),
+        kernels=tuple(ours.KERNELS) or None,
+        feedforward=ours.FEEDFORWARD,
+        dropout=ours.DROPOUT,
+    )
+    if decoder.stride != cell:
+        raise ValueError(
+            f"The decoder '{ours.DECODER}' makes {decoder.stride} pixels of a cell, but this CLIP's patch is {cell}; give "
+            "MODEL.REFERRING.KERNELS with that product."
+        )
+    return decoder
+
+
+def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(logits.shape) == tuple(size):
+        return logits
+    return F.interpolate(logits[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
