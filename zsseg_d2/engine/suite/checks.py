@@ -17,7 +17,7 @@ from ..config_files import setup_cfg
 from ..errors import CheckpointError, ConfigError
 from .jobs import Job
 
-_RENDERED = ("miniworld_panoptic_", *(f"{family.prefix}_" for family in FAMILIES if family.prepare is not None))
+_RENDERED = ("miniworld_panoptic_", "miniphrases_", *(f"{family.prefix}_" for family in FAMILIES if family.prepare is not None))
 """Data sets whose names begin so are made at their first use, all but their pseudo-labels."""
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .facts import Fact
+
 if TYPE_CHECKING:
     from .results import Results
 
@@ -29,9 +31,11 @@ class Task:
 
     metrics_file: str  # in OUTPUT_DIR/inference/<data set>/
     measures: tuple[Measure, ...]
+    facts: tuple[Fact, ...]  # the columns behind them
     details: Callable[[Mapping], dict]  # of a metrics file: what results.json keeps of it beside the measures
     remarks: Callable[[Results], list[str]]  # sentences below the table
     plots: Callable[[Results, Path], list[Path]]  # draws into a folder
+    logged: tuple[Measure, ...] = ()  # figures of metrics.json that `history` holds beside the measures
 
     def figures(self, read: Callable[[Measure], float | None]) -> dict[str, float]:
         """All measures that there are.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...evaluation.counting import harmonic_mean
+from .facts import EXTRA_PARAMETERS, LEAK_FREE, TIME
 from .measures import Measure, Task
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def plots(results: Results, folder: Path) -> list[Path]:
 PANOPTIC = Task(
     metrics_file="panoptic_quality.json",
     measures=(ALL, IN, OUT, HARMONIC),
+    facts=(TIME, EXTRA_PARAMETERS, LEAK_FREE),
     details=details,
     remarks=remarks,
     plots=plots,

@@ -64,19 +64,7 @@ def _what(results: Results) -> str:
 
 
 def _how_read(results: Results) -> str:
-    seeds = [s for row in results.table() for s in row.seeds.values() if s.there]
-    shared = sorted({(s.side_by_side, s.threads) for s in seeds if s.side_by_side and s.side_by_side > 1})
-    text = (
-        "Training time: the sum of iteration times, without start-up and evaluations, of the run and of all trainings that "
-        "it builds on; footnotes say what else it builds on. "
-    )
-    if shared:
-        how = " or ".join(f"{n} side by side with {t} thread{'s' if t > 1 else ''} each" for n, t in shared)
-        text += f"The runs shared the machine ({how}), so each took longer than it would alone. "
-    plain = results.plain()
-    if plain is not None:
-        text += f"Extra parameters: of the model as built, beyond those of {plain.spec.label}. "
-    text += "Leak-free: no training set of the run, or of those it builds on, has ground truth of an Out class."
+    sentences = [fact.explain(results) for fact in results.task.facts]
     if results.suite.published:
-        text += f" Published rows: {results.suite.published_source or 'not measured here'}."
-    return text
+        sentences.append(f"Published rows: {results.suite.published_source or 'not measured here'}.")
+    return " ".join(sentence for sentence in sentences if sentence)

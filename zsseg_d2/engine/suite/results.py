@@ -39,6 +39,7 @@ class SeedResult:
     threads: int | None = None
     side_by_side: int | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    folder: Path | None = None
 
     @property
     def there(self) -> bool:
@@ -150,7 +151,7 @@ class Results:
                 "std": {m.key: row.deviation(m.key) for m in self.task.measures},
                 "n": len([s for s in row.seeds.values() if s.there]),
                 "training_seconds": row.mean_of("training_seconds"),
-                "seeds": {seed: asdict(result) for seed, result in row.seeds.items()},
+                "seeds": {seed: _plain(result) for seed, result in row.seeds.items()},
             }
         return {
             "title": self.suite.title,
@@ -160,6 +161,11 @@ class Results:
             "runs": runs,
             "published": {"source": self.suite.published_source, "rows": [dict(row) for row in self.suite.published]},
         }
+
+
+def _plain(result: SeedResult) -> dict:
+    """For JSON, without the folder, which is another on each machine."""
+    return {key: value for key, value in asdict(result).items() if key != "folder"}
 
 
 def gather(suite: Suite, jobs: Sequence[Job]) -> Results:
@@ -200,13 +206,14 @@ def _seed_result(task: Task, spec: RunSpec, job: Job) -> SeedResult:
         threads=record.get("threads"),
         side_by_side=record.get("side_by_side"),
         provenance=Provenance.of(run),
+        folder=job.folder,
     )
     try:
         _read_figures(result, task, spec, job.folder)
     except ValueError as error:
         return SeedResult("failed", str(error))
     if not spec.of:
-        result.history = {m.key: found for m in task.measures if m.scalar and (found := history(lines, m))}
+        result.history = {m.key: found for m in (*task.measures, *task.logged) if m.scalar and (found := history(lines, m))}
     return result
 
 

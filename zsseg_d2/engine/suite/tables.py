@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from tabulate import tabulate
 
 from .estimate import in_words
+from .facts import NOTHING
 from .measures import Measure
 from .results import Results, Row, SeedResult
-
-NOTHING = "–"
 
 
 def table(results: Results, *, markdown: bool) -> str:
@@ -20,7 +19,7 @@ def table(results: Results, *, markdown: bool) -> str:
     Args:
         markdown: for results.md, the best leak-free figure of a column in bold; else for a terminal.
     """
-    measures = results.task.measures
+    measures, facts = results.task.measures, results.task.facts
     best = _best(results)
     marks = Footnotes(results).marks
     lines = []
@@ -29,17 +28,17 @@ def table(results: Results, *, markdown: bool) -> str:
         if markdown:
             cells = [f"**{cell}**" if best.get(m.key) is row else cell for m, cell in zip(measures, cells)]
         label = row.spec.label + _role(row) + (f" {marks[row.spec.name]}" if row.spec.name in marks else "")
-        lines.append([label, *cells, *_facts(results, row)])
+        lines.append([label, *cells, *(fact.text(results, row) for fact in facts)])
     for published in results.suite.published:
         values = results.task.figures(lambda measure, row=published: row.get(measure.key))
         cells = [f"{values[m.key]:.1f}" if m.key in values else NOTHING for m in measures]
-        lines.append([f"published: {published.get('label', '')}", *cells, NOTHING, NOTHING, NOTHING])
-    headers = ["method", *(m.label for m in measures), "training time", "extra parameters", "leak-free"]
+        lines.append([f"published: {published.get('label', '')}", *cells, *[NOTHING] * len(facts)])
+    headers = ["method", *(m.label for m in measures), *(fact.label for fact in facts)]
     return tabulate(
         lines,
         headers=headers,
         tablefmt="pipe" if markdown else "simple",
-        colalign=("left", *["right"] * len(measures), "right", "right", "left"),
+        colalign=("left", *["right"] * len(measures), *("left" if fact.left else "right" for fact in facts)),
         disable_numparse=True,
     )
 
@@ -71,13 +70,6 @@ class Footnotes:
 def _role(row: Row) -> str:
     role = row.spec.role.replace("_", " ")
     return "" if not role or role in row.spec.label.lower().replace("-", " ") else f" ({role})"
-
-
-def _facts(results: Results, row: Row) -> list[str]:
-    seconds, extra = row.mean_of("training_seconds"), results.extra_parameters(row)
-    time = NOTHING if seconds is None else in_words(seconds) if seconds else "none"
-    count = NOTHING if extra is None else "0" if extra == 0 else f"{extra / 1e6:.2f} million"
-    return [time, count, "yes" if row.leak_free else "no"]
 
 
 def _best(results: Results) -> Mapping[str, Row]:

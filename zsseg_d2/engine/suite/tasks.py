@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .measures import Task
 from .panoptic import PANOPTIC
+from .referring import REFERRING
 
-TASKS: dict[str, Task] = {"panoptic": PANOPTIC}
+TASKS: dict[str, Task] = {"panoptic": PANOPTIC, "referring": REFERRING}

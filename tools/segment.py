@@ -1,0 +1,52 @@
+"""Segment what phrases say: overlays with scores, and the masks.
+
+    python tools/segment.py --image street.jpg --phrase "red car" --phrase "people on the left" --output out.png
+    python tools/segment.py --image *.jpg --phrase "bus" --output found/ --save-masks masks/
+    python tools/segment.py --image a.jpg --phrase "bus" --output out.png \\
+        --config-file configs/phrasecut/clipseg_rd64.yaml MODEL.WEIGHTS /path/to/clipseg-rd64-refined/model.safetensors
+
+Without --config-file, the embedded mini model is used. It knows the drawn world of MiniPhrases only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
+
+import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
+from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, run_segmenting  # noqa: E402
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image", required=True, nargs="+", help="one picture, or several")
+    parser.add_argument("--phrase", action="append", help="what to look for; may be given several times")
+    parser.add_argument("--output", required=True, help="picture to write (.png, .jpg); a folder for several images")
+    parser.add_argument("--save-masks", metavar="FOLDER", help="also write the masks and the probabilities as PNG")
+    parser.add_argument("--threshold", type=float, help="probability above which a pixel is in the mask: 0.01 .. 0.99")
+    parser.add_argument("--example", metavar="IMAGE", help="a picture of what is meant, for models trained with image prompts")
+    parser.add_argument("--example-mask", metavar="PNG", help="white where --example shows it")
+    parser.add_argument("--config-file", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG} with its embedded weights")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
+    args = parser.parse_intermixed_args(arguments)
+    # `--image a.jpg MODEL.WEIGHTS x`: config keys are in capitals, pictures are not.
+    first = next((k for k, word in enumerate(args.image) if word.split(".")[0].isupper() and "." in word and not Path(word).is_file()), None)
+    if first is not None:
+        args.image, args.opts = args.image[:first], args.image[first:] + args.opts
+    args.phrase_is_given = bool(args.phrase)
+    if not args.phrase:
+        if not args.example:
+            parser.error("give at least one --phrase, or an --example")
+        args.phrase = [Path(args.example).stem]
+    if not args.image:
+        parser.error("--image names no picture")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(run_segmenting(parse_arguments()))

@@ -1,0 +1,196 @@
+"""The program behind ``tools/segment.py``: pictures and phrases in, masks out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from ..data.mappers import read_rgb
+from ..data.panoptic_png import write_png
+from ..data.phrase_prompts import prompt_templates
+from ..data.visual_prompts import visual_prompt
+from ..evaluation.phrase_pictures import COLOURS, paint_mask, panel, save_picture, sheet
+from .checkpoint import ZssegCheckpointer, local_weights
+from .config_files import setup_cfg
+from .errors import ConfigError
+from .referring import is_referring
+from .run import USER_ERRORS
+
+DEFAULT_CONFIG = "miniphrases/clipseg_model1.yaml"
+DEFAULT_WEIGHTS = "zsseg_d2://weights/mini_clipseg.safetensors"
+
+_PANEL = 320  # pixels
+_MOST_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a phrase means in a picture."""
+
+    phrase: str
+    probability: np.ndarray  # (H, W) float32 in 0 .. 1
+    mask: np.ndarray  # (H, W) bool
+
+    @property
+    def score(self) -> float:
+        """Mean probability inside the mask, 0 where it is empty."""
+        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+
+
+def build_segmentor(cfg: CfgNode) -> nn.Module:
+    """The model of a config with its weights, for :func:`segment`.
+
+    Raises:
+        ConfigError: the config is not of a model of phrases, or names no weights. CheckpointError: weights do not fit.
+    """
+    from .trainer import Trainer
+
+    if not is_referring(cfg):
+        raise ConfigError(f"Phrases need MODEL.META_ARCHITECTURE ReferringSegmentor, not {cfg.MODEL.META_ARCHITECTURE}.")
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("MODEL.WEIGHTS is empty, and a random decoder finds nothing; give `MODEL.WEIGHTS /path/to/model_final.pth`.")
+    local_weights(cfg.MODEL.WEIGHTS)
+    model = Trainer.build_model(cfg)
+    ZssegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model.eval()
+
+
+@torch.no_grad()
+def segment(
+    model: nn.Module, image: np.ndarray, phrases: Sequence[str], *, threshold: float = 0.5, example: np.ndarray | None = None
+) -> list[Found]:
+    """
+    Args:
+        model: of :func:`build_segmentor`.
+        image: (H, W, 3) uint8 RGB.
+        phrases: N texts.
+        threshold: a pixel belongs to the mask where its probability is greater.
+        example: (S, S, 3) uint8, an image prompt for models that take one.
+    Returns:
+        N results, in the order of the phrases.
+    """
+    phrase = model.cfg.INPUT.PHRASE
+    (template,) = prompt_templates(phrase.PROMPTS_TEST)
+    small = Image.fromarray(image).resize((phrase.SIZE, phrase.SIZE), Image.Resampling.BILINEAR)
+    shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
+    if example is not None:
+        shared["visual_prompt"] = _tensor(example)
+    outputs = model([{**shared, "prompt": template.format(text)} for text in phrases])
+    found = []
+    for text, output in zip(phrases, outputs):
+        probability = output["mask_logits"].sigmoid().cpu().numpy()
+        found.append(Found(text, probability, probability > threshold))
+    return found
+
+
+def overlays(image: np.ndarray, found: Sequence[Found]) -> Image.Image:
+    """The picture, and beside it every phrase with its mask and score, four in a row."""
+    panels = [panel(image, "image", _PANEL)]
+    for k, result in enumerate(found):
+        said = f"{result.score:.2f}" if result.mask.any() else "not found"
+        panels.append(panel(paint_mask(image, result.mask, COLOURS[k % len(COLOURS)]), f"{result.phrase} · {said}", _PANEL))
+    return sheet([panels[k : k + _MOST_COLUMNS] for k in range(0, len(panels), _MOST_COLUMNS)])
+
+
+def save_masks(found: Sequence[Found], folder: Path) -> list[Path]:
+    """``01_red_car.png`` (white on black) and ``01_red_car_probability.png`` (grey, white is 1) of each phrase."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for k, result in enumerate(found, start=1):
+        name = f"{k:02d}_{_slug(result.phrase)}"
+        for suffix, pixels in (("", 255 * result.mask), ("_probability", np.rint(255 * result.probability))):
+            paths.append(folder / f"{name}{suffix}.png")
+            write_png(paths[-1], pixels.astype(np.uint8))
+    return paths
+
+
+def run_segmenting(args: argparse.Namespace) -> int:
+    """The work of ``tools/segment.py``; returns the exit status."""
+    logging.getLogger("detectron2").setLevel(logging.WARNING)
+    try:
+        # Everything that can be told of the arguments comes before the model.
+        phrases = [" ".join(phrase.split()) for phrase in args.phrase]
+        if not all(phrases):
+            raise ConfigError("--phrase is empty; say what to look for, as in --phrase \"red car\".")
+        images = [read_rgb(path) for path in args.image]
+        targets = _targets(args)
+        cfg = _config(args)
+        model = build_segmentor(cfg)
+        example = _example(args, cfg)
+        for path, image, target in tqdm(list(zip(args.image, images, targets)), disable=len(images) < 2, unit="image"):
+            found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
+            save_picture(overlays(image, found), target)
+            for result in found:
+                share = 100 * result.mask.mean()
+                tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the picture")
+            tqdm.write(f"wrote {target}")
+            if args.save_masks:
+                folder = Path(args.save_masks) / target.stem if len(images) > 1 else Path(args.save_masks)
+                save_masks(found, folder)
+                tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
+    except (*USER_ERRORS, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    return 0
+
+
+def _config(args: argparse.Namespace) -> CfgNode:
+    options = list(args.opts)
+    if args.config_file == DEFAULT_CONFIG and "MODEL.WEIGHTS" not in options:
+        options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
+    if args.threshold is not None:
+        options += ["MODEL.REFERRING.THRESHOLD", str(args.threshold)]
+    if args.example:
+        options += ["MODEL.REFERRING.CONDITION", "mixed" if args.phrase_is_given else "image"]
+    return setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
+
+
+def _targets(args: argparse.Namespace) -> list[Path]:
+    """Where each picture goes: --output for one image, files of the images' names in that folder for several."""
+    output = Path(args.output)
+    if len(args.image) == 1 and output.suffix:
+        if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise ConfigError(f"--output '{output}' must end in .png or .jpg.")
+        return [output]
+    names = [f"{Path(path).stem}.png" for path in args.image]
+    if len(set(names)) < len(names):
+        raise ConfigError("Two of the images have the same name; segment them one by one, each with its --output.")
+    if output.suffix:
+        raise ConfigError(f"--output '{output}' is one file, but there are {len(names)} images; name a folder.")
+    return [output / name for name in names]
+
+
+def _example(args: argparse.Namespace, cfg: CfgNode) -> np.ndarray | None:
+    """The image prompt: a picture, and what of it is meant if a mask is given."""
+    if not args.example:
+        return None
+    image = read_rgb(args.example)
+    mask = np.zeros(image.shape[:2], bool)
+    if args.example_mask:
+        mask = read_rgb(args.example_mask).max(-1) > 127
+        if mask.shape != image.shape[:2]:
+            raise ConfigError(f"'{args.example_mask}' is not of the size of '{args.example}'.")
+    return visual_prompt(image, mask, cfg.INPUT.PHRASE.SIZE)
+
+
+def _tensor(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+
+def _slug(text: str) -> str:
+    """Letters, digits and underscores of a phrase: nothing that could lead out of a folder."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:60] or "phrase"
