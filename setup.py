@@ -58,5 +58,5 @@ setup(
         # The reference preparation and evaluation of Cityscapes; MiniCity is prepared by it.
         "cityscapesscripts>=2.2",
     ],
-    extras_require={"test": ["pytest>=7", "pytest-xdist", "hypothesis>=6", "psutil"]},
+    extras_require={"test": ["pytest>=7", "pytest-xdist", "hypothesis>=6", "psutil", "transformers>=4.40"]},
 )
