@@ -18,7 +18,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
 
-import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
+from zsseg_d2 import add_zsseg_config  # noqa: E402  (before Detectron2, which it makes importable)
+from detectron2.config import get_cfg  # noqa: E402
 from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, run_segmenting  # noqa: E402
 
 
@@ -34,8 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config-file", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG} with its embedded weights")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
     args = parser.parse_intermixed_args(arguments)
-    # `--image a.jpg MODEL.WEIGHTS x`: config keys are in capitals, pictures are not.
-    first = next((k for k, word in enumerate(args.image) if word.split(".")[0].isupper() and "." in word and not Path(word).is_file()), None)
+    first = next((k for k, word in enumerate(args.image) if _is_key(word)), None)  # `--image a.jpg MODEL.WEIGHTS x`
     if first is not None:
         args.image, args.opts = args.image[:first], args.image[first:] + args.opts
     args.phrase_is_given = bool(args.phrase)
@@ -46,6 +46,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     if not args.image:
         parser.error("--image names no picture")
     return args
+
+
+def _is_key(word: str) -> bool:
+    """Whether a word behind --image is rather a config key: in capitals, below a key that there is, and no file."""
+    cfg = get_cfg()
+    add_zsseg_config(cfg)
+    return word.isupper() and word.split(".")[0] in cfg and not Path(word).is_file()
 
 
 if __name__ == "__main__":

@@ -181,6 +181,7 @@ def _add_referring(cfg: CN) -> None:
     r.FEEDFORWARD = 2048  # hidden width of CLIPSeg's transformer layers
     r.DROPOUT = 0.0  # of CLIPSeg's transformer layers in training
     r.UNET_DIMS = [256, 128, 64, 32]  # channels of the U-Net's stages, deepest first
+    r.UNET_SIMILARITY = False  # the U-Net is also given CLIP's own cosine of each cell and the prompt
     r.LOSS = "bce+dice"  # a sum of bce, dice and focal, with weights as in "bce + 0.5*dice"
     r.FOCAL_GAMMA = 2.0  # 0 or at least 1; 0 is bce
     r.FOCAL_ALPHA = -1.0  # weight of foreground in the focal loss, background has the rest of 1; -1: both 1

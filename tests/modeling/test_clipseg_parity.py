@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from argparse import Namespace
+
 import open_clip
 import pytest
 import torch
 
+import zsseg_d2  # noqa: F401  (before Detectron2, which it makes importable)
+from detectron2.modeling import build_model
 from tests.modeling.tiny_clips import VOCABULARY, tiny_vit, tokens
+from zsseg_d2.engine.checkpoint import ZssegCheckpointer
+from zsseg_d2.engine.config_files import setup_cfg
 from zsseg_d2.modeling.clip_vit import CLIPViT
 from zsseg_d2.modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder
 from zsseg_d2.modeling.clipseg_weights import convert_transformers_clip, convert_transformers_state
@@ -16,7 +23,8 @@ LAYERS = (1, 2, 4)
 
 def oracle(refined: bool, vision: dict, text: dict, **options):
     """Random weights of PyTorch's sizes in the decoder; norms and biases too are moved from where they start."""
-    transformers = pytest.importorskip("transformers")
+    import transformers  # here: it takes seconds
+
     torch.manual_seed(0)
     config = transformers.CLIPSegConfig(
         vision_config=vision, text_config=text, use_complex_transposed_convolution=refined, **options
@@ -105,6 +113,35 @@ def test_rd64_refined_at_full_size():
     texts[0, :4] = torch.tensor([49406, 320, 2368, 49407])
     tower = CLIPViT(clip, None, VARIANTS["rd64-refined"].layers)
     compare(model, tower, decoder, torch.randn(1, 3, 352, 352), texts)
+
+
+def test_a_file_that_transformers_saved_runs_from_the_config(tmp_path):
+    """Weights by MODEL.WEIGHTS, CLIP's among them; pixels and words go in as a user gives them."""
+    vision = dict(hidden_size=32, intermediate_size=128, num_hidden_layers=11, num_attention_heads=4)
+    vision |= dict(patch_size=16, image_size=48)
+    text = dict(hidden_size=24, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, vocab_size=2014)
+    text |= dict(max_position_embeddings=48, eos_token_id=2013, bos_token_id=2012, pad_token_id=0)
+    theirs = oracle(True, vision, text, projection_dim=16, reduce_dim=64, decoder_intermediate_size=128)
+    theirs.save_pretrained(tmp_path / "released")
+    (tmp_path / "clip_like_theirs.json").write_text(json.dumps({
+        "embed_dim": 16, "quick_gelu": True,
+        "vision_cfg": {"image_size": 48, "layers": 11, "width": 32, "head_width": 8, "patch_size": 16},
+        "text_cfg": {"context_length": 48, "vocab_size": 2014, "width": 24, "heads": 2, "layers": 2,
+                     "tokenizer_kwargs": {"bpe_path": "mini_bpe.txt.gz"}},
+    }))  # fmt: skip
+    cfg = setup_cfg(Namespace(config_file="phrasecut/clipseg_rd64.yaml", eval_only=True, opts=[
+        "MODEL.FC_CLIP.CLIP_MODEL_NAME", str(tmp_path / "clip_like_theirs.json"), "INPUT.PHRASE.SIZE", "96",
+        "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "", "MODEL.REFERRING.FEEDFORWARD", "128", "MODEL.DEVICE", "cpu",
+    ]))  # fmt: skip
+    ours = build_model(cfg).eval()
+    ZssegCheckpointer(ours).load(str(tmp_path / "released" / "model.safetensors"))
+    image = torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8)
+    prompts = ["a red car.", "people on the left"]
+    with torch.no_grad():
+        logits = torch.stack([o["mask_logits"] for o in ours([{"image": image, "prompt": p} for p in prompts])])
+        pixels = ((image - ours.pixel_mean) / ours.pixel_std).expand(2, -1, -1, -1)
+        expected = theirs(input_ids=ours.backbone.tokenizer(prompts), pixel_values=pixels).logits
+    assert expected.std() > 0.02 and torch.allclose(logits, expected, atol=1e-4)
 
 
 def test_another_state_is_refused():

@@ -42,11 +42,16 @@ class SamplePictures(HookBase):
     def before_train(self) -> None:
         if not comm.is_main_process():
             return
-        self._records = choose_samples(load_records(self._cfg.DATASETS.TEST[:1]), self._cfg.ZSSEG.SAMPLES.COUNT)
-        images, mapper = test_samples(self._cfg, self._records)
-        by_task = {item["task_id"]: item for image in images for item in mapper(image)}
+        records = load_records(self._cfg.DATASETS.TEST[:1])
+        self._records = choose_samples(records, self._cfg.ZSSEG.SAMPLES.COUNT)
+        images, mapper = test_samples(self._cfg, records)  # all of them: image prompts show other tasks
+        chosen = {record["image_id"] for record in self._records}
+        by_task = {item["task_id"]: item for image in images if image["image_id"] in chosen for item in mapper(image)}
         self._items = [by_task[record["task_id"]] for record in self._records]
-        self._predict(self.trainer.iter if self.trainer.iter == 0 else self.trainer.iter + 1)
+        for path in self._folder.glob("*/*.png"):  # of an earlier training, or of iterations that were lost
+            if path.stem.isdigit() and int(path.stem) >= self.trainer.iter:
+                path.unlink()
+        self._predict(self.trainer.iter)
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import scipy
+from tqdm import tqdm
 
 from .object_maps import object_maps
 from .pixel_pairs import PixelPairs, draw_pairs
@@ -29,9 +32,13 @@ def run_smoothness(
         DatasetError: a file is missing or damaged.
         ValueError: no image has two objects.
     """
+    from .. import __version__
+
     drawn: dict[str, list[PixelPairs]] = {"matched": [], "unmatched": []}
     skipped = 0
-    for number, (grey, objects) in enumerate(object_maps(dataset_name, images, things_only=things_only)):
+    pictures = object_maps(dataset_name, images, things_only=things_only)
+    bar = tqdm(pictures, desc=dataset_name, unit="image", disable=not sys.stderr.isatty())
+    for number, (grey, objects) in enumerate(bar):
         for version, found in drawn.items():
             rng = np.random.default_rng([seed, number, version == "matched"])
             image = draw_pairs(grey, objects, pairs, rng, matched=version == "matched")
@@ -45,6 +52,7 @@ def run_smoothness(
     write_json(folder / "smoothness.json", {
         "dataset": dataset_name, "images": len(drawn["unmatched"]), "images_without_pairs": skipped,
         "pairs_per_image": pairs, "seed": seed, "things_only": things_only, **results, "conclusion": text,
+        "versions": {"zsseg_d2": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
     })  # fmt: skip
     plot_comparison(folder / "smoothness.png", drawn, f"Grey levels within and across the objects of {dataset_name}")
     return f"{format_comparison(results)}\n\n{text}\n\n{folder / 'smoothness.png'}"

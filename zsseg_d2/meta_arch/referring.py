@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +77,12 @@ class ReferringSegmentor(nn.Module):
         condition = self.conditions(items)
         shared = None if len(distinct) == len(items) else torch.tensor(owner, device=self.device)
         if isinstance(self.decoder, UNetDecoder):
-            return self.decoder(self._maps(images), condition, shared)
+            features = self.backbone(images)
+            if not isinstance(self.backbone, CLIPViT):
+                return self.decoder(features, condition, shared)
+            grid = self.backbone.grid(*images.shape[-2:])
+            hint = self.backbone.similarity(features[-1], condition, grid, shared) if self.decoder.hints else None
+            return self.decoder(token_maps(features, grid), condition, shared, hint)
         return self.decoder(self.backbone(images), condition, self.backbone.grid(*images.shape[-2:]), shared)
 
     def conditions(self, items: Sequence[Mapping]) -> Tensor:
@@ -107,10 +113,6 @@ class ReferringSegmentor(nn.Module):
             share = torch.rand(len(items), device=self.device) if self.training else torch.full_like(present.float(), ours.TEXT_SHARE)
         return images if texts is None else mix_conditions(texts, images, torch.where(present, share, 1.0))
 
-    def _maps(self, images: Tensor) -> list[Tensor]:
-        features = self.backbone(images)
-        return token_maps(features, self.backbone.grid(*images.shape[-2:])) if isinstance(self.backbone, CLIPViT) else features
-
     def _normalised(self, images: Sequence[Tensor]) -> Tensor:
         return (torch.stack(list(images)).to(self.device).float() - self.pixel_mean) / self.pixel_std
 
@@ -125,6 +127,18 @@ class ReferringSegmentor(nn.Module):
         return found
 
 
+@contextmanager
+def _pointing_to(*keys: str) -> Iterator[None]:
+    """Adds config keys to the message of a ValueError that names none."""
+    try:
+        yield
+    except ValueError as error:
+        if "MODEL." in str(error):
+            raise
+        raise ValueError(f"{error} See {' and '.join(keys)}.") from error
+
+
+@_pointing_to("MODEL.REFERRING.CLIP_LAYERS", "MODEL.FC_CLIP.CLIP_MODEL_NAME")
 def build_tower(cfg: CfgNode) -> FrozenCLIP:
     """The frozen CLIP of a config, as its decoder reads it.
 
@@ -164,16 +178,24 @@ def build_decoder(cfg: CfgNode, backbone: FrozenCLIP) -> nn.Module:
         raise ValueError(f"INPUT.PHRASE.SIZE is {size}, no multiple of {cell}, the pixels of a cell of this CLIP.")
     if ours.DECODER == "unet":
         widths = [backbone.width] * len(backbone.layers) if is_vit else backbone.widths
-        return UNetDecoder(widths=widths, stride=cell, condition_dim=backbone.embed_dim, dims=ours.UNET_DIMS)
-    decoder = CLIPSegDecoder.build(
-        ours.DECODER,
-        width=backbone.width,
-        condition_dim=backbone.embed_dim,
-        depth=len(backbone.layers),
-        kernels=tuple(ours.KERNELS) or None,
-        feedforward=ours.FEEDFORWARD,
-        dropout=ours.DROPOUT,
-    )
+        if ours.UNET_SIMILARITY and not (is_vit and backbone.speaks_of_cells):
+            raise ValueError(
+                "MODEL.REFERRING.UNET_SIMILARITY needs a ViT whose embedding is the mean of its cells (open_clip's pool_type "
+                "'avg'), and its last block among MODEL.REFERRING.CLIP_LAYERS."
+            )
+        shape = dict(widths=widths, stride=cell, condition_dim=backbone.embed_dim, dims=ours.UNET_DIMS)
+        with _pointing_to("MODEL.REFERRING.UNET_DIMS"):
+            return UNetDecoder(**shape, hints=ours.UNET_SIMILARITY)
+    with _pointing_to("MODEL.REFERRING.KERNELS"):
+        decoder = CLIPSegDecoder.build(
+            ours.DECODER,
+            width=backbone.width,
+            condition_dim=backbone.embed_dim,
+            depth=len(backbone.layers),
+            kernels=tuple(ours.KERNELS) or None,
+            feedforward=ours.FEEDFORWARD,
+            dropout=ours.DROPOUT,
+        )
     if decoder.stride != cell:
         raise ValueError(
             f"The decoder '{ours.DECODER}' makes {decoder.stride} pixels of a cell, but this CLIP's patch is {cell}; give "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from timm.layers import Format, PatchEmbed
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -99,9 +100,33 @@ class CLIPViT(FrozenCLIP):
             depth = len(visual.transformer.resblocks)
         else:
             raise ValueError(f"A ViT image tower is needed, not {type(getattr(visual, 'trunk', visual)).__name__}.")
-        self.layers = tuple(layers)
+        self.depth, self.layers = depth, tuple(layers)
         if not self.layers or list(self.layers) != sorted(set(self.layers) & set(range(depth))):
             raise ValueError(f"CLIP layers {self.layers} must ascend within 0 … {depth - 1}, the blocks of this tower.")
+
+    @property
+    def speaks_of_cells(self) -> bool:
+        """Whether single cells have embeddings like those of texts: the tower pools the mean, and its last block is read."""
+        visual = self.clip_model.visual
+        return not self.trunk_is_timm and visual.pool_type == "avg" and self.layers[-1] == self.depth - 1
+
+    def similarity(self, last: Tensor, texts: Tensor, grid: tuple[int, int], owner: Tensor | None = None) -> Tensor:
+        """How well each cell fits a text by CLIP itself: cosines, with mean 0 and deviation 1 over the cells of an image.
+
+        Args:
+            last: (B, L + h·w, C) of the last block. texts: (N, E). grid: (h, w).
+            owner: (N,) int64, the image of each text; None: text i is about image i.
+
+        Returns:
+            (N, h, w).
+        """
+        visual, (h, w) = self.clip_model.visual, grid
+        with torch.no_grad():
+            cells = F.normalize(visual.ln_post(last[:, last.shape[1] - h * w :]) @ visual.proj, dim=-1)
+            cells = cells if owner is None else cells[owner]
+            cosines = torch.einsum("nle,ne->nl", cells, F.normalize(texts.to(cells.dtype), dim=-1))
+            cosines = cosines - cosines.mean(1, keepdim=True)
+            return (cosines / cosines.std(1, keepdim=True).clamp(min=1e-6)).unflatten(1, (h, w))
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) cells of an image of that many pixels.

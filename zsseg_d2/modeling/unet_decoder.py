@@ -24,13 +24,13 @@ class UNetStage(nn.Module):
 
     Args:
         below: channels of the map from below, 0 at the deepest stage. skip: channels of CLIP's map. dim: channels out.
-        condition_dim: E.
+        condition_dim: E. hints: channels of hints, 0 or 1.
     """
 
-    def __init__(self, below: int, skip: int, dim: int, condition_dim: int) -> None:
+    def __init__(self, below: int, skip: int, dim: int, condition_dim: int, hints: int = 0) -> None:
         super().__init__()
         self.skip = nn.Conv2d(skip, dim, 1)
-        self.conv1 = nn.Conv2d(below + dim, dim, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(below + dim + hints, dim, 3, padding=1, bias=False)
         self.norm1 = _norm(dim)
         self.film = nn.Linear(condition_dim, 2 * dim)
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
@@ -40,12 +40,13 @@ class UNetStage(nn.Module):
         nn.init.zeros_(self.film.bias)
 
     def forward(
-        self, below: Tensor | None, skip: Tensor, condition: Tensor, size: tuple[int, int], owner: Tensor | None
-    ) -> Tensor:
+        self, below: Tensor | None, skip: Tensor, condition: Tensor, size: tuple[int, int], owner: Tensor | None,
+        hint: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """
         Args:
             below: (N, C', h', w') or None. skip: (B, C, h, w). condition: (N, E).
-            size: the stage's grid. owner: (N,) the image of each prompt, or None.
+            size: the stage's grid. owner: (N,) the image of each prompt, or None. hint: (N, 1, h'', w'') or None.
 
         Returns:
             (N, dim, *size).
@@ -53,7 +54,8 @@ class UNetStage(nn.Module):
         # The projection comes first: it is the same for all prompts of an image, and smaller to resize.
         x = _resize(self.skip(skip), size)
         x = x if owner is None else x[owner]
-        x = x if below is None else torch.cat((_resize(below, size), x), 1)
+        parts = [_resize(part, size) for part in (below, hint) if part is not None]
+        x = torch.cat((*parts, x), 1) if parts else x
         scale, shift = self.film(condition)[..., None, None].chunk(2, 1)  # (N, dim, 1, 1)
         x = F.relu((1 + scale) * self.norm1(self.conv1(x)) + shift)
         return F.relu(self.norm2(self.conv2(x)))
@@ -68,31 +70,36 @@ class UNetDecoder(nn.Module):
     Args:
         widths: channels of CLIP's maps, shallowest first. stride: pixels of a cell of the deepest map.
         condition_dim: E. dims: channels of the stages, deepest first, one a map.
+        hints: every stage is also given a map of where the prompt might be.
 
     Raises:
         ValueError: another number of dims than of widths.
     """
 
     def __init__(
-        self, *, widths: Sequence[int], stride: int, condition_dim: int = 512, dims: Sequence[int] = (256, 128, 64, 32)
-    ) -> None:
+        self, *, widths: Sequence[int], stride: int, condition_dim: int = 512, dims: Sequence[int] = (256, 128, 64, 32),
+        hints: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         if len(dims) != len(widths) or not dims:
             raise ValueError(f"A U-Net on {len(widths)} maps needs as many stage widths, not {tuple(dims)}.")
-        self.stride = stride
+        self.stride, self.hints = stride, hints
         # CLIP's embeddings differ in length from model to model; the stages see them at one scale.
         self.condition_norm = nn.LayerNorm(condition_dim)
         below = (0, *dims)
         self.stages = nn.ModuleList(
-            UNetStage(b, skip, dim, condition_dim) for b, skip, dim in zip(below, reversed(widths), dims)
+            UNetStage(b, skip, dim, condition_dim, int(hints)) for b, skip, dim in zip(below, reversed(widths), dims)
         )
         self.predict = nn.Conv2d(dims[-1], 1, 1)
 
-    def forward(self, maps: Sequence[Tensor], condition: Tensor, owner: Tensor | None = None) -> Tensor:
+    def forward(
+        self, maps: Sequence[Tensor], condition: Tensor, owner: Tensor | None = None, hint: Tensor | None = None
+    ) -> Tensor:
         """
         Args:
             maps: (B, C, h, w), shallowest first. condition: (N, E) one prompt a mask.
             owner: (N,) int64, the image of each prompt; None: prompt i is about image i.
+            hint: (N, h, w), which a decoder with hints needs.
 
         Returns:
             (N, h·stride, w·stride) mask logits, with the (h, w) of the deepest map.
@@ -104,10 +111,13 @@ class UNetDecoder(nn.Module):
             raise ValueError(f"The decoder reads {len(self.stages)} maps, not {len(maps)}.")
         if owner is None and len(condition) != len(maps[0]):
             raise ValueError(f"{len(condition)} prompts for {len(maps[0])} images, and no owner is given.")
+        if (hint is not None) != self.hints:
+            raise ValueError("This U-Net has hints, but is given none." if self.hints else "This U-Net takes no hints.")
+        hint = hint[:, None] if hint is not None else None
         condition = self.condition_norm(condition)
         h, w = maps[-1].shape[-2:]
         x: Tensor | None = None
         for index, (skip, stage) in enumerate(zip(reversed(maps), self.stages)):
             times = min(2**index, self.stride)
-            x = stage(x, skip, condition, (h * times, w * times), owner)
+            x = stage(x, skip, condition, (h * times, w * times), owner, hint)
         return _resize(self.predict(x), (h * self.stride, w * self.stride))[:, 0]
