@@ -23,7 +23,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default_root = os.environ.get("DETECTRON2_DATASETS") or "datasets"
     parser.add_argument("--root", type=Path, default=Path(default_root), help="default: $DETECTRON2_DATASETS or ./datasets")
-    parser.add_argument("--train", type=int, default=400, help="training images")
+    parser.add_argument("--train", type=int, default=1000, help="training images")
     parser.add_argument("--val", type=int, default=60, help="validation images, without miniv")
     parser.add_argument("--test", type=int, default=100, help="test images")
     parser.add_argument("--miniv", type=int, default=10, help="images of the small split for trying things out")

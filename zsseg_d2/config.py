@@ -176,11 +176,11 @@ def _add_referring(cfg: CN) -> None:
 
     r = cfg.MODEL.REFERRING = CN()
     r.DECODER = "rd64-refined"  # "model0", "model1", "model2", "rd64", "rd64-refined" or "unet"
-    r.CLIP_LAYERS = []  # blocks of a ViT that are read, from 0; []: the decoder's own, for "unet" four, evenly spread
+    r.CLIP_LAYERS = []  # blocks of a ViT that are read, from 0; []: the decoder's own, for "unet" evenly spread
     r.KERNELS = []  # transposed convolutions of CLIPSeg; []: the decoder's own. Their product is the tower's patch
     r.FEEDFORWARD = 2048  # hidden width of CLIPSeg's transformer layers
     r.DROPOUT = 0.0  # of CLIPSeg's transformer layers in training
-    r.UNET_DIMS = [256, 128, 64, 32]  # channels of the U-Net's stages, deepest first
+    r.UNET_DIMS = [256, 128, 64, 32]  # channels of the U-Net's stages, deepest first; on a ViT the last reads the image itself
     r.UNET_SIMILARITY = False  # the U-Net is also given CLIP's own cosine of each cell and the prompt
     r.LOSS = "bce+dice"  # a sum of bce, dice and focal, with weights as in "bce + 0.5*dice"
     r.FOCAL_GAMMA = 2.0  # 0 or at least 1; 0 is bce

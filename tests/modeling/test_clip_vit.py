@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.modeling.tiny_clips import tiny_resnet, tiny_timm, tiny_vit, tokens
-from zsseg_d2.modeling.clip_vit import CLIPViT, token_maps
+from zsseg_d2.modeling.clip_vit import CLIPViT, dense_cells, region_means, token_maps
 from zsseg_d2.modeling.frozen_clip import CLIPPyramid, mix_conditions, resize_positions
 
 
@@ -118,6 +118,34 @@ def test_a_pyramid_gives_its_stages():
     assert [(64 // x.shape[2], 96 // x.shape[3]) for x in maps] == [(s, s) for s in tower.strides]
 
 
+def test_the_region_of_all_cells_is_the_image():
+    """As open_clip itself embeds it, at the tower's own size, and with resized positions at others."""
+    clip = tiny_vit(pool="avg")
+    tower = CLIPViT(clip, None, (4,))
+    for size in ((32, 32), (16, 48), (64, 24)):
+        images = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            cells = dense_cells(clip.visual, images)
+            assert cells.shape == (2, 32, size[0] // 8, size[1] // 8)
+            whole = region_means(clip.visual, cells, torch.ones(2, 1, *cells.shape[-2:], dtype=torch.bool))[:, 0]
+            expected = clip.encode_image(images) if size == (32, 32) else tower.embed_images(images)
+        assert torch.allclose(whole, expected, atol=1e-5) and expected.std() > 0.01
+
+
+def test_regions_are_means_of_their_cells():
+    clip = tiny_vit(pool="avg")
+    images = torch.randn(1, 3, 32, 32)
+    inside = torch.zeros(1, 3, 4, 4, dtype=torch.bool)
+    inside[0, 0, 1, 2] = inside[0, 1, 0, :3] = True
+    cells = dense_cells(clip.visual, images)
+    regions = region_means(clip.visual, cells, inside)
+    projected = cells[0].flatten(1).T @ clip.visual.proj  # (16, E), row by row
+    assert torch.allclose(regions[0, 0], projected[6], atol=1e-6)
+    assert torch.allclose(regions[0, 1], projected[:3].mean(0), atol=1e-6) and not regions[0, 2].any()
+    regions.sum().backward()
+    assert clip.visual.conv1.weight.grad.abs().max() > 0, "cells are there to be trained on"
+
+
 def test_towers_stay_frozen():
     for tower in (CLIPViT(tiny_vit(), None, (1,)), CLIPPyramid(tiny_resnet(), None)):
         torch.nn.Sequential(tower).train()
@@ -148,3 +176,20 @@ def test_built_by_name():
     assert tower.embed_texts(["a red car", "sky"]).shape == (2, tower.embed_dim) == (2, 128)
     with pytest.raises(ValueError, match="neither an open_clip model"):
         CLIPViT.build("no such model", layers=(1,))
+
+
+def test_similarity_is_the_cosine_of_a_cell_and_a_text():
+    """Cell by cell with open_clip's own projection; then mean 0 and deviation 1."""
+    clip = tiny_vit()
+    clip.visual.pool_type = "avg"
+    tower = CLIPViT(clip, None, (1, 4))
+    images, texts = torch.randn(2, 3, 16, 24), torch.randn(3, 16)
+    owner = torch.tensor([1, 0, 1])
+    assert tower.speaks_of_cells and not CLIPViT(clip, None, (1, 3)).speaks_of_cells
+    with torch.no_grad():
+        last = tower(images)[-1]
+        found = tower.similarity(last, texts, (2, 3), owner)
+        for n, (text, image) in enumerate(zip(texts, owner)):
+            cells = [torch.cosine_similarity(clip.visual.ln_post(x) @ clip.visual.proj, text, dim=0) for x in last[image][1:]]
+            cells = torch.stack(cells)
+            assert torch.allclose(found[n].flatten(), (cells - cells.mean()) / cells.std(), atol=1e-4)

@@ -107,3 +107,42 @@ def test_wrong_numbers_are_refused():
         small()(maps, condition[:1])
     with pytest.raises(ValueError, match="needs as many stage widths"):
         small(dims=(8, 8))
+
+
+def with_image() -> UNetDecoder:
+    torch.manual_seed(0)
+    return UNetDecoder(widths=(4, 5), stride=8, condition_dim=7, dims=(12, 8, 6), hints=True, pixels=True)
+
+
+def test_the_image_is_the_finest_map():
+    """A pixel moves the mask near it, and the stem's grid is that of the last stage."""
+    decoder = with_image().eval()
+    maps, condition = maps_and_condition((4, 5))
+    images, hint = torch.randn(2, 3, 16, 24), torch.randn(2, 2, 3)
+    assert decoder.stem(images).shape == (2, 6, 8, 12)
+    with torch.no_grad():
+        before = decoder(maps, condition, hint=hint, images=images)
+        images[0, :, 0, 0] += 5
+        changed = decoder(maps, condition, hint=hint, images=images) != before
+    assert before.shape == (2, 16, 24) and changed[0, :2, :2].all() and not changed[1].any()
+
+
+def test_the_hint_reaches_the_mask():
+    decoder = with_image()
+    maps, condition = maps_and_condition((4, 5))
+    images, hint = torch.randn(2, 3, 16, 24), torch.randn(2, 2, 3, requires_grad=True)
+    decoder(maps, condition, hint=hint, images=images).sum().backward()
+    assert (hint.grad != 0).all()
+
+
+def test_what_the_decoder_is_built_for_has_to_be_given():
+    maps, condition = maps_and_condition((4, 5))
+    images, hint = torch.randn(2, 3, 16, 24), torch.randn(2, 2, 3)
+    with pytest.raises(ValueError, match="reads the image"):
+        with_image()(maps, condition, hint=hint)
+    with pytest.raises(ValueError, match="has hints"):
+        with_image()(maps, condition, images=images)
+    with pytest.raises(ValueError, match="takes no hints"):
+        small()(*maps_and_condition(), hint=hint)
+    with pytest.raises(ValueError, match="as many stage widths"):
+        UNetDecoder(widths=(4, 5), stride=8, dims=(12, 8), pixels=True)

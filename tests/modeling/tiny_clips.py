@@ -23,10 +23,12 @@ def tokens(seed: int = 0, count: int = 3, context: int = 10) -> torch.Tensor:
     return texts
 
 
-def tiny_vit(patch: int = 8, size: int = 32, width: int = 32, layers: int = 5, quick_gelu: bool = True) -> CLIP:
+def tiny_vit(
+    patch: int = 8, size: int = 32, width: int = 32, layers: int = 5, quick_gelu: bool = True, pool: str = "tok"
+) -> CLIP:
     """E = 16; positions are random too, which open_clip would do with its weights."""
     torch.manual_seed(0)
-    vision = CLIPVisionCfg(layers=layers, width=width, head_width=8, patch_size=patch, image_size=size)
+    vision = CLIPVisionCfg(layers=layers, width=width, head_width=8, patch_size=patch, image_size=size, pool_type=pool)
     return CLIP(16, vision, _text(), quick_gelu=quick_gelu).eval()
 
 

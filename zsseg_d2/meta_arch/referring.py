@@ -82,7 +82,7 @@ class ReferringSegmentor(nn.Module):
                 return self.decoder(features, condition, shared)
             grid = self.backbone.grid(*images.shape[-2:])
             hint = self.backbone.similarity(features[-1], condition, grid, shared) if self.decoder.hints else None
-            return self.decoder(token_maps(features, grid), condition, shared, hint)
+            return self.decoder(token_maps(features, grid), condition, shared, hint, images)
         return self.decoder(self.backbone(images), condition, self.backbone.grid(*images.shape[-2:]), shared)
 
     def conditions(self, items: Sequence[Mapping]) -> Tensor:
@@ -161,7 +161,7 @@ def build_tower(cfg: CfgNode) -> FrozenCLIP:
     )
     if blocks is None:
         return CLIPPyramid(model, tokenizer)
-    stages = len(ours.UNET_DIMS)
+    stages = len(ours.UNET_DIMS) - 1  # the finest is the image's own
     return CLIPViT(model, tokenizer, layers or [len(blocks) * (k + 1) // stages - 1 for k in range(stages)])
 
 
@@ -185,7 +185,7 @@ def build_decoder(cfg: CfgNode, backbone: FrozenCLIP) -> nn.Module:
             )
         shape = dict(widths=widths, stride=cell, condition_dim=backbone.embed_dim, dims=ours.UNET_DIMS)
         with _pointing_to("MODEL.REFERRING.UNET_DIMS"):
-            return UNetDecoder(**shape, hints=ours.UNET_SIMILARITY)
+            return UNetDecoder(**shape, hints=ours.UNET_SIMILARITY, pixels=is_vit)
     with _pointing_to("MODEL.REFERRING.KERNELS"):
         decoder = CLIPSegDecoder.build(
             ours.DECODER,

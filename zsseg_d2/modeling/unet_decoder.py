@@ -61,16 +61,38 @@ class UNetStage(nn.Module):
         return F.relu(self.norm2(self.conv2(x)))
 
 
+class PixelStem(nn.Module):
+    """A fine map of the image itself, for towers without one (as UNETR has it: Hatamizadeh et al. 2022, figure 2).
+
+    Args:
+        dim: channels out. stride: 2 or a power of 2.
+    """
+
+    def __init__(self, dim: int, stride: int) -> None:
+        super().__init__()
+        steps = max(1, stride.bit_length() - 1)
+        widths = [3, *[max(8, dim // 2)] * (steps - 1), dim]
+        layers: list[nn.Module] = []
+        for k in range(steps):
+            layers += [nn.Conv2d(widths[k], widths[k + 1], 3, stride=2, padding=1, bias=False), _norm(widths[k + 1]), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised to (B, dim, H / stride, W / stride)."""
+        return self.layers(images)
+
+
 class UNetDecoder(nn.Module):
     """A U-Net (Ronneberger et al. 2015) whose contracting path is a frozen CLIP.
 
     Each stage doubles the grid of the one below, up to one cell a pixel. A ResNet's maps have these grids already; those
-    of a ViT, which all have one, are resized to them, the shallowest to the finest.
+    of a ViT, which all have one, are resized to them, the shallowest to the finest, and the image itself is the finest.
 
     Args:
         widths: channels of CLIP's maps, shallowest first. stride: pixels of a cell of the deepest map.
         condition_dim: E. dims: channels of the stages, deepest first, one a map.
         hints: every stage is also given a map of where the prompt might be.
+        pixels: the last stage takes the image itself in place of a map: dims has one more than widths.
 
     Raises:
         ValueError: another number of dims than of widths.
@@ -78,11 +100,13 @@ class UNetDecoder(nn.Module):
 
     def __init__(
         self, *, widths: Sequence[int], stride: int, condition_dim: int = 512, dims: Sequence[int] = (256, 128, 64, 32),
-        hints: bool = False,
+        hints: bool = False, pixels: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        if len(dims) != len(widths) or not dims:
-            raise ValueError(f"A U-Net on {len(widths)} maps needs as many stage widths, not {tuple(dims)}.")
+        if len(dims) != len(widths) + pixels or not widths:
+            raise ValueError(f"A U-Net on {len(widths) + pixels} maps needs as many stage widths, not {tuple(dims)}.")
+        self.stem = PixelStem(dims[-1], max(2, stride // 2 ** (len(dims) - 1))) if pixels else None
+        widths = (dims[-1], *widths) if pixels else widths
         self.stride, self.hints = stride, hints
         # CLIP's embeddings differ in length from model to model; the stages see them at one scale.
         self.condition_norm = nn.LayerNorm(condition_dim)
@@ -93,13 +117,14 @@ class UNetDecoder(nn.Module):
         self.predict = nn.Conv2d(dims[-1], 1, 1)
 
     def forward(
-        self, maps: Sequence[Tensor], condition: Tensor, owner: Tensor | None = None, hint: Tensor | None = None
-    ) -> Tensor:
+        self, maps: Sequence[Tensor], condition: Tensor, owner: Tensor | None = None, hint: Tensor | None = None,
+        images: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """
         Args:
             maps: (B, C, h, w), shallowest first. condition: (N, E) one prompt a mask.
             owner: (N,) int64, the image of each prompt; None: prompt i is about image i.
-            hint: (N, h, w), which a decoder with hints needs.
+            hint: (N, h, w), which a decoder with hints needs. images: (B, 3, H, W), which one with pixels needs.
 
         Returns:
             (N, h·stride, w·stride) mask logits, with the (h, w) of the deepest map.
@@ -107,6 +132,9 @@ class UNetDecoder(nn.Module):
         Raises:
             ValueError: another number of maps than stages, or of prompts than images.
         """
+        if (images is not None) != (self.stem is not None):
+            raise ValueError("This U-Net reads the image too." if self.stem is not None else "This U-Net does not read the image.")
+        maps = maps if images is None else [self.stem(images), *maps]
         if len(maps) != len(self.stages):
             raise ValueError(f"The decoder reads {len(self.stages)} maps, not {len(maps)}.")
         if owner is None and len(condition) != len(maps[0]):

@@ -131,7 +131,7 @@ def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
     return {"world": "pretraining", "splits": summary}
 
 
-def write_miniphrases(root: str | Path, *, train: int = 400, val: int = 60, test: int = 100, miniv: int = 10,
+def write_miniphrases(root: str | Path, *, train: int = 1000, val: int = 60, test: int = 100, miniv: int = 10,
                       side: int = 256, seed: int = 0, num_workers: int | None = None, reuse: bool = False) -> Path:  # fmt: skip
     """Writes `root/miniphrases` in the layout of VGPhraseCut_v0 and returns that folder.
 
