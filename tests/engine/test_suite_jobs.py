@@ -11,9 +11,10 @@ import pytest
 from tests.engine import suite_stub
 from zsseg_d2.engine.suite import machine
 from zsseg_d2.engine.suite.arguments import parse_arguments
-from zsseg_d2.engine.suite.estimate import Durations, by_urgency, in_words, iterations_done, time_left
+from zsseg_d2.engine.suite.estimate import Durations, by_urgency, iterations_done, time_left
 from zsseg_d2.engine.suite.jobs import make_jobs
 from zsseg_d2.engine.suite.suite_file import load_suite
+from zsseg_d2.engine.suite.words import in_words
 
 
 @pytest.fixture

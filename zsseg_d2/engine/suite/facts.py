@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .estimate import in_words
+from .words import in_words
 
 if TYPE_CHECKING:
     from .results import Results, Row

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from tqdm import tqdm
 
 from . import records
-from .estimate import in_words
+from .words import in_words
 from .jobs import Job
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from tabulate import tabulate
 
-from .estimate import in_words
 from .facts import NOTHING
 from .measures import Measure
 from .results import Results, Row, SeedResult
+from .words import in_words
 
 
 def table(results: Results, *, markdown: bool) -> str:
