@@ -55,6 +55,7 @@ setup(
         "tensorboard",
         "pycocotools>=2.0.6",
         "matplotlib>=3.7",
+        "contourpy>=1.0.5",
         # The reference preparation and evaluation of Cityscapes; MiniCity is prepared by it.
         "cityscapesscripts>=2.2",
     ],

@@ -1,4 +1,4 @@
-"""Street scenes, zero-shot segmentation, and what fine-tuning with some labels does to the others, in one command.
+"""Street scenes, zero-shot segmentation, phrases, and what fine-tuning with some labels does to the others, in one command.
 
     python tools/demo.py [--output output/demo] [--pictures 6] [--zero-shot-only]
 """
@@ -22,6 +22,9 @@ from detectron2.engine import default_argument_parser  # noqa: E402
 from zsseg_d2.data.panoptic_records import data_folder  # noqa: E402
 from zsseg_d2.data.synthetic import ensure_minicity  # noqa: E402
 from zsseg_d2.engine import run, suite  # noqa: E402
+from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, run_segmenting  # noqa: E402
+
+PHRASES = ("bench", "person")
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
     args = parser.parse_args()
 
     start = time.perf_counter()
-    steps = 2 if args.zero_shot_only else 3
+    steps = 3 if args.zero_shot_only else 4
     print(f"1/{steps}  MiniCity: 300 training and 50 validation scenes in Cityscapes format", flush=True)
     try:
         folder = ensure_minicity(data_folder())
@@ -52,10 +55,18 @@ def main() -> int:
     print("\nThe pictures (image, prediction, ground truth):")
     for path in sorted(pictures.glob("*.png")):
         print(f"  {path}")
+    print(f"\n3/{steps}  Phrases: what each of them means in a picture", flush=True)
+    run_segmenting(
+        argparse.Namespace(
+            image=[str(ROOT / "docs" / "phrases_input.png")], phrase=list(PHRASES), phrase_is_given=True,
+            output=str(Path(args.output) / "phrases.png"), save_masks=None, threshold=None, example=None, example_mask=None,
+            config_file=DEFAULT_CONFIG, opts=[],
+        )  # fmt: skip
+    )
     status = 0
     if not args.zero_shot_only:
         print(
-            "\n3/3  The labels of all things are deleted, and the model is fine-tuned with the rest, for a few minutes: in-class\n"
+            "\n4/4  The labels of all things are deleted, and the model is fine-tuned with the rest, for a few minutes: in-class\n"
             "     fine-tuning, its map merged with the zero-shot one, and two models trained together",
             flush=True,
         )

@@ -172,7 +172,6 @@ def _add_referring(cfg: CN) -> None:
     p.NEGATIVE_PROBABILITY = 0.2  # in training: share of the phrases that are of another image, with an empty mask
     p.PROMPTS_TRAIN = "shuffle+"  # words around a phrase: "plain", "fixed", "shuffle" or "shuffle+" (one is drawn)
     p.PROMPTS_TEST = "fixed"  # the same at test time: "plain" or "fixed"
-    p.VISUAL_TRAIN = False  # in training: add an image of what is meant, cut out of another image with the same phrase
 
     r = cfg.MODEL.REFERRING = CN()
     r.DECODER = "rd64-refined"  # "model0", "model1", "model2", "rd64", "rd64-refined" or "unet"
@@ -185,7 +184,7 @@ def _add_referring(cfg: CN) -> None:
     r.LOSS = "bce+dice"  # a sum of bce, dice and focal, with weights as in "bce + 0.5*dice"
     r.FOCAL_GAMMA = 2.0  # 0 or at least 1; 0 is bce
     r.FOCAL_ALPHA = -1.0  # weight of foreground in the focal loss, background has the rest of 1; -1: both 1
-    r.CONDITION = "text"  # the prompt at test time: "text", "image" or "mixed"; in training "mixed" draws the shares
+    r.CONDITION = "text"  # the prompt: "text", "image" (another image of what is meant) or "mixed" (in training at random)
     r.TEXT_SHARE = 0.5  # of "mixed" at test time: the text's share of the prompt
     r.THRESHOLD = 0.5  # probability above which a pixel is in the mask: 0.01, 0.02 .. 0.99
 

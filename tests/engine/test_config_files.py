@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+import open_clip
 import pytest
 import torch
 import yaml
@@ -16,7 +17,10 @@ from zsseg_d2.meta_arch.settings import out_classes
 from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.engine.validation import CHOICES, validate
 from zsseg_d2.engine.yaml_files import read_yaml
+from zsseg_d2.modeling.clip_loading import resolve_clip_name
 
+OF_PHRASES = [name for name in packaged_configs() if name.startswith(("miniphrases/", "phrasecut/"))]
+OF_CLASSES = [name for name in packaged_configs() if name not in OF_PHRASES]
 NO_AMP = [] if torch.cuda.is_available() else ["SOLVER.AMP.ENABLED", "False"]
 
 
@@ -24,7 +28,7 @@ def setup(config_file="", *opts, **rest):
     return setup_cfg(argparse.Namespace(config_file=str(config_file), opts=[str(o) for o in opts], **rest))
 
 
-@pytest.mark.parametrize("name", packaged_configs())
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_every_packaged_config_merges_and_validates(name):
     untrained = "zero_shot" in name or "naive" in name
     cfg = setup(name, *NO_AMP, eval_only=untrained)
@@ -37,6 +41,27 @@ def test_every_packaged_config_merges_and_validates(name):
     architectures = {"combined": "CombinedFCCLIP", "distill": "DistilledFCCLIP", "naive": "NaiveIntersection"}
     method = name.split("/")[1].split("_")[0].removesuffix(".yaml")
     assert cfg.MODEL.META_ARCHITECTURE == architectures.get(method, "FCCLIP")
+
+
+@pytest.mark.parametrize("name", OF_PHRASES)
+def test_every_packaged_config_of_phrases_merges_and_validates(name):
+    family, method = name.removesuffix(".yaml").split("/")
+    cfg = setup(name, *NO_AMP)
+    assert setup(name, *NO_AMP, eval_only=True) == cfg
+    assert cfg.OUTPUT_DIR == f"output/{family}/{method}" and cfg.MODEL.META_ARCHITECTURE == "ReferringSegmentor"
+    assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == ((f"{family}_train",), (f"{family}_test",))
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) == (True, "full_model", 1.0, 2.0)
+    decoder = "unet" if method.startswith("unet_") else method.removeprefix("clipseg_")
+    assert cfg.MODEL.REFERRING.DECODER == {"rd64": "rd64-refined"}.get(decoder, decoder)
+    assert ("RN50" in cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME or "mini_rn" == cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME) == ("rn50" in method)
+    assert cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS and not cfg.MODEL.WEIGHTS, "CLIP is trained, the decoder is not"
+    assert cfg.MODEL.FC_CLIP.EMBED_DIM == clip_embedding(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME)
+
+
+def clip_embedding(name: str) -> int:
+    """E, by open_clip's own configs."""
+    return open_clip.get_model_config(resolve_clip_name(name))["embed_dim"]
 
 
 @pytest.mark.parametrize("name", packaged_configs())

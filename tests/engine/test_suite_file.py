@@ -14,6 +14,7 @@ from zsseg_d2.engine.suite.jobs import make_jobs
 from zsseg_d2.engine.suite.leaks import check_claims, find_leaks
 from zsseg_d2.engine.suite.spec import in_order
 from zsseg_d2.engine.suite.suite_file import load_suite
+from zsseg_d2.engine.suite.tasks import TASKS
 from zsseg_d2.engine.suite.values import parse_options
 
 TOOLS = config_root().parent / "tools"
@@ -33,7 +34,30 @@ def load(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("name", packaged_suites())
+OF_PHRASES = ["miniphrases/suite.yaml"]
+
+
+@pytest.mark.parametrize("name", OF_PHRASES)
+def test_packaged_suites_of_phrases_are_complete(name):
+    """Every decoder with every loss, told apart by labels from which the plots read both, and all as long."""
+    suite = load_suite(config_root() / name, TOOLS)
+    jobs = make_jobs(suite)
+    configs = check_configs(jobs)
+    assert suite.task is TASKS["referring"] and not find_leaks(jobs, configs, suite.output)
+    cells = {n: (cfg.MODEL.REFERRING.DECODER, cfg.MODEL.REFERRING.LOSS) for n, cfg in configs.items()}
+    decoders, losses = ({cell[k] for cell in cells.values()} for k in (0, 1))
+    assert decoders >= {"model0", "model1", "model2", "unet"} and losses >= {"bce", "dice", "focal"}
+    assert sorted(cells.values()) == sorted((decoder, loss) for decoder in decoders for loss in losses)
+    for run in suite.runs:
+        same = [other for other in suite.runs if run.label.split(",")[0] == other.label.split(",")[0]]
+        assert {cells[other.name][0] for other in same} == {cells[run.name][0]} and len(same) == len(losses)
+        assert dict(run.options)["MODEL.REFERRING.LOSS"] == cells[run.name][1] and not run.role and run.trains
+    assert len({cfg.SOLVER.MAX_ITER for cfg in configs.values()}) == 1
+    assert len({(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME, cfg.INPUT.PHRASE.SIZE) for cfg in configs.values()}) == 1
+    check_weights(configs, suite.output)
+
+
+@pytest.mark.parametrize("name", [name for name in packaged_suites() if name not in OF_PHRASES])
 def test_packaged_suites_are_complete(name):
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
@@ -57,7 +81,8 @@ def test_packaged_suites_are_complete(name):
 
 
 def test_suites_are_no_configs():
-    assert set(packaged_suites()) == {"minicity/suite.yaml", "minicity/suite_demo.yaml", "cityscapes/suite_r50.yaml"}
+    of_classes = ["minicity/suite.yaml", "minicity/suite_demo.yaml", "cityscapes/suite_r50.yaml"]
+    assert sorted(packaged_suites()) == sorted(of_classes + OF_PHRASES)
     assert not set(packaged_suites()) & set(packaged_configs())
 
 

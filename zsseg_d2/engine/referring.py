@@ -49,7 +49,7 @@ def training_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict],
         negatives=NegativePhrases(records) if ours.NEGATIVE_PROBABILITY else None,
         negative_probability=ours.NEGATIVE_PROBABILITY,
         templates=prompt_templates(ours.PROMPTS_TRAIN),
-        supports=SupportTasks(records) if _shows_prompts(cfg) else None,
+        supports=_supports(cfg, records),
     )
     return (group_by_image(records) if ours.PER_IMAGE > 1 else list(records)), mapper
 
@@ -59,13 +59,14 @@ def test_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict], Cal
     mapper = PhraseMapper(
         cfg.INPUT.PHRASE.SIZE,
         templates=prompt_templates(cfg.INPUT.PHRASE.PROMPTS_TEST),
-        supports=SupportTasks(records) if cfg.MODEL.REFERRING.CONDITION != "text" else None,
+        supports=_supports(cfg, records),
     )
     return group_by_image(list(records)), SeededByImage(mapper)
 
 
-def _shows_prompts(cfg: CfgNode) -> bool:
-    return cfg.INPUT.PHRASE.VISUAL_TRAIN or cfg.MODEL.REFERRING.CONDITION != "text"
+def _supports(cfg: CfgNode, records: Sequence[dict]) -> SupportTasks | None:
+    """Where image prompts come from, for models that take any."""
+    return None if cfg.MODEL.REFERRING.CONDITION == "text" else SupportTasks(records)
 
 
 def check_referring(cfg: CfgNode, *, eval_only: bool) -> None:

@@ -28,8 +28,8 @@ from .errors import ConfigError
 from .referring import is_referring
 from .run import USER_ERRORS
 
-DEFAULT_CONFIG = "miniphrases/clipseg_model1.yaml"
-DEFAULT_WEIGHTS = "zsseg_d2://weights/mini_clipseg.safetensors"
+DEFAULT_CONFIG = "miniphrases/unet_vit.yaml"
+DEFAULT_WEIGHTS = "zsseg_d2://weights/mini_phrases.safetensors"
 
 _PANEL = 320  # pixels
 _MOST_COLUMNS = 4

@@ -88,30 +88,28 @@ class ReferringSegmentor(nn.Module):
     def conditions(self, items: Sequence[Mapping]) -> Tensor:
         """(N, E) what the decoder is conditioned by: texts, image prompts, or mixtures.
 
-        In training a mixture takes the text's share from [0, 1] (Lüddecke & Ecker 2022, section 3.3); an item without an
-        image prompt keeps its text.
+        In training a mixture takes the text's share from [0, 1] (Lüddecke & Ecker 2022, section 3.3). Where a data set has
+        no image prompt for a phrase, the text stands in for it.
 
         Raises:
-            ValueError: an image prompt is asked for, and an item has none at test time.
+            ValueError: an image prompt is asked for, and an item says nothing of one.
         """
         ours = self.cfg.MODEL.REFERRING
-        texts = self._embed_texts([item["prompt"] for item in items]) if ours.CONDITION != "image" or self.training else None
         if ours.CONDITION == "text":
-            return texts
-        present = torch.tensor([bool(item.get("has_visual_prompt", "visual_prompt" in item)) for item in items], device=self.device)
-        if not self.training and not present.all():
+            return self._embed_texts([item["prompt"] for item in items])
+        if not all("visual_prompt" in item for item in items):
             raise ValueError(
                 f"MODEL.REFERRING.CONDITION is '{ours.CONDITION}', but an item has no 'visual_prompt'; use 'text', or give images."
             )
-        if not present.any():
-            return texts
-        shown = next(item["visual_prompt"] for item in items if "visual_prompt" in item)
-        images = self.backbone.embed_images(self._normalised([item.get("visual_prompt", shown) for item in items]))
-        if ours.CONDITION == "image":
-            share = torch.zeros(len(items), device=self.device)
-        else:
-            share = torch.rand(len(items), device=self.device) if self.training else torch.full_like(present.float(), ours.TEXT_SHARE)
-        return images if texts is None else mix_conditions(texts, images, torch.where(present, share, 1.0))
+        present = torch.tensor([bool(item.get("has_visual_prompt", True)) for item in items], device=self.device)
+        images = self.backbone.embed_images(self._normalised([item["visual_prompt"] for item in items]))
+        if ours.CONDITION == "image" and present.all():
+            return images
+        texts = self._embed_texts([item["prompt"] for item in items])
+        share = torch.full((len(items),), 0.0 if ours.CONDITION == "image" else ours.TEXT_SHARE, device=self.device)
+        if ours.CONDITION == "mixed" and self.training:
+            share = torch.rand(len(items), device=self.device)
+        return mix_conditions(texts, images, torch.where(present, share, 1.0))
 
     def _normalised(self, images: Sequence[Tensor]) -> Tensor:
         return (torch.stack(list(images)).to(self.device).float() - self.pixel_mean) / self.pixel_std

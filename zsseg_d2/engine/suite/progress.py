@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from tqdm import tqdm
 
 from . import records
-from .words import in_words
 from .jobs import Job
+from .words import in_words
 
 
 class Progress:

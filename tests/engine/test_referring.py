@@ -1,0 +1,217 @@
+"""Models of phrases as programs: training, evaluation, samples over the iterations, resuming, checkpoints, batches."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_argument_parser, hooks
+from PIL import Image
+
+from tests.data.tiny_phrasecut import make_tiny_phrasecut, task
+from tests.tiny_referring import write_clip
+from zsseg_d2.data import register_phrasecut
+from zsseg_d2.engine.checkpoint import read_checkpoint
+from zsseg_d2.engine.loaders import build_test_loader, build_train_loader, load_records
+from zsseg_d2.engine.referring import test_samples as samples_of
+from zsseg_d2.engine.run import run_process
+from zsseg_d2.engine.samples import probabilities
+from zsseg_d2.engine.trainer import Trainer
+from zsseg_d2.modeling.clip_loading import create_clip, resolve_clip_name
+
+from . import tiny_phrases
+
+
+def run(cfg, *flags) -> dict:
+    """The program with a config file that holds all of `cfg`."""
+    path = f"{cfg.OUTPUT_DIR}.yaml"
+    with open(path, "w") as file:
+        file.write(cfg.dump())
+    return run_process(default_argument_parser().parse_args(["--config-file", path, *flags]))
+
+
+def report(folder, name="tiny_phrases_test") -> dict:
+    return json.loads((folder / "inference" / name / "referring.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(phrase_data, tmp_path_factory):
+    """Two iterations and an evaluation with everything that is written."""
+    folder = tmp_path_factory.mktemp("phrases")
+    pictures = ("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 2, "ZSSEG.PICTURES", 1, "ZSSEG.SAVE_PREDICTIONS", True)
+    cfg = tiny_phrases.config(folder / "out", *pictures)
+    return cfg, folder / "out", run(cfg)
+
+
+def test_the_scores_are_those_of_the_saved_masks(finished):
+    _, folder, results = finished
+    found, records = report(folder), load_records(["tiny_phrases_test"])
+    ious, both, either = [], 0, 0
+    for record in records:
+        path = folder / "inference/tiny_phrases_test/predictions" / f"{record['task_id']}.png"
+        mask, truth = np.asarray(Image.open(path)) > 0, record["polygons"].mask(64, 64)
+        both, either = both + (mask & truth).sum(), either + (mask | truth).sum()
+        ious.append((mask & truth).sum() / max((mask | truth).sum(), 1))
+    assert found["mean_iou"] == pytest.approx(100 * np.mean(ious)) == pytest.approx(results["referring"]["mean_iou"])
+    assert found["cum_iou"] == pytest.approx(100 * both / either)
+    limits = [f"acc@0.{k}" for k in range(5, 10)]
+    for key in (*limits, "pixel_accuracy", "dice", "iou_fg", "ap"):
+        assert 0 <= found[key] <= 100
+    assert found["acc@0.5"] == pytest.approx(100 * np.mean([iou > 0.5 for iou in ious]))
+    assert found["num_tasks"] == len(records) and found["num_images"] == 3 and "t_obj" in found["subsets"]
+    assert set(found["phrase_blind"]) == {"n", "mean_iou", "cum_iou", *limits}
+    assert found["phrase_blind"]["n"] == len(records), "every image of the set has several phrases"
+    assert len(list((folder / "inference/tiny_phrases_test/pictures").glob("*.png"))) == 1
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "finished" and record["parameters"]["trainable"] < record["parameters"]["total"]
+    losses = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    assert {"loss_bce", "loss_dice", "total_loss", "referring/mean_iou"} <= {key for line in losses for key in line}
+
+
+def test_samples_show_the_same_tasks_over_the_iterations(finished):
+    cfg, folder, _ = finished
+    samples = folder / "samples"
+    tasks = sorted(path.name for path in samples.iterdir() if path.is_dir())
+    assert len(tasks) == 2 and len({name.split("__")[0] for name in tasks}) == 2, "of different images"
+    assert {p.name for p in samples.glob("*/*")} == {"0000000.png", "0000002.png"} and len(list(samples.glob("*/*"))) == 4
+    model = Trainer.build_model(cfg)
+    Trainer.build_checkpointer(cfg, model).load(str(folder / "model_final.pth"))
+    images, mapper = samples_of(cfg, load_records(["tiny_phrases_test"]))
+    items = {item["task_id"]: item for image in images for item in mapper(image)}
+    assert model.training
+    for name, expected in zip(tasks, probabilities(model, [items[name] for name in tasks])):
+        first, last = (np.asarray(Image.open(samples / name / f"000000{k}.png")) for k in (0, 2))
+        assert last.shape == (64, 64) and np.abs(last - 255 * expected).max() <= 0.51
+        assert (first != last).any()
+    assert model.training, "the model is left as it was"
+    gif = Image.open(samples / "samples.gif")
+    assert gif.n_frames == 2 and Image.open(samples / "strip.png").width > gif.width
+
+
+class Stop(Exception):
+    pass
+
+
+def train(cfg, resume=False, stop_before=None) -> Trainer:
+    """Up to the end, or to ``stop_before``, as a crash would end it."""
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+
+    def crash(running) -> None:
+        if running.iter == stop_before:
+            raise Stop
+
+    trainer.register_hooks([hooks.CallbackHook(before_step=crash)])
+    try:
+        trainer.train()
+    except Stop:
+        pass
+    return trainer
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_stopped(phrase_config, tmp_path):
+    options = ["SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 3]
+    torch.manual_seed(0)
+    whole = train(phrase_config(*options, output="whole"))
+    torch.manual_seed(0)
+    train(phrase_config(*options, output="parts"), stop_before=3)
+    torch.manual_seed(99)
+    parts = train(phrase_config(*options, output="parts"), resume=True)
+    assert parts.start_iter == 2
+    assert all(torch.equal(v, whole.model.state_dict()[k]) for k, v in parts.model.state_dict().items())
+    states = [t.optimizer.state_dict()["state"] for t in (whole, parts)]
+    assert states[0] and all(torch.equal(v, states[1][k][n]) for k, s in states[0].items() for n, v in s.items())
+    assert report(tmp_path / "whole") == report(tmp_path / "parts")
+    folders = [tmp_path / name / "samples" for name in ("whole", "parts")]
+    files = [{str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*.*")} for f in folders]
+    assert {name.split("/")[-1] for name in files[0]} == {*(f"000000{k}.png" for k in (0, 2, 4)), "strip.png", "samples.gif"}
+    assert len(files[0]) == 3 * 3 + 2 and files[0].keys() == files[1].keys() and files[0] == files[1]
+
+
+def test_a_new_training_forgets_the_samples_of_an_older_one(phrase_config, tmp_path):
+    samples = ("ZSSEG.SAMPLES.PERIOD", 1, "DATASETS.TEST", ("tiny_phrases_val",))
+    folder = tmp_path / "out" / "samples"
+    for last, count in ((3, 2), (1, 1)):
+        train(phrase_config(*samples, "SOLVER.MAX_ITER", last, "ZSSEG.SAMPLES.COUNT", count))
+        assert len(list(folder.glob("*/*.png"))) == count * (last + 1)
+        assert Image.open(folder / "samples.gif").n_frames == last + 1
+
+
+def test_a_checkpoint_leaves_out_a_clip_that_a_file_holds(phrase_config, tmp_path):
+    clip = create_clip(resolve_clip_name(write_clip(tmp_path, "tiny_vit")), "")
+    torch.save(clip.state_dict(), tmp_path / "clip.pt")
+    weights = ("MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", str(tmp_path / "clip.pt"))
+    results = run(phrase_config(*weights, output="with"))
+    saved = read_checkpoint(str(tmp_path / "with" / "model_final.pth"))["model"]
+    assert saved and all(key.startswith("decoder.") for key in saved)
+    again = run(phrase_config(*weights, "MODEL.WEIGHTS", str(tmp_path / "with/model_final.pth"), output="again"), "--eval-only")
+    assert again == results
+    train(phrase_config("SOLVER.MAX_ITER", 1, "DATASETS.TEST", (), output="random"))
+    saved = read_checkpoint(str(tmp_path / "random" / "model_final.pth"))["model"]
+    assert len([k for k in saved if k.startswith("backbone.clip_model.")]) == len(clip.state_dict())
+
+
+def test_image_prompts_train_and_evaluate(phrase_config, tmp_path):
+    """Where every phrase is said of two images, samples too."""
+    tasks = [task(image, 10 * image + k, phrase) for image in (1, 2, 3) for k, phrase in enumerate(("red car", "bus"))]
+    root = make_tiny_phrasecut(tmp_path, test=tasks)
+    register_phrasecut("tiny_phrases_pairs", root, "test")
+    try:
+        for condition in ("image", "mixed"):
+            sets = ("DATASETS.TRAIN", ("tiny_phrases_pairs",), "DATASETS.TEST", ("tiny_phrases_pairs",))
+            samples = ("ZSSEG.SAMPLES.PERIOD", 1, "ZSSEG.SAMPLES.COUNT", 1)
+            cfg = phrase_config(*sets, "MODEL.REFERRING.CONDITION", condition, *samples, output=condition)
+            results = run(cfg)
+            assert results["referring"] == run(phrase_config(
+                *sets, "MODEL.REFERRING.CONDITION", condition, "MODEL.WEIGHTS", f"{cfg.OUTPUT_DIR}/model_final.pth",
+                output=f"{condition}_again",
+            ), "--eval-only")["referring"], "the same prompts are drawn in every evaluation"  # fmt: skip
+    finally:
+        DatasetCatalog.remove("tiny_phrases_pairs")
+        MetadataCatalog.remove("tiny_phrases_pairs")
+
+
+def same(one, two) -> bool:
+    keys = ("image", "mask")
+    return all(
+        x["task_id"] == y["task_id"] and x["prompt"] == y["prompt"] and all(torch.equal(x[k], y[k]) for k in keys)
+        for first, second in zip(one, two, strict=True)
+        for x, y in zip(first, second, strict=True)
+    )
+
+
+def test_batches_of_several_phrases_an_image(phrase_config):
+    def batches(*options, start=0, count=4):
+        loader = build_train_loader(phrase_config("INPUT.PHRASE.CROP", False, *options))
+        loader.start_iter = start
+        return list(islice(loader, count))
+
+    plain = batches()
+    for batch in plain:
+        assert [len({item["image_id"] for item in batch}), len({id(item["image"]) for item in batch})] == [2, 2]
+        assert len(batch) == 6 and len({item["task_id"] for item in batch}) == 6 and all(i["mask"].dtype == torch.bool for i in batch)
+    assert same(plain, batches("DATALOADER.NUM_WORKERS", 2)) and same(plain[2:], batches(start=2, count=2))
+    assert not same(plain, batches("SEED", 4))
+    single = batches("INPUT.PHRASE.PER_IMAGE", 1)
+    assert all(len(batch) == 2 for batch in single)
+    for batch in batches("DATALOADER.NUM_WORKERS", 1):
+        assert len({id(item["image"]) for item in batch}) == 2, "an image stays one tensor on its way from a worker"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_clip_sees_a_test_image_once(phrase_config, workers):
+    cfg = phrase_config("DATALOADER.NUM_WORKERS", workers)
+    model, seen = Trainer.build_model(cfg).eval(), []
+    model.backbone.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    records = load_records(["tiny_phrases_test"])
+    found = []
+    for batch in build_test_loader(cfg, "tiny_phrases_test"):
+        assert len({item["image_id"] for item in batch}) == 1 and len({id(item["image"]) for item in batch}) == 1
+        with torch.no_grad():
+            model(batch)
+        found += [item["task_id"] for item in batch]
+    assert seen == [1, 1, 1] and sorted(found) == sorted(record["task_id"] for record in records)

@@ -1,0 +1,226 @@
+"""ReferringSegmentor: every decoder trains on a frozen CLIP, images are shared, prompts are texts, images or mixtures."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.modeling import build_model
+
+from tests.tiny import random_image
+from tests.tiny_referring import phrase_item, referring_config
+from zsseg_d2.engine.config_files import setup_cfg
+from zsseg_d2.meta_arch import referring
+from zsseg_d2.modeling.clip_vit import CLIPViT
+from zsseg_d2.modeling.frozen_clip import CLIPPyramid
+
+REF = "MODEL.REFERRING."
+MODELS = {
+    "model0": (REF + "CLIP_LAYERS", [0, 1, 2, 3, 4]),
+    "model1": (),
+    "model2": (REF + "CLIP_LAYERS", [1, 2, 3, 4]),
+    "rd64": (REF + "KERNELS", [8]),
+    "rd64-refined": (REF + "KERNELS", [4, 2]),
+    "unet": (REF + "CLIP_LAYERS", [], REF + "UNET_DIMS", [16, 8, 8]),
+    "unet_avg": (REF + "CLIP_LAYERS", [], REF + "UNET_DIMS", [16, 8, 8], REF + "UNET_SIMILARITY", True),
+    "unet_resnet": (REF + "UNET_DIMS", [16, 12, 8, 8]),
+}
+
+
+def options_of(name: str) -> dict:
+    """Arguments of ``build`` for one of `MODELS`."""
+    decoder, _, kind = name.partition("_")
+    tower = {"": "tiny_vit", "avg": "tiny_vit_avg", "resnet": "tiny_resnet"}[kind]
+    return {"options": (REF + "DECODER", decoder, *MODELS[name], "INPUT.PHRASE.SIZE", 64), "tower": tower}
+
+
+@pytest.fixture
+def build(tmp_path):
+    """``build(KEY, VALUE, …)``: a model whose decoder is not at its symmetric start."""
+
+    def make(*more, options=(), tower: str = "tiny_vit"):
+        torch.manual_seed(0)
+        model = build_model(referring_config(tmp_path, *options, *more, tower=tower))
+        with torch.no_grad():
+            for parameter in model.decoder.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+        return model
+
+    return make
+
+
+@torch.no_grad()
+def logits_of(model, items) -> list[torch.Tensor]:
+    return [output["mask_logits"] for output in model.eval()(items)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_decoder_trains_and_evaluates(build, name):
+    model = build(REF + "LOSS", "bce + 0.5*dice + focal", **options_of(name))
+    assert isinstance(model.backbone, CLIPPyramid if name == "unet_resnet" else CLIPViT)
+    before = copy.deepcopy(model.state_dict())
+    rest = [p for n, p in model.named_parameters() if not n.startswith("decoder.")]
+    assert rest and not any(p.requires_grad for p in rest) and all(p.requires_grad for p in model.decoder.parameters())
+    optimizer = torch.optim.SGD(model.decoder.parameters(), lr=0.1)
+    losses = model.train()([phrase_item("red car", 1, 64), phrase_item("sky", 2, 64)])
+    assert set(losses) == {"loss_bce", "loss_dice", "loss_focal"} and all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.decoder.parameters())
+    assert all(p.grad is None for p in rest)
+    optimizer.step()
+    changed = {k.split(".")[0] for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {"decoder"}
+    sizes = [(50, 70), (64, 64)]
+    items = [phrase_item("red car", k, 64, height=h, width=w) for k, (h, w) in enumerate(sizes)]
+    outputs = logits_of(model, items)
+    assert [tuple(x.shape) for x in outputs] == sizes and all(x.dtype == torch.float32 and x.std() > 0 for x in outputs)
+    with torch.no_grad():
+        small = model.mask_logits(items)
+    larger = F.interpolate(small[:1, None], size=sizes[0], mode="bilinear", align_corners=False)[0, 0]
+    assert small.shape == (2, 64, 64) and torch.equal(outputs[0], larger) and torch.equal(outputs[1], small[1])
+
+
+def test_a_step_along_the_losses_lowers_them(build):
+    model, items = build(), [phrase_item("red car", 1), phrase_item("sky", 2)]
+    optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.003)
+    totals = []
+    for _ in range(15):
+        total = sum(model.train()(items).values())
+        totals.append(float(total.detach()))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    assert totals[-1] < 0.8 * totals[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("model0", 3_871_425), ("model1", 1_128_545), ("model2", 3_179_969), ("rd64", 1_127_009)],
+)
+def test_the_published_decoders_have_their_number_of_parameters(name, count):
+    opts = ["MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "", "MODEL.DEVICE", "cpu"]
+    cfg = setup_cfg(argparse.Namespace(config_file=f"phrasecut/clipseg_{name}.yaml", opts=opts, eval_only=True))
+    assert sum(p.numel() for p in build_model(cfg).parameters() if p.requires_grad) == count
+
+
+@pytest.mark.parametrize("name", ["model1", "unet", "unet_avg", "unet_resnet"])
+def test_phrases_that_share_an_image_give_what_copies_give(build, name):
+    model = build(**options_of(name))
+    one, two = random_image(64, 64, 1), random_image(64, 64, 2)
+    images = [one, two, one, one, two]
+    prompts = ["red car", "sky", "bus", "two people", "red car"]
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    shared = logits_of(model, [{"image": image, "prompt": p} for image, p in zip(images, prompts)])
+    copies = logits_of(model, [{"image": image.clone(), "prompt": p} for image, p in zip(images, prompts)])
+    assert seen == [2, 5]
+    for x, y in zip(shared, copies):
+        torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
+    assert (shared[0] - shared[2]).abs().max() > 1e-3 and (shared[0] - shared[4]).abs().max() > 1e-3
+    for k, (image, prompt) in enumerate(zip(images, prompts)):  # alone
+        torch.testing.assert_close(logits_of(model, [{"image": image, "prompt": prompt}])[0], shared[k], rtol=0, atol=1e-5)
+
+
+def test_texts_are_remembered_and_forgotten(build, monkeypatch):
+    model = build()
+    monkeypatch.setattr(referring, "_KEPT_TEXTS", 3)
+    texts = ["a", "red car", "a", "sky", "two people", "bus on the left"]
+    expected = model.backbone.embed_texts(texts)
+    asked = []
+    embed = model.backbone.embed_texts
+    monkeypatch.setattr(model.backbone, "embed_texts", lambda t: asked.append(list(t)) or embed(t))
+    assert torch.allclose(model._embed_texts(texts), expected, atol=1e-5)
+    assert asked == [["a", "red car", "sky", "two people", "bus on the left"]] and len(model._texts) == 3
+    kept = list(model._texts)
+    assert torch.allclose(model._embed_texts(kept + ["a"]), expected[[texts.index(t) for t in kept] + [0]], atol=1e-5)
+    assert asked[1:] == [["a"]] and len(model._texts) == 3
+    assert not any("texts" in key for key in model.state_dict())
+
+
+def shown(prompt: str, image: int | None, **more) -> dict:
+    """An item whose image prompt is random; None: it has none, as the mapper says it."""
+    pixels = torch.zeros(3, 32, 32, dtype=torch.uint8) if image is None else random_image(32, 32, image)
+    return phrase_item(prompt, 1, visual_prompt=pixels, has_visual_prompt=image is not None, **more)
+
+
+def embeddings(model, items) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of texts and image prompts, by CLIP itself."""
+    clip = model.backbone.clip_model
+    images = torch.stack([item["visual_prompt"] for item in items]).float()
+    mean, std = (torch.tensor(x).view(-1, 1, 1) for x in (model.cfg.MODEL.PIXEL_MEAN, model.cfg.MODEL.PIXEL_STD))
+    with torch.no_grad():
+        return clip.encode_text(model.backbone.tokenizer([i["prompt"] for i in items])), clip.encode_image((images - mean) / std)
+
+
+def test_conditions_at_test_time(build):
+    items = [shown("red car", 5), shown("sky", 6)]
+    for name, share in (("text", 1.0), ("image", 0.0), ("mixed", 0.3)):
+        model = build(REF + "CONDITION", name, REF + "TEXT_SHARE", 0.3).eval()
+        texts, images = embeddings(model, items)
+        torch.testing.assert_close(model.conditions(items), share * texts + (1 - share) * images, rtol=0, atol=1e-5)
+        assert (texts - images).abs().max() > 0.1
+    assert torch.equal(model.conditions(items), model.conditions(items)), "nothing is drawn at test time"
+
+
+def test_conditions_in_training(build):
+    """Shares differ from item to item; an item without an image prompt keeps its text."""
+    items = [shown("red car", 5), shown("sky", None), shown("bus", 6), shown("tree", None)]
+    model = build(REF + "CONDITION", "mixed").train()
+    texts, images = embeddings(model, items)
+    torch.manual_seed(0)
+    shares = []
+    for _ in range(30):
+        found = model.conditions(items)
+        torch.testing.assert_close(found[[1, 3]], texts[[1, 3]], rtol=0, atol=1e-5)
+        for k in (0, 2):
+            line = texts[k] - images[k]
+            share = float((found[k] - images[k]) @ line / (line @ line))
+            torch.testing.assert_close(found[k], share * texts[k] + (1 - share) * images[k], rtol=0, atol=1e-4)
+            shares.append(share)
+    assert len({round(s, 4) for s in shares}) > 50 and min(shares) < 0.2 and max(shares) > 0.8
+    assert min(shares) >= -1e-4 and max(shares) <= 1 + 1e-4
+    alone = [shown("sky", None), shown("tree", None)]
+    torch.testing.assert_close(model.conditions(alone), texts[[1, 3]], rtol=0, atol=1e-5)
+    model = build(REF + "CONDITION", "image").train()
+    found, (texts, images) = model.conditions(items[:3]), embeddings(model, items[:3])
+    torch.testing.assert_close(found, torch.stack((images[0], texts[1], images[2])), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("condition", ["image", "mixed"])
+def test_an_image_prompt_that_is_missing_at_test_time(build, condition):
+    """Where a data set has none the text stands in; an item that says nothing of one is a mistake."""
+    model = build(REF + "CONDITION", condition).eval()
+    items = [shown("red car", 5), shown("sky", None)]
+    torch.testing.assert_close(model.conditions(items)[1], embeddings(model, items)[0][1], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=f"MODEL.REFERRING.CONDITION is '{condition}', but an item has no 'visual_prompt'"):
+        model([phrase_item("red car")])
+
+
+@pytest.mark.parametrize(
+    ("options", "tower", "told"),
+    [
+        (("INPUT.PHRASE.SIZE", 36), "tiny_vit", "INPUT.PHRASE.SIZE is 36, no multiple of 8"),
+        ((REF + "DECODER", "unet", "INPUT.PHRASE.SIZE", 48), "tiny_resnet", "INPUT.PHRASE.SIZE is 48, no multiple of 32"),
+        ((REF + "KERNELS", [2, 2]), "tiny_vit", "makes 4 pixels of a cell, but .* patch is 8; give MODEL.REFERRING.KERNELS"),
+        ((REF + "KERNELS", []), "tiny_vit", "makes 32 pixels of a cell, but .* patch is 8; give MODEL.REFERRING.KERNELS"),
+        ((REF + "KERNELS", [2, 2, 2]), "tiny_vit", "not 3. See MODEL.REFERRING.KERNELS"),
+        ((REF + "CLIP_LAYERS", [1, 5]), "tiny_vit", r"\(1, 5\) must ascend within 0 … 4.* See MODEL.REFERRING.CLIP_LAYERS"),
+        ((REF + "CLIP_LAYERS", []), "tiny_vit", r"\(3, 6, 9\) must ascend within 0 … 4.* See MODEL.REFERRING.CLIP_LAYERS"),
+        ((REF + "DECODER", "unet", REF + "CLIP_LAYERS", [1, 2]), "tiny_vit", " maps .* See MODEL.REFERRING.UNET_DIMS"),
+        ((REF + "DECODER", "unet", REF + "UNET_DIMS", [8, 8]), "tiny_resnet", " maps .* See MODEL.REFERRING.UNET_DIMS"),
+        ((REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True), "tiny_vit", "UNET_SIMILARITY needs a ViT"),
+        (
+            (REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True, REF + "CLIP_LAYERS", [1, 2, 3]),
+            "tiny_vit_avg", "UNET_SIMILARITY needs .* its last block",
+        ),
+        ((REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True), "tiny_resnet", "UNET_SIMILARITY needs a ViT"),
+        ((REF + "DECODER", "unett"), "tiny_vit", "MODEL.REFERRING.DECODER is 'unett'; choose one of model0"),
+        ((), "tiny_resnet", "ViT image tower is needed, not ModifiedResNet.* MODEL.FC_CLIP.CLIP_MODEL_NAME"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(build, options, tower, told):
+    with pytest.raises(ValueError, match=told):
+        build("INPUT.PHRASE.SIZE", 64, *options, tower=tower)
