@@ -156,8 +156,9 @@ def test_a_checkpoint_leaves_out_a_clip_that_a_file_holds(phrase_config, tmp_pat
 
 
 def test_image_prompts_train_and_evaluate(phrase_config, tmp_path):
-    """Where every phrase is said of two images, samples too."""
+    """Phrases that are said of several images, and one that is not; samples too."""
     tasks = [task(image, 10 * image + k, phrase) for image in (1, 2, 3) for k, phrase in enumerate(("red car", "bus"))]
+    tasks.append(task(3, 39, "alone"))
     root = make_tiny_phrasecut(tmp_path, test=tasks)
     register_phrasecut("tiny_phrases_pairs", root, "test")
     try:

@@ -12,6 +12,8 @@ from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.suite.checks import check_configs, check_weights
 from zsseg_d2.engine.suite.jobs import make_jobs
 from zsseg_d2.engine.suite.leaks import check_claims, find_leaks
+from zsseg_d2.engine.suite.referring_plots import decoder_of, loss_of
+from zsseg_d2.engine.suite.results import Row
 from zsseg_d2.engine.suite.spec import in_order
 from zsseg_d2.engine.suite.suite_file import load_suite
 from zsseg_d2.engine.suite.tasks import TASKS
@@ -39,21 +41,23 @@ OF_PHRASES = ["miniphrases/suite.yaml"]
 
 @pytest.mark.parametrize("name", OF_PHRASES)
 def test_packaged_suites_of_phrases_are_complete(name):
-    """Every decoder with every loss, told apart by labels from which the plots read both, and all as long."""
+    """Every decoder with every loss, as long as the others; runs beside these say what is different in a note."""
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
     configs = check_configs(jobs)
     assert suite.task is TASKS["referring"] and not find_leaks(jobs, configs, suite.output)
-    cells = {n: (cfg.MODEL.REFERRING.DECODER, cfg.MODEL.REFERRING.LOSS) for n, cfg in configs.items()}
-    decoders, losses = ({cell[k] for cell in cells.values()} for k in (0, 1))
+    assert all(run.trains and run.has_row and not run.role and not run.needs for run in suite.runs)
+    grid = {r.name: configs[r.name].MODEL.REFERRING for r in suite.runs if not r.note}
+    cells = [(cfg.DECODER, cfg.LOSS) for cfg in grid.values()]
+    decoders, losses = {decoder for decoder, _ in cells}, {loss for _, loss in cells}
     assert decoders >= {"model0", "model1", "model2", "unet"} and losses >= {"bce", "dice", "focal"}
-    assert sorted(cells.values()) == sorted((decoder, loss) for decoder in decoders for loss in losses)
-    for run in suite.runs:
-        same = [other for other in suite.runs if run.label.split(",")[0] == other.label.split(",")[0]]
-        assert {cells[other.name][0] for other in same} == {cells[run.name][0]} and len(same) == len(losses)
-        assert dict(run.options)["MODEL.REFERRING.LOSS"] == cells[run.name][1] and not run.role and run.trains
-    assert len({cfg.SOLVER.MAX_ITER for cfg in configs.values()}) == 1
+    assert sorted(cells) == sorted((decoder, loss) for decoder in decoders for loss in losses)
+    assert len({configs[n].SOLVER.MAX_ITER for n in grid}) == 1
     assert len({(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME, cfg.INPUT.PHRASE.SIZE) for cfg in configs.values()}) == 1
+    # The plots read the decoder from the label and the loss from the run's own options.
+    assert all(dict(run.options)["MODEL.REFERRING.LOSS"] == configs[run.name].MODEL.REFERRING.LOSS for run in suite.runs)
+    shown = {(decoder_of(Row(run, {})), loss_of(Row(run, {}))) for run in suite.runs}
+    assert len(shown) == len(suite.runs) and len({decoder_of(Row(suite.run(n), {})) for n in grid}) == len(decoders)
     check_weights(configs, suite.output)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -155,6 +156,19 @@ def test_curves_of_each_loss_have_a_panel_of_their_own(results, drawn, tmp_path)
     assert [ax.get_title() for ax in drawn[0].axes] == ["bce", "dice"]
     lines = {line.get_label(): line for line in drawn[0].axes[1].lines}
     assert list(lines) == ["A", "B"] and lines["A"].get_ydata() == pytest.approx([5.2, 4.2, 3.2, 2.2])  # of 5.0 and 5.4
+
+
+def test_runs_of_the_same_decoder_and_loss_stay_apart(results, drawn, tmp_path):
+    """What stands behind the loss tells them apart: a bar and a line of its own."""
+    found = results()
+    found.rows[3].spec = replace(found.rows[1].spec, label="A, dice, longer")
+    referring_plots.bars(found, MEAN_IOU, tmp_path / "bars.png")
+    ax = drawn[0].axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["A", "B", "A, longer"]
+    assert len({bar.get_x() for bar in ax.patches}) == 4
+    referring_plots.loss_curves(found, LOSS, tmp_path / "losses.png")
+    styles = {line.get_label(): (line.get_color(), line.get_linestyle()) for line in drawn[1].axes[1].lines}
+    assert list(styles) == ["A", "A, longer"] and len(set(styles.values())) == 2
 
 
 def test_nothing_is_drawn_of_nothing(tmp_path, drawn):

@@ -18,8 +18,9 @@ def loss_of(row: Row) -> str:
 
 
 def decoder_of(row: Row) -> str:
-    """The label without what stands behind its comma, such as the loss."""
-    return row.spec.label.split(",")[0].strip()
+    """The label without its second part, which is the loss: "U-Net, longer" of "U-Net, Dice, longer"."""
+    parts = [part.strip() for part in row.spec.label.split(",")]
+    return ", ".join([parts[0], *parts[2:]])
 
 
 def loss_curves(results: Results, loss: Measure, path: Path) -> Path | None:
