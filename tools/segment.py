@@ -38,6 +38,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     first = next((k for k, word in enumerate(args.image) if _is_key(word)), None)  # `--image a.jpg MODEL.WEIGHTS x`
     if first is not None:
         args.image, args.opts = args.image[:first], args.image[first:] + args.opts
+    if args.example_mask and not args.example:
+        parser.error("--example-mask says what of an --example is meant; give that too")
     args.phrase_is_given = bool(args.phrase)
     if not args.phrase:
         if not args.example:

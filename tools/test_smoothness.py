@@ -45,11 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     folder = options.output or Path("output", "smoothness", options.dataset)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         text = run_smoothness(
             options.dataset, folder, images=options.images, pairs=options.pairs, seed=options.seed,
             things_only=options.things_only,
         )  # fmt: skip
-    except (DatasetError, ValueError) as error:
+    except (DatasetError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     print(text)

@@ -120,7 +120,7 @@ def _add_zsseg(cfg: CN) -> None:
     z.DELETED_PIXELS = "no_object"  # "no_object": negatives of every mask; "ignore": no loss on pixels of no target
     z.OUT_CLASSES = []  # Out in the PQ table, by name or label id; []: deleted in training, else those of 008
     z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
-    z.SAVE_PREDICTIONS = False  # write panoptic predictions in COCO format under OUTPUT_DIR/inference
+    z.SAVE_PREDICTIONS = False  # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.PICTURES = 0  # write this many pictures (image, prediction, ground truth) an evaluation
     z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
     z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class

@@ -114,7 +114,8 @@ def train(cfg, resume=False, stop_before=None) -> Trainer:
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(phrase_config, tmp_path):
-    options = ["SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 3]
+    options = ["SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2]
+    options += ["ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 3]
     torch.manual_seed(0)
     whole = train(phrase_config(*options, output="whole"))
     torch.manual_seed(0)
@@ -128,7 +129,8 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(phrase_config, tmp_path)
     assert report(tmp_path / "whole") == report(tmp_path / "parts")
     folders = [tmp_path / name / "samples" for name in ("whole", "parts")]
     files = [{str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*.*")} for f in folders]
-    assert {name.split("/")[-1] for name in files[0]} == {*(f"000000{k}.png" for k in (0, 2, 4)), "strip.png", "samples.gif"}
+    names = {*(f"000000{k}.png" for k in (0, 2, 4)), "strip.png", "samples.gif"}
+    assert {name.split("/")[-1] for name in files[0]} == names
     assert len(files[0]) == 3 * 3 + 2 and files[0].keys() == files[1].keys() and files[0] == files[1]
 
 
@@ -145,11 +147,10 @@ def test_a_checkpoint_leaves_out_a_clip_that_a_file_holds(phrase_config, tmp_pat
     clip = create_clip(resolve_clip_name(write_clip(tmp_path, "tiny_vit")), "")
     torch.save(clip.state_dict(), tmp_path / "clip.pt")
     weights = ("MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", str(tmp_path / "clip.pt"))
-    results = run(phrase_config(*weights, output="with"))
-    saved = read_checkpoint(str(tmp_path / "with" / "model_final.pth"))["model"]
+    results, final = run(phrase_config(*weights, output="with")), str(tmp_path / "with" / "model_final.pth")
+    saved = read_checkpoint(final)["model"]
     assert saved and all(key.startswith("decoder.") for key in saved)
-    again = run(phrase_config(*weights, "MODEL.WEIGHTS", str(tmp_path / "with/model_final.pth"), output="again"), "--eval-only")
-    assert again == results
+    assert run(phrase_config(*weights, "MODEL.WEIGHTS", final, output="again"), "--eval-only") == results
     train(phrase_config("SOLVER.MAX_ITER", 1, "DATASETS.TEST", (), output="random"))
     saved = read_checkpoint(str(tmp_path / "random" / "model_final.pth"))["model"]
     assert len([k for k in saved if k.startswith("backbone.clip_model.")]) == len(clip.state_dict())
@@ -164,13 +165,17 @@ def test_image_prompts_train_and_evaluate(phrase_config, tmp_path):
     try:
         for condition in ("image", "mixed"):
             sets = ("DATASETS.TRAIN", ("tiny_phrases_pairs",), "DATASETS.TEST", ("tiny_phrases_pairs",))
-            samples = ("ZSSEG.SAMPLES.PERIOD", 1, "ZSSEG.SAMPLES.COUNT", 1)
-            cfg = phrase_config(*sets, "MODEL.REFERRING.CONDITION", condition, *samples, output=condition)
-            results = run(cfg)
-            assert results["referring"] == run(phrase_config(
-                *sets, "MODEL.REFERRING.CONDITION", condition, "MODEL.WEIGHTS", f"{cfg.OUTPUT_DIR}/model_final.pth",
-                output=f"{condition}_again",
-            ), "--eval-only")["referring"], "the same prompts are drawn in every evaluation"  # fmt: skip
+            options = (*sets, "MODEL.REFERRING.CONDITION", condition, "ZSSEG.SAVE_PREDICTIONS", True)
+            samples = ("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 2)
+            results, folder = run(phrase_config(*options, *samples, output=condition)), tmp_path / condition
+            shown = sorted((folder / "samples").glob("*/0000002.png"))
+            assert len(shown) == 2
+            for path in shown:  # with the image prompts of the evaluation
+                mask = folder / "inference/tiny_phrases_pairs/predictions" / f"{path.parent.name}.png"
+                np.testing.assert_array_equal(np.asarray(Image.open(path)) >= 128, np.asarray(Image.open(mask)) > 0)
+            weights = ("MODEL.WEIGHTS", str(folder / "model_final.pth"))
+            again = run(phrase_config(*options, *weights, output=f"{condition}_again"), "--eval-only")
+            assert again == results, "the same prompts are drawn in every evaluation"
     finally:
         DatasetCatalog.remove("tiny_phrases_pairs")
         MetadataCatalog.remove("tiny_phrases_pairs")
@@ -194,7 +199,7 @@ def test_batches_of_several_phrases_an_image(phrase_config):
     plain = batches()
     for batch in plain:
         assert [len({item["image_id"] for item in batch}), len({id(item["image"]) for item in batch})] == [2, 2]
-        assert len(batch) == 6 and len({item["task_id"] for item in batch}) == 6 and all(i["mask"].dtype == torch.bool for i in batch)
+        assert len(batch) == 6 and len({item["task_id"] for item in batch}) == 6
     assert same(plain, batches("DATALOADER.NUM_WORKERS", 2)) and same(plain[2:], batches(start=2, count=2))
     assert not same(plain, batches("SEED", 4))
     single = batches("INPUT.PHRASE.PER_IMAGE", 1)

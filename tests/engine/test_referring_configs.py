@@ -59,7 +59,7 @@ def test_one_prompt_is_used_at_test_time(phrase_config):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("INPUT.DATASET_MAPPER_NAME", "panoptic"), "ReferringSegmentor needs `INPUT.DATASET_MAPPER_NAME phrase`, not 'panoptic'"),
+        (("INPUT.DATASET_MAPPER_NAME", "panoptic"), "needs `INPUT.DATASET_MAPPER_NAME phrase`, not 'panoptic'"),
         (("INPUT.PHRASE.SIZE", 0), "INPUT.PHRASE.SIZE must be positive, but is 0"),
         (("INPUT.PHRASE.PER_IMAGE", 0), "INPUT.PHRASE.PER_IMAGE must be positive"),
         (("INPUT.PHRASE.MIN_VISIBLE", 1.5), "INPUT.PHRASE.MIN_VISIBLE is 1.5, but must lie in 0 .. 1"),
@@ -75,7 +75,7 @@ def test_one_prompt_is_used_at_test_time(phrase_config):
         (("MODEL.REFERRING.LOSS", "-1*bce"), r"MODEL.REFERRING.LOSS: '-1\*bce'"),
         (("MODEL.REFERRING.THRESHOLD", 0.555), "MODEL.REFERRING.THRESHOLD: .*0.555 is none of them"),
         (("MODEL.REFERRING.THRESHOLD", 1.0), "MODEL.REFERRING.THRESHOLD: "),
-        (("DATASETS.TRAIN", ("tiny_engine_train",)), "'tiny_engine_train' is a data set of classes, .* needs one of phrases"),
+        (("DATASETS.TRAIN", ("tiny_engine_train",)), "'tiny_engine_train' is .* of classes, .* needs one of phrases"),
         (("DATASETS.TEST", ("tiny_phrases_val", "tiny_engine_val")), "'tiny_engine_val' is a data set of classes"),
         (("ZSSEG.SAMPLES.PERIOD", 2, "DATASETS.TEST", ()), "SAMPLES.PERIOD asks for pictures, but DATASETS.TEST is empty"),
         (("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 0), "SAMPLES.PERIOD asks for pictures, but .*COUNT is 0"),
@@ -91,7 +91,8 @@ def test_contradictions_are_told(phrase_config, tiny_data, options, told):
     "options",
     [
         ("MODEL.REFERRING.FOCAL_ALPHA", 0.0), ("MODEL.REFERRING.FOCAL_ALPHA", -1.0), ("MODEL.REFERRING.FOCAL_GAMMA", 0.0),
-        ("MODEL.REFERRING.THRESHOLD", 0.29), ("MODEL.REFERRING.LOSS", "0.5*bce + 2*focal+dice"), ("MODEL.REFERRING.TEXT_SHARE", 1.0),
+        ("MODEL.REFERRING.THRESHOLD", 0.29), ("MODEL.REFERRING.LOSS", "0.5*bce + 2*focal+dice"),
+        ("MODEL.REFERRING.TEXT_SHARE", 1.0),
     ],
 )  # fmt: skip
 def test_limits_are_allowed(phrase_config, options):
@@ -109,7 +110,7 @@ def test_an_evaluation_does_not_ask_about_training(phrase_config, tiny_data):
     ("options", "told"),
     [
         (("INPUT.DATASET_MAPPER_NAME", "phrase"), "'phrase' is for MODEL.META_ARCHITECTURE ReferringSegmentor"),
-        (("DATASETS.TRAIN", ("tiny_phrases_train",)), "'tiny_phrases_train' is a data set of phrases, .* needs one of classes"),
+        (("DATASETS.TRAIN", ("tiny_phrases_train",)), "'tiny_phrases_train' is .* of phrases, .* needs one of classes"),
         (("DATASETS.TEST", ("tiny_phrases_val",)), "'tiny_phrases_val' is a data set of phrases"),
         (("ZSSEG.SAMPLES.PERIOD", 5), "ZSSEG.SAMPLES.PERIOD is for models of phrases"),
     ],

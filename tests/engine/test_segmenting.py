@@ -97,7 +97,10 @@ def test_overlays_show_picture_and_masks():
     assert last[700].tolist() == [255, 255, 255]
 
 
-@pytest.mark.parametrize("phrase", ["../../x", "/etc/passwd", "..", "", "a\\b:c*?", "Ünï €", "车", "x" * 300, "a\nb\0", "con.png"])
+HOSTILE = ("../../x", "/etc/passwd", "..", "", "a\\b:c*?", "Ünï €", "车", "x" * 300, "a\nb\0", "con.png")
+
+
+@pytest.mark.parametrize("phrase", HOSTILE)
 def test_masks_of_any_phrase_stay_in_their_folder(tmp_path, phrase):
     mask = np.zeros((3, 4), bool)
     mask[1, 2] = True
@@ -105,7 +108,8 @@ def test_masks_of_any_phrase_stay_in_their_folder(tmp_path, phrase):
     paths = save_masks(found, tmp_path / "in" / "masks")
     assert len(set(paths)) == 4 and all(p.is_file() and p.parent == tmp_path / "in" / "masks" for p in paths)
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 4
-    assert all(p.name.isascii() and len(p.name) < 90 for p in paths) and [p.name[:3] for p in paths] == ["01_", "01_", "02_", "02_"]
+    assert all(p.name.isascii() and len(p.name) < 90 for p in paths)
+    assert [p.name[:3] for p in paths] == ["01_", "01_", "02_", "02_"]
     np.testing.assert_array_equal(read(paths[0]), 255 * mask)
     np.testing.assert_array_equal(read(paths[1]), 153 * mask)  # 0.6 · 255
     np.testing.assert_array_equal(read(paths[2]), 255 * ~mask)
@@ -169,7 +173,8 @@ def test_an_example_takes_the_place_of_a_phrase(call, tmp_path):
     output = ("--output", "out.png", "--save-masks", "masks")
     assert call("--image", "a.png", "--example", "b.png", "--example-mask", "meant.png", *output) == 0
     assert call("--image", "a.png", "--example", "b.png", "--phrase", "sky", *output) == 0
-    assert sorted(p.name for p in (tmp_path / "masks").glob("*probability.png")) == ["01_b_probability.png", "01_sky_probability.png"]
+    names = sorted(p.name for p in (tmp_path / "masks").glob("*probability.png"))
+    assert names == ["01_b_probability.png", "01_sky_probability.png"]
     assert (read("masks/01_b_probability.png") != read("masks/01_sky_probability.png")).any()
 
 
@@ -203,7 +208,7 @@ PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-m
         (("MODEL.WEIGHTS", "none.pth"), "there are no weights 'none.pth'"),
         (("MODEL.REFERRING.CONDITION", "image"), "an item has no 'visual_prompt'"),
         (("MODEL.REFERRING.CONDITON", "image"), "Did you mean MODEL.REFERRING.CONDITION"),
-        (("--config-file", "minicity/zero_shot.yaml"), "Phrases need MODEL.META_ARCHITECTURE ReferringSegmentor, not FCCLIP"),
+        (("--config-file", "minicity/zero_shot.yaml"), "Phrases need .*ARCHITECTURE ReferringSegmentor, not FCCLIP"),
     ],
 )
 def test_mistakes_are_one_message_and_nothing_is_written(call, model_files, tmp_path, words, told):
@@ -212,10 +217,9 @@ def test_mistakes_are_one_message_and_nothing_is_written(call, model_files, tmp_
     Image.new("L", (5, 4)).save("other/small.png")
     (tmp_path / "text.png").write_text("no picture")
     before = sorted(tmp_path.rglob("*"))
-    keys = {} if words[0].startswith("MODEL") else {"MODEL.WEIGHTS": model_files[2]}
-    keys |= {words[0]: words[1]} if words[0].startswith("MODEL") else {}
-    keys = {"MODEL.WEIGHTS": model_files[2], **keys}
-    flags = () if words[0].startswith("MODEL") else words
+    keys, flags = {"MODEL.WEIGHTS": model_files[2]}, words
+    if words[0].startswith("MODEL"):
+        keys, flags = {**keys, words[0]: words[1]}, ()
     # Of a flag that is given twice, the last counts, but phrases add up.
     plain = PLAIN[:2] + PLAIN[4:] if words[0] == "--phrase" else PLAIN
     config = () if words[0] == "--config-file" else ("--config-file", model_files[1])

@@ -25,7 +25,8 @@ TOOLS = config_root().parent / "tools"
 FIGURES = {"a_bce": 40.0, "a_dice": 50.0, "b_bce": 58.0, "b_dice": 20.0}
 """Mean IoU by run with seed 1; 4 more with seed 2."""
 RUNS = [
-    {"name": name, "label": f"{name[0].upper()}, {loss}", "config": f"miniphrases/{config}.yaml", "options": {"MODEL.REFERRING.LOSS": loss}}
+    {"name": name, "label": f"{name[0].upper()}, {loss}", "config": f"miniphrases/{config}.yaml",
+     "options": {"MODEL.REFERRING.LOSS": loss}}
     for name, config, loss in (
         ("a_bce", "clipseg_model1", "bce"), ("a_dice", "clipseg_model1", "dice"),
         ("b_bce", "unet_vit", "bce"), ("b_dice", "unet_vit", "dice"),
@@ -102,7 +103,8 @@ def test_remarks_name_the_best_its_deaf_score_and_the_target(results):
     assert best(found).spec.name == "b_bce"
     first, target = REFERRING.remarks(found)
     assert first == (
-        "The best mean IoU is **B, bce**'s with 60.0; its masks of another phrase about the same image reach 12.0 (phrase-blind)."
+        "The best mean IoU is **B, bce**'s with 60.0; its masks of another phrase about the same image reach 12.0 "
+        "(phrase-blind)."
     )
     assert target == "Target: mean IoU at least 60. Reached."
 

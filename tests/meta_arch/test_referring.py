@@ -1,4 +1,4 @@
-"""ReferringSegmentor: every decoder trains on a frozen CLIP, images are shared, prompts are texts, images or mixtures."""
+"""ReferringSegmentor: decoders train on a frozen CLIP, images are shared, prompts are texts, images or mixtures."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ def test_phrases_that_share_an_image_give_what_copies_give(build, name):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
     assert (shared[0] - shared[2]).abs().max() > 1e-3 and (shared[0] - shared[4]).abs().max() > 1e-3
     for k, (image, prompt) in enumerate(zip(images, prompts)):  # alone
-        torch.testing.assert_close(logits_of(model, [{"image": image, "prompt": prompt}])[0], shared[k], rtol=0, atol=1e-5)
+        (single,) = logits_of(model, [{"image": image, "prompt": prompt}])
+        torch.testing.assert_close(single, shared[k], rtol=0, atol=1e-5)
 
 
 def test_texts_are_remembered_and_forgotten(build, monkeypatch):
@@ -151,8 +152,9 @@ def embeddings(model, items) -> tuple[torch.Tensor, torch.Tensor]:
     clip = model.backbone.clip_model
     images = torch.stack([item["visual_prompt"] for item in items]).float()
     mean, std = (torch.tensor(x).view(-1, 1, 1) for x in (model.cfg.MODEL.PIXEL_MEAN, model.cfg.MODEL.PIXEL_STD))
+    texts = model.backbone.tokenizer([item["prompt"] for item in items])
     with torch.no_grad():
-        return clip.encode_text(model.backbone.tokenizer([i["prompt"] for i in items])), clip.encode_image((images - mean) / std)
+        return clip.encode_text(texts), clip.encode_image((images - mean) / std)
 
 
 def test_conditions_at_test_time(build):
@@ -204,7 +206,7 @@ def test_an_item_that_says_nothing_of_an_image_prompt(build, condition):
     for items in ([phrase_item("red car")], [shown("red car", 5), phrase_item("sky")]):
         with pytest.raises(ValueError, match=f"CONDITION is '{condition}', but an item has no 'visual_prompt'"):
             model(items)
-    given = phrase_item("red car", 1, visual_prompt=random_image(32, 32, 5))  # as of a user, who need not say that there is one
+    given = phrase_item("red car", 1, visual_prompt=random_image(32, 32, 5))  # a user need not say that there is one
     torch.testing.assert_close(logits_of(model, [given]), logits_of(model, [shown("red car", 5)]))
 
 
@@ -213,11 +215,11 @@ def test_an_item_that_says_nothing_of_an_image_prompt(build, condition):
     [
         (("INPUT.PHRASE.SIZE", 36), "tiny_vit", "INPUT.PHRASE.SIZE is 36, no multiple of 8"),
         ((REF + "DECODER", "unet", "INPUT.PHRASE.SIZE", 48), "tiny_resnet", "INPUT.PHRASE.SIZE is 48, no multiple of 32"),
-        ((REF + "KERNELS", [2, 2]), "tiny_vit", "makes 4 pixels of a cell, but .* patch is 8; give MODEL.REFERRING.KERNELS"),
-        ((REF + "KERNELS", []), "tiny_vit", "makes 32 pixels of a cell, but .* patch is 8; give MODEL.REFERRING.KERNELS"),
+        ((REF + "KERNELS", [2, 2]), "tiny_vit", "makes 4 pixels of a cell, .* is 8; give MODEL.REFERRING.KERNELS"),
+        ((REF + "KERNELS", []), "tiny_vit", "makes 32 pixels of a cell, .* is 8; give MODEL.REFERRING.KERNELS"),
         ((REF + "KERNELS", [2, 2, 2]), "tiny_vit", "not 3. See MODEL.REFERRING.KERNELS"),
-        ((REF + "CLIP_LAYERS", [1, 5]), "tiny_vit", r"\(1, 5\) must ascend within 0 … 4.* See MODEL.REFERRING.CLIP_LAYERS"),
-        ((REF + "CLIP_LAYERS", []), "tiny_vit", r"\(3, 6, 9\) must ascend within 0 … 4.* See MODEL.REFERRING.CLIP_LAYERS"),
+        ((REF + "CLIP_LAYERS", [1, 5]), "tiny_vit", r"\(1, 5\) must ascend within 0 … 4.* See MODEL.*CLIP_LAYERS"),
+        ((REF + "CLIP_LAYERS", []), "tiny_vit", r"\(3, 6, 9\) must ascend within 0 … 4.* See MODEL.*CLIP_LAYERS"),
         ((REF + "DECODER", "unet", REF + "CLIP_LAYERS", [1, 2]), "tiny_vit", " maps .* See MODEL.REFERRING.UNET_DIMS"),
         ((REF + "DECODER", "unet", REF + "UNET_DIMS", [8, 8]), "tiny_resnet", " maps .* See MODEL.REFERRING.UNET_DIMS"),
         ((REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True), "tiny_vit", "UNET_SIMILARITY needs a ViT"),
@@ -233,3 +235,15 @@ def test_an_item_that_says_nothing_of_an_image_prompt(build, condition):
 def test_parts_that_do_not_fit_are_refused(build, options, tower, told):
     with pytest.raises(ValueError, match=told):
         build("INPUT.PHRASE.SIZE", 64, *options, tower=tower)
+
+
+@pytest.mark.parametrize("decoder", ["model1", "unet"])
+def test_many_phrases_are_decoded_in_groups(build, monkeypatch, decoder):
+    """In groups of two as all at once."""
+    model = build(*((REF + "DECODER", "unet") if decoder == "unet" else ())).eval()
+    image = random_image(32, 32, 3)
+    items = [{"image": image, "prompt": text} for text in ("red car", "sky", "bus", "a tree", "people")]
+    with torch.no_grad():
+        together = model.mask_logits(items)
+        monkeypatch.setattr(referring, "_AT_ONCE", 2)
+        torch.testing.assert_close(model.mask_logits(items), together, rtol=0, atol=1e-5)

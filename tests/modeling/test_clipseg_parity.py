@@ -121,6 +121,8 @@ def test_a_file_that_transformers_saved_runs_from_the_config(tmp_path):
     vision |= dict(patch_size=16, image_size=48)
     text = dict(hidden_size=24, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, vocab_size=2014)
     text |= dict(max_position_embeddings=48, eos_token_id=2013, bos_token_id=2012, pad_token_id=0)
+    from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # of CLIPSeg's processor
+
     theirs = oracle(True, vision, text, projection_dim=16, reduce_dim=64, decoder_intermediate_size=128)
     theirs.save_pretrained(tmp_path / "released")
     (tmp_path / "clip_like_theirs.json").write_text(json.dumps({
@@ -139,7 +141,8 @@ def test_a_file_that_transformers_saved_runs_from_the_config(tmp_path):
     prompts = ["a red car.", "people on the left"]
     with torch.no_grad():
         logits = torch.stack([o["mask_logits"] for o in ours([{"image": image, "prompt": p} for p in prompts])])
-        pixels = ((image - ours.pixel_mean) / ours.pixel_std).expand(2, -1, -1, -1)
+        mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+        pixels = ((image / 255 - mean) / std).expand(2, -1, -1, -1)
         expected = theirs(input_ids=ours.backbone.tokenizer(prompts), pixel_values=pixels).logits
     assert expected.std() > 0.02 and torch.allclose(logits, expected, atol=1e-4)
 

@@ -7,6 +7,7 @@ Under the root: ``refer_{train,val,test,miniv}.json``, ``image_data_split.json``
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from .phrasecut_files import (
     SPLITS, WRONG_SIZE_IMAGES, image_path, iterate_entries, load_image_table, load_skip_list, remedy, splits_of,
 )  # fmt: skip
 from .phrasecut_tasks import TaskError, name_of, parse_task
+
+logger = logging.getLogger(__name__)
 
 Root = str | os.PathLike | Callable[[], Path]
 """A folder, or a function that names it (without touching it) each time records are loaded."""
@@ -43,7 +46,8 @@ def load_phrasecut(root: str | os.PathLike, split: str, *, by_image: bool = Fals
         ``polygons.mask(height, width)`` draws its mask. An image is
         ``{file_name, image_id, height, width, coco_id, tasks [{task_id, phrase, ...}]}``.
     Raises:
-        DatasetError: a file is missing or damaged, or a task is wrong; the message names file, task and remedy.
+        DatasetError: a file is missing or damaged, or a task is wrong; the message names file, task and remedy. Wrong tasks
+            of the training split are left out, with a warning that counts them.
     """
     folder = Path(root)
     with _without_collector():
@@ -69,6 +73,7 @@ def _records(root: Path, split: str) -> Iterator[dict]:
     source = root / f"refer_{split}.json"
     images, skipped, files = load_image_table(root), load_skip_list(root), FolderIndex()
     seen: set[str] = set()
+    wrong, first_wrong = 0, ""
     shared: dict[int, dict] = {}  # one copy of what the tasks of an image have in common
     for number, entry in enumerate(iterate_entries(root, split)):
         if name_of(entry) in skipped:
@@ -89,9 +94,12 @@ def _records(root: Path, split: str) -> Iterator[dict]:
                 values = (str(path), task.image_id, image.height, image.width, image.coco_id)
                 shared[task.image_id] = dict(zip(IMAGE_KEYS, values))
         except TaskError as error:
-            raise DatasetError(
-                f"{source}: task {name_of(entry) or f'number {number}'!r}: {error}; {remedy(root)}."
-            ) from None
+            said = f"task {name_of(entry) or f'number {number}'!r}: {error}"
+            if split != "train":  # scores are of all tasks, or of none
+                raise DatasetError(f"{source}: {said}; {remedy(root)}, or name the task in skip.json.") from None
+            first_wrong = first_wrong or said
+            wrong += 1
+            continue
         seen.add(task.task_id)
         yield {
             **shared[task.image_id],
@@ -101,6 +109,8 @@ def _records(root: Path, split: str) -> Iterator[dict]:
             "ann_ids": task.ann_ids,
             "polygons": task.polygons,
         }
+    if wrong:
+        logger.warning("%s: %d tasks are left out of training. The first: %s; %s.", source, wrong, first_wrong, remedy(root))
 
 
 @contextmanager

@@ -67,7 +67,8 @@ def load_image_table(root: Path) -> dict[int, ImageInfo]:
     Raises:
         DatasetError: image_data_split.json is missing or damaged.
     """
-    path, table = root / "image_data_split.json", {}
+    names = [root / name for name in ("image_data_split.json", "image_data_split3000.json")]  # the latter by hand from Drive
+    path, table = next((p for p in names if p.exists()), names[0]), {}
     for entry in iterate_json_list(path, remedy(root)):
         found = [entry.get(k) if isinstance(entry, dict) else None for k in ("image_id", "height", "width")]
         split = entry.get("split") if isinstance(entry, dict) else None

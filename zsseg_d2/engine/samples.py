@@ -23,7 +23,7 @@ from .referring import test_samples
 logger = logging.getLogger(__name__)
 
 _WIDTH = 150  # pixels of a panel
-_MOST_COLUMNS = 8  # of the strip; the GIF has all
+_MOST_COLUMNS, _MOST_FRAMES = 8, 40  # of the strip and of the GIF
 
 
 class SamplePictures(HookBase):
@@ -107,10 +107,15 @@ def draw_samples(records: Sequence[dict], folder: Path, threshold: float) -> Non
     def truth(row: int) -> list[Image.Image]:
         return [panel(paint_mask(tasks[row][0], tasks[row][1], (45, 170, 95)), records[row]["phrase"], _WIDTH)]
 
-    few = np.linspace(0, len(iterations) - 1, min(len(iterations), _MOST_COLUMNS)).round().astype(int)
-    rows = [truth(k) + [predicted(k, iterations[i]) for i in few] for k in range(len(records))]
+    rows = [truth(k) + [predicted(k, i) for i in _spread(iterations, _MOST_COLUMNS)] for k in range(len(records))]
     save_picture(sheet(rows), folder / "strip.png")
-    frames = [sheet([[*truth(k), predicted(k, i)] for k in range(len(records))]) for i in iterations]
+    frames = [sheet([[*truth(k), predicted(k, i)] for k in range(len(records))]) for i in _spread(iterations, _MOST_FRAMES)]
     times = [500] * (len(frames) - 1) + [2500]
     options = {"save_all": True, "append_images": frames[1:], "duration": times if len(frames) > 1 else 2500, "loop": 0}
     save_picture(frames[0], folder / "samples.gif", **options)
+
+
+def _spread(iterations: Sequence[int], most: int) -> list[int]:
+    """At most so many, evenly spread, the first and the last among them."""
+    places = np.linspace(0, len(iterations) - 1, min(len(iterations), most)).round().astype(int)
+    return [iterations[k] for k in places]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from ..data.phrase_prompts import prompt_templates
 from ..data.visual_prompts import visual_prompt
 from ..evaluation.phrase_pictures import COLOURS, paint_mask, panel, save_picture, sheet
 from .checkpoint import ZssegCheckpointer, local_weights
-from .config_files import setup_cfg
+from .config_files import find_config, setup_cfg
 from .errors import ConfigError
 from .referring import is_referring
 from .run import USER_ERRORS
@@ -87,9 +88,8 @@ def segment(
     shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
     if example is not None:
         shared["visual_prompt"] = _tensor(example)
-    outputs = model([{**shared, "prompt": template.format(text)} for text in phrases])
     found = []
-    for text, output in zip(phrases, outputs):
+    for text, output in zip(phrases, model([{**shared, "prompt": template.format(text)} for text in phrases])):
         probability = output["mask_logits"].sigmoid().cpu().numpy()
         found.append(Found(text, probability, probability > threshold))
     return found
@@ -97,10 +97,13 @@ def segment(
 
 def overlays(image: np.ndarray, found: Sequence[Found]) -> Image.Image:
     """The picture, and beside it every phrase with its mask and score, four in a row."""
+    size = (2 * _PANEL, max(1, round(2 * _PANEL * image.shape[0] / image.shape[1])))  # photographs need not be painted whole
+    small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     panels = [panel(image, "image", _PANEL)]
     for k, result in enumerate(found):
         said = f"{result.score:.2f}" if result.mask.any() else "not found"
-        panels.append(panel(paint_mask(image, result.mask, COLOURS[k % len(COLOURS)]), f"{result.phrase} · {said}", _PANEL))
+        mask = np.asarray(Image.fromarray(result.mask).resize(size, Image.Resampling.NEAREST))
+        panels.append(panel(paint_mask(small, mask, COLOURS[k % len(COLOURS)]), f"{result.phrase} · {said}", _PANEL))
     return sheet([panels[k : k + _MOST_COLUMNS] for k in range(0, len(panels), _MOST_COLUMNS)])
 
 
@@ -149,17 +152,29 @@ def run_segmenting(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> CfgNode:
     options = list(args.opts)
-    if args.config_file == DEFAULT_CONFIG and "MODEL.WEIGHTS" not in options:
+    if find_config(args.config_file) == find_config(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
         options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
     if args.threshold is not None:
         options += ["MODEL.REFERRING.THRESHOLD", str(args.threshold)]
     if args.example:
+        trained = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
+        if trained.MODEL.REFERRING.CONDITION == "text":
+            print("warning: this model was trained with phrases only, and an --example is new to it", file=sys.stderr)
         options += ["MODEL.REFERRING.CONDITION", "mixed" if args.phrase_is_given else "image"]
     return setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
 
 
 def _targets(args: argparse.Namespace) -> list[Path]:
     """Where each picture goes: --output for one image, files of the images' names in that folder for several."""
+    targets = _named_targets(args)
+    read = {Path(path).resolve() for path in (*args.image, args.example, args.example_mask) if path}
+    for target in targets:
+        if target.resolve() in read:
+            raise ConfigError(f"--output would overwrite '{target}', which is read; name another file or folder.")
+    return targets
+
+
+def _named_targets(args: argparse.Namespace) -> list[Path]:
     output = Path(args.output)
     if len(args.image) == 1 and output.suffix:
         if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):

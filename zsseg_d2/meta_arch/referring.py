@@ -21,6 +21,7 @@ from ..modeling.unet_decoder import UNetDecoder
 DECODERS = (*VARIANTS, "unet")
 CONDITIONS = ("text", "image", "mixed")
 _KEPT_TEXTS = 20_000
+_AT_ONCE = 32  # phrases that are decoded together at test time
 
 
 @META_ARCH_REGISTRY.register()
@@ -74,16 +75,25 @@ class ReferringSegmentor(nn.Module):
         distinct: dict[int, tuple[int, Tensor]] = {}
         owner = [distinct.setdefault(id(item["image"]), (len(distinct), item["image"]))[0] for item in items]
         images = self._normalised([image for _, image in distinct.values()])
-        condition = self.conditions(items)
+        features = self.backbone(images)
         shared = None if len(distinct) == len(items) else torch.tensor(owner, device=self.device)
-        if isinstance(self.decoder, UNetDecoder):
-            features = self.backbone(images)
-            if not isinstance(self.backbone, CLIPViT):
-                return self.decoder(features, condition, shared)
-            grid = self.backbone.grid(*images.shape[-2:])
-            hint = self.backbone.similarity(features[-1], condition, grid, shared) if self.decoder.hints else None
-            return self.decoder(token_maps(features, grid), condition, shared, hint, images)
-        return self.decoder(self.backbone(images), condition, self.backbone.grid(*images.shape[-2:]), shared)
+        if self.training or shared is None:
+            return self._decode(features, images, self.conditions(items), shared)
+        # One crowded image may have a hundred phrases.
+        parts = range(0, len(items), _AT_ONCE)
+        decoded = [
+            self._decode(features, images, self.conditions(items[k : k + _AT_ONCE]), shared[k : k + _AT_ONCE]) for k in parts
+        ]
+        return torch.cat(decoded)
+
+    def _decode(self, features: list[Tensor], images: Tensor, condition: Tensor, owner: Tensor | None) -> Tensor:
+        if not isinstance(self.backbone, CLIPViT):
+            return self.decoder(features, condition, owner)
+        grid = self.backbone.grid(*images.shape[-2:])
+        if not isinstance(self.decoder, UNetDecoder):
+            return self.decoder(features, condition, grid, owner)
+        hint = self.backbone.similarity(features[-1], condition, grid, owner) if self.decoder.hints else None
+        return self.decoder(token_maps(features, grid), condition, owner, hint, images)
 
     def conditions(self, items: Sequence[Mapping]) -> Tensor:
         """(N, E) what the decoder is conditioned by: texts, image prompts, or mixtures.

@@ -60,7 +60,7 @@ def remarks(results: Results) -> list[str]:
 
 
 def plots(results: Results, folder: Path) -> list[Path]:
-    """Losses and mean IoU over the iterations, bars by subset, and the samples of the best row as a strip and a GIF."""
+    """Mean IoU by decoder and loss, both over the iterations, and the samples of the best row as a strip and a GIF."""
     from . import plots as general  # matplotlib takes a second to import: only where something is drawn
     from .referring_plots import bars, loss_curves
 
