@@ -23,6 +23,7 @@ class Measure:
     derive: Callable[[Mapping[str, float]], float] | None = None  # from the other figures of one seed, in place of `path`
     scalar: str = ""  # its name in the metrics.json of a training that evaluates on the way
     point: str = ""  # its name in the points of a curve file
+    ranks: bool = True  # higher is better
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .results import Results, Row
 
 MEAN_IOU = Measure("mean_iou", "mean IoU", ("mean_iou",), scalar="referring/mean_iou")
-BLIND = Measure("blind", "phrase-blind IoU", ("phrase_blind", "mean_iou"))
+BLIND = Measure("blind", "phrase-blind IoU", ("phrase_blind", "mean_iou"), ranks=False)
 MEASURES = (
     MEAN_IOU,
     Measure("cum_iou", "cumulative IoU", ("cum_iou",)),

@@ -76,7 +76,7 @@ def _best(results: Results) -> Mapping[str, Row]:
     found = {}
     for measure in results.task.measures:
         rows = [row for row in results.competitors() if row.mean(measure.key) is not None]
-        if len(rows) > 1:
+        if measure.ranks and len(rows) > 1:
             found[measure.key] = max(rows, key=lambda row: row.mean(measure.key))
     return found
 
