@@ -6,13 +6,18 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.evaluation import inference_on_dataset
 
 from zsseg_d2.files import local_path
 from zsseg_d2.data.synthetic import write_minicity
+from zsseg_d2.data.synthetic.miniphrases import SPLIT_SEEDS
+from zsseg_d2.data.synthetic.phrase_scenes import render_view
+from zsseg_d2.data.synthetic.phrases import make_phrases
 from zsseg_d2.engine import Trainer, setup_cfg
+from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, DEFAULT_WEIGHTS, build_segmentor, segment
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +53,27 @@ def test_zero_shot_beats_random_weights(root, tmp_path, monkeypatch):
 def test_embedded_weights_are_small():
     folder = local_path("zsseg_d2://weights")
     assert 0 < sum(f.stat().st_size for f in folder.iterdir()) < 16e6
+
+
+def test_the_embedded_model_of_phrases_hears_them():
+    """On pictures of MiniPhrases test, masks fit their own phrase far better than another about the same image."""
+    cfg = setup_cfg(
+        argparse.Namespace(
+            config_file=DEFAULT_CONFIG, opts=["MODEL.WEIGHTS", DEFAULT_WEIGHTS, "MODEL.DEVICE", "cpu"], eval_only=True
+        )
+    )
+    model = build_segmentor(cfg)
+    own, other = [], []
+    for seed in range(SPLIT_SEEDS["test"], SPLIT_SEEDS["test"] + 48, 6):
+        view = render_view(seed)
+        phrases = make_phrases(view, np.random.default_rng(seed))
+        truths = [np.isin(view.index, sum(phrase.instances, ())) for phrase in phrases]
+        for k, found in enumerate(segment(model, view.image, [phrase.text for phrase in phrases])):
+            own.append(_iou(found.mask, truths[k]))
+            other += [_iou(found.mask, truths[k - 1])] if (truths[k] != truths[k - 1]).any() else []
+    assert len(own) > 30 and len(other) > 20
+    assert np.mean(own) > 0.35 and np.mean(own) > 2 * np.mean(other)
+
+
+def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    return (mask & truth).sum() / max(1, (mask | truth).sum())
