@@ -135,8 +135,13 @@ def reading(key, dataset, **changes):
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
-    return tmp_path / "nowhere"
+    folder = tmp_path / "nowhere"
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))
+    for name, split in ((f"{CITYSCAPES}_val", "val"), (f"{CITYSCAPES}_train_008", "train")):
+        metadata = vars(MetadataCatalog.get(name))  # says where another test loaded the set from
+        for key, place in panoptic_paths(folder / "cityscapes", split).items():
+            monkeypatch.setitem(metadata, key, place)
+    return folder
 
 
 def test_a_missing_data_set_is_one_sentence(load, nowhere):
