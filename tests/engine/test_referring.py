@@ -15,7 +15,9 @@ from PIL import Image
 from tests.data.tiny_phrasecut import make_tiny_phrasecut, task
 from tests.tiny_referring import write_clip
 from zsseg_d2.data import register_phrasecut
+from zsseg_d2.engine import samples
 from zsseg_d2.engine.checkpoint import read_checkpoint
+from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.loaders import build_test_loader, build_train_loader, load_records
 from zsseg_d2.engine.referring import test_samples as samples_of
 from zsseg_d2.engine.run import run_process
@@ -74,22 +76,22 @@ def test_the_scores_are_those_of_the_saved_masks(finished):
 
 def test_samples_show_the_same_tasks_over_the_iterations(finished):
     cfg, folder, _ = finished
-    samples = folder / "samples"
-    tasks = sorted(path.name for path in samples.iterdir() if path.is_dir())
+    shown = folder / "samples"
+    tasks = sorted(path.name for path in shown.iterdir() if path.is_dir())
     assert len(tasks) == 2 and len({name.split("__")[0] for name in tasks}) == 2, "of different images"
-    assert {p.name for p in samples.glob("*/*")} == {"0000000.png", "0000002.png"} and len(list(samples.glob("*/*"))) == 4
+    assert {p.name for p in shown.glob("*/*")} == {"0000000.png", "0000002.png"} and len(list(shown.glob("*/*"))) == 4
     model = Trainer.build_model(cfg)
     Trainer.build_checkpointer(cfg, model).load(str(folder / "model_final.pth"))
     images, mapper = samples_of(cfg, load_records(["tiny_phrases_test"]))
     items = {item["task_id"]: item for image in images for item in mapper(image)}
     assert model.training
     for name, expected in zip(tasks, probabilities(model, [items[name] for name in tasks])):
-        first, last = (np.asarray(Image.open(samples / name / f"000000{k}.png")) for k in (0, 2))
+        first, last = (np.asarray(Image.open(shown / name / f"000000{k}.png")) for k in (0, 2))
         assert last.shape == (64, 64) and np.abs(last - 255 * expected).max() <= 0.51
         assert (first != last).any()
     assert model.training, "the model is left as it was"
-    gif = Image.open(samples / "samples.gif")
-    assert gif.n_frames == 2 and Image.open(samples / "strip.png").width > gif.width
+    gif = Image.open(shown / "samples.gif")
+    assert gif.n_frames == 2 and Image.open(shown / "strip.png").width > gif.width
 
 
 class Stop(Exception):
@@ -135,12 +137,32 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(phrase_config, tmp_path)
 
 
 def test_a_new_training_forgets_the_samples_of_an_older_one(phrase_config, tmp_path):
-    samples = ("ZSSEG.SAMPLES.PERIOD", 1, "DATASETS.TEST", ("tiny_phrases_val",))
+    options = ("ZSSEG.SAMPLES.PERIOD", 1, "DATASETS.TEST", ("tiny_phrases_val",))
     folder = tmp_path / "out" / "samples"
     for last, count in ((3, 2), (1, 1)):
-        train(phrase_config(*samples, "SOLVER.MAX_ITER", last, "ZSSEG.SAMPLES.COUNT", count))
+        train(phrase_config(*options, "SOLVER.MAX_ITER", last, "ZSSEG.SAMPLES.COUNT", count))
         assert len(list(folder.glob("*/*.png"))) == count * (last + 1)
         assert Image.open(folder / "samples.gif").n_frames == last + 1
+
+
+def test_of_many_iterations_some_are_shown(phrase_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(samples, "_MOST_FRAMES", 3)
+    cfg = phrase_config("ZSSEG.SAMPLES.PERIOD", 1, "ZSSEG.SAMPLES.COUNT", 1, "SOLVER.MAX_ITER", 4)
+    shown = []
+    panel = samples.panel
+    monkeypatch.setattr(samples, "panel", lambda image, text, width: shown.append(text) or panel(image, text, width))
+    train(cfg)
+    assert Image.open(tmp_path / "out/samples/samples.gif").n_frames == 3
+    assert [text for text in shown if text.isdigit()][-8:] == ["0", "1", "2", "3", "4", "0", "2", "4"]  # strip, then GIF
+
+
+def test_a_run_is_resumed_with_its_own_settings(phrase_config, tmp_path):
+    assert run(phrase_config("SOLVER.MAX_ITER", 1))
+    for key, value in (("MODEL.REFERRING.LOSS", "dice"), ("INPUT.PHRASE.CROP", False), ("MODEL.REFERRING.CONDITION", "mixed")):
+        with pytest.raises(ConfigError, match=f"--resume: {key.rsplit('.', 1)[0]}"):
+            run(phrase_config(key, value), "--resume")
+    run(phrase_config("SOLVER.MAX_ITER", 2), "--resume")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["resumed_at"] == 1
 
 
 def test_a_checkpoint_leaves_out_a_clip_that_a_file_holds(phrase_config, tmp_path):

@@ -94,6 +94,7 @@ def test_the_table_tells_scores_and_trained_parameters(results):
         "90.0 ± 0.0", "70.0 ± 0.0", "12.0 ± 0.0", "1,128,545", "8 s",
     ]  # fmt: skip
     assert cells["B, bce"][0] == f"**60.0 ± {spread}**" and cells["B, bce"][-2] == "45,678"
+    assert not any("*" in row[5] for row in cells.values()), "to be deaf is no merit"
     text = (write_report(found, found.suite.output)).read_text()
     assert "leak" not in text.lower() and "Trained parameters: of the decoder; CLIP is frozen." in text
 

@@ -125,6 +125,18 @@ def test_phrases_that_share_an_image_give_what_copies_give(build, name):
         torch.testing.assert_close(single, shared[k], rtol=0, atol=1e-5)
 
 
+def test_many_phrases_of_an_image_are_decoded_in_groups(build, monkeypatch):
+    for name in ("model1", "unet_avg"):
+        model, image = build(**options_of(name)), random_image(64, 64, 1)
+        items = [{"image": image, "prompt": prompt} for prompt in ("red car", "sky", "bus", "tree", "two people")]
+        expected, groups = logits_of(model, items), []
+        model.decoder.register_forward_pre_hook(lambda _, args: groups.append(len(args[1])))
+        monkeypatch.setattr(referring, "_AT_ONCE", 2)
+        for x, y in zip(logits_of(model, items), expected, strict=True):
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
+        assert groups == [2, 2, 1]
+
+
 def test_texts_are_remembered_and_forgotten(build, monkeypatch):
     model = build()
     monkeypatch.setattr(referring, "_KEPT_TEXTS", 3)

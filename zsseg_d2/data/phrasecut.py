@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from tqdm import tqdm
 
 from .panoptic_records import DatasetError, FolderIndex, data_folder
 from .phrasecut_files import (
@@ -75,7 +77,9 @@ def _records(root: Path, split: str) -> Iterator[dict]:
     seen: set[str] = set()
     wrong, first_wrong = 0, ""
     shared: dict[int, dict] = {}  # one copy of what the tasks of an image have in common
-    for number, entry in enumerate(iterate_entries(root, split)):
+    quiet = not sys.stderr.isatty()
+    bar = tqdm(iterate_entries(root, split), desc=f"phrases of {split}", unit="phrase", delay=2, leave=False, disable=quiet)
+    for number, entry in enumerate(bar):
         if name_of(entry) in skipped:
             continue
         try:
