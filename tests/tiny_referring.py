@@ -58,3 +58,9 @@ def phrase_item(phrase: str, image: torch.Tensor | int = 0, side: int = 32, **mo
     mask[: side // 2] = True
     image = random_image(side, side, image) if isinstance(image, int) else image
     return {"image": image, "mask": mask, "phrase": phrase, "prompt": phrase, **more}
+
+
+@torch.no_grad()
+def logits_of(model: torch.nn.Module, items: list[dict]) -> list[torch.Tensor]:
+    """Of each item, the model in eval mode."""
+    return [output["mask_logits"] for output in model.eval()(items)]

@@ -54,7 +54,7 @@ def test_every_packaged_config_of_phrases_merges_and_validates(name):
     assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) == (True, "full_model", 1.0, 2.0)
     decoder = "unet" if method.startswith("unet_") else method.removeprefix("clipseg_")
     assert cfg.MODEL.REFERRING.DECODER == {"rd64": "rd64-refined"}.get(decoder, decoder)
-    assert ("RN50" in cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME or "mini_rn" == cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME) == ("rn50" in method)
+    assert cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME.startswith(("RN50", "mini_rn")) == ("rn50" in method)
     assert cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS and not cfg.MODEL.WEIGHTS, "CLIP is trained, the decoder is not"
     assert cfg.MODEL.FC_CLIP.EMBED_DIM == clip_embedding(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME)
 

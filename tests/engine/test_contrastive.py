@@ -27,7 +27,8 @@ def test_a_text_that_is_also_true_is_no_negative():
     e = (2 * regions @ texts.T).exp()
     to_text = -torch.stack([(e[0, 0] / e[0, 0]).log(), *((e[k, 1] / e[k].sum()).log() for k in (1, 2))]).mean()
     column = e[1, 1] + e[2, 1]  # without region 0
-    to_region = -torch.stack([(e[0, 0] / e[:, 0].sum()).log(), ((e[1, 1] / column).log() + (e[2, 1] / column).log()) / 2]).mean()
+    second = ((e[1, 1] / column).log() + (e[2, 1] / column).log()) / 2
+    to_region = -torch.stack([(e[0, 0] / e[:, 0].sum()).log(), second]).mean()
     found = region_text_loss(regions, texts, fits, own, torch.tensor(2.0))
     assert found.item() == pytest.approx((to_text + to_region).item() / 2, abs=1e-5)
 

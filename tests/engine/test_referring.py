@@ -1,9 +1,8 @@
-"""Models of phrases as programs: training, evaluation, samples over the iterations, resuming, checkpoints, batches."""
+"""Models of phrases as programs: training, evaluation, samples over the iterations, resuming, checkpoints."""
 
 from __future__ import annotations
 
 import json
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from zsseg_d2.data import register_phrasecut
 from zsseg_d2.engine import samples
 from zsseg_d2.engine.checkpoint import read_checkpoint
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.engine.loaders import build_test_loader, build_train_loader, load_records
+from zsseg_d2.engine.loaders import load_records
 from zsseg_d2.engine.referring import test_samples as samples_of
 from zsseg_d2.engine.run import run_process
 from zsseg_d2.engine.samples import probabilities
@@ -158,7 +157,8 @@ def test_of_many_iterations_some_are_shown(phrase_config, tmp_path, monkeypatch)
 
 def test_a_run_is_resumed_with_its_own_settings(phrase_config, tmp_path):
     assert run(phrase_config("SOLVER.MAX_ITER", 1))
-    for key, value in (("MODEL.REFERRING.LOSS", "dice"), ("INPUT.PHRASE.CROP", False), ("MODEL.REFERRING.CONDITION", "mixed")):
+    ours = "MODEL.REFERRING."
+    for key, value in ((ours + "LOSS", "dice"), ("INPUT.PHRASE.CROP", False), (ours + "CONDITION", "mixed")):
         with pytest.raises(ConfigError, match=f"--resume: {key.rsplit('.', 1)[0]}"):
             run(phrase_config(key, value), "--resume")
     run(phrase_config("SOLVER.MAX_ITER", 2), "--resume")
@@ -188,8 +188,8 @@ def test_image_prompts_train_and_evaluate(phrase_config, tmp_path):
         for condition in ("image", "mixed"):
             sets = ("DATASETS.TRAIN", ("tiny_phrases_pairs",), "DATASETS.TEST", ("tiny_phrases_pairs",))
             options = (*sets, "MODEL.REFERRING.CONDITION", condition, "ZSSEG.SAVE_PREDICTIONS", True)
-            samples = ("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 2)
-            results, folder = run(phrase_config(*options, *samples, output=condition)), tmp_path / condition
+            pictures = ("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 2)
+            results, folder = run(phrase_config(*options, *pictures, output=condition)), tmp_path / condition
             shown = sorted((folder / "samples").glob("*/0000002.png"))
             assert len(shown) == 2
             for path in shown:  # with the image prompts of the evaluation
@@ -201,45 +201,3 @@ def test_image_prompts_train_and_evaluate(phrase_config, tmp_path):
     finally:
         DatasetCatalog.remove("tiny_phrases_pairs")
         MetadataCatalog.remove("tiny_phrases_pairs")
-
-
-def same(one, two) -> bool:
-    keys = ("image", "mask")
-    return all(
-        x["task_id"] == y["task_id"] and x["prompt"] == y["prompt"] and all(torch.equal(x[k], y[k]) for k in keys)
-        for first, second in zip(one, two, strict=True)
-        for x, y in zip(first, second, strict=True)
-    )
-
-
-def test_batches_of_several_phrases_an_image(phrase_config):
-    def batches(*options, start=0, count=4):
-        loader = build_train_loader(phrase_config("INPUT.PHRASE.CROP", False, *options))
-        loader.start_iter = start
-        return list(islice(loader, count))
-
-    plain = batches()
-    for batch in plain:
-        assert [len({item["image_id"] for item in batch}), len({id(item["image"]) for item in batch})] == [2, 2]
-        assert len(batch) == 6 and len({item["task_id"] for item in batch}) == 6
-    assert same(plain, batches("DATALOADER.NUM_WORKERS", 2)) and same(plain[2:], batches(start=2, count=2))
-    assert not same(plain, batches("SEED", 4))
-    single = batches("INPUT.PHRASE.PER_IMAGE", 1)
-    assert all(len(batch) == 2 for batch in single)
-    for batch in batches("DATALOADER.NUM_WORKERS", 1):
-        assert len({id(item["image"]) for item in batch}) == 2, "an image stays one tensor on its way from a worker"
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_clip_sees_a_test_image_once(phrase_config, workers):
-    cfg = phrase_config("DATALOADER.NUM_WORKERS", workers)
-    model, seen = Trainer.build_model(cfg).eval(), []
-    model.backbone.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    records = load_records(["tiny_phrases_test"])
-    found = []
-    for batch in build_test_loader(cfg, "tiny_phrases_test"):
-        assert len({item["image_id"] for item in batch}) == 1 and len({id(item["image"]) for item in batch}) == 1
-        with torch.no_grad():
-            model(batch)
-        found += [item["task_id"] for item in batch]
-    assert seen == [1, 1, 1] and sorted(found) == sorted(record["task_id"] for record in records)

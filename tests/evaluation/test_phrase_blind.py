@@ -15,7 +15,7 @@ from zsseg_d2.data import register_phrasecut
 from zsseg_d2.evaluation.referring import ReferringEvaluator
 from zsseg_d2.evaluation.referring_report import format_table
 
-from ..data.tiny_phrasecut import SQUARE, H, W, make_tiny_phrasecut, task
+from ..data.tiny_phrasecut import H, W, make_tiny_phrasecut, task
 
 OTHER = [[[[10, 2], [19, 2], [19, 11], [10, 11]]]]  # rows 2 .. 11, columns 10 .. 19: 100 pixels
 TASKS = {

@@ -38,8 +38,9 @@ def training_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict],
     """Records as the training mapper takes them, and that mapper: CLIPSeg's recipe as far as INPUT.PHRASE asks for it.
 
     Args:
-        records: one a task.
+        records: one a task, or one an image.
     """
+    records = tasks_of(records)
     ours = cfg.INPUT.PHRASE
     mapper = PhraseMapper(
         ours.SIZE,
@@ -51,17 +52,25 @@ def training_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict],
         templates=prompt_templates(ours.PROMPTS_TRAIN),
         supports=_supports(cfg, records),
     )
-    return (group_by_image(records) if ours.PER_IMAGE > 1 else list(records)), mapper
+    return (group_by_image(records) if ours.PER_IMAGE > 1 else records), mapper
 
 
 def test_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict], Callable[[dict], list[dict]]]:
     """Records of images with all their tasks, so that CLIP sees each once, and the plain mapper."""
+    records = tasks_of(records)
     mapper = PhraseMapper(
         cfg.INPUT.PHRASE.SIZE,
         templates=prompt_templates(cfg.INPUT.PHRASE.PROMPTS_TEST),
         supports=_supports(cfg, records),
     )
-    return group_by_image(list(records)), SeededByImage(mapper)
+    return group_by_image(records), SeededByImage(mapper)
+
+
+def tasks_of(records: Sequence[dict]) -> list[dict]:
+    """One record a task, also of data sets that are registered with one an image."""
+    return [
+        {k: v for k, v in {**record, **task}.items() if k != "tasks"} for record in records for task in record.get("tasks", ({},))
+    ]
 
 
 def _supports(cfg: CfgNode, records: Sequence[dict]) -> SupportTasks | None:
@@ -79,9 +88,14 @@ def check_referring(cfg: CfgNode, *, eval_only: bool) -> None:
         raise ConfigError(
             f"{cfg.MODEL.META_ARCHITECTURE} needs `INPUT.DATASET_MAPPER_NAME phrase`, not '{cfg.INPUT.DATASET_MAPPER_NAME}'."
         )
-    for key, value in (("PHRASE.SIZE", phrase.SIZE), ("PHRASE.PER_IMAGE", phrase.PER_IMAGE)):
+    for key, value in (
+        ("INPUT.PHRASE.SIZE", phrase.SIZE),
+        ("INPUT.PHRASE.PER_IMAGE", phrase.PER_IMAGE),
+        ("MODEL.REFERRING.FEEDFORWARD", ours.FEEDFORWARD),
+        ("MODEL.REFERRING.UNET_DIMS", min(ours.UNET_DIMS, default=0)),
+    ):
         if value < 1:
-            raise ConfigError(f"INPUT.{key} must be positive, but is {value}.")
+            raise ConfigError(f"{key} must be positive, but is {value}.")
     for key, value in (
         ("INPUT.PHRASE.MIN_VISIBLE", phrase.MIN_VISIBLE),
         ("INPUT.PHRASE.NEGATIVE_PROBABILITY", phrase.NEGATIVE_PROBABILITY),

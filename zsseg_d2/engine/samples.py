@@ -18,7 +18,7 @@ from ..data.panoptic_png import write_png
 from ..data.phrase_mapper import read_task
 from ..evaluation.phrase_pictures import paint_mask, panel, save_picture, sheet
 from .loaders import load_records
-from .referring import test_samples
+from .referring import tasks_of, test_samples
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class SamplePictures(HookBase):
     def before_train(self) -> None:
         if not comm.is_main_process():
             return
-        records = load_records(self._cfg.DATASETS.TEST[:1])
+        records = tasks_of(load_records(self._cfg.DATASETS.TEST[:1]))
         self._records = choose_samples(records, self._cfg.ZSSEG.SAMPLES.COUNT)
         images, mapper = test_samples(self._cfg, records)  # all of them: image prompts show other tasks
         chosen = {record["image_id"] for record in self._records}

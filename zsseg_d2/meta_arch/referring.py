@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from ..modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder
 from ..modeling.frozen_clip import CLIPPyramid, FrozenCLIP, mix_conditions
 from ..modeling.mask_losses import MaskLoss
 from ..modeling.unet_decoder import UNetDecoder
+
+logger = logging.getLogger(__name__)
 
 DECODERS = (*VARIANTS, "unet")
 CONDITIONS = ("text", "image", "mixed")
@@ -168,6 +171,8 @@ def build_tower(cfg: CfgNode) -> FrozenCLIP:
         getattr(model.visual, "trunk", None), "blocks", None
     )
     if blocks is None:
+        if layers:
+            logger.warning("MODEL.REFERRING.CLIP_LAYERS names blocks of a ViT; this CLIP has stages, of which all are read.")
         return CLIPPyramid(model, tokenizer)
     stages = len(ours.UNET_DIMS) - 1  # the finest is the image's own
     return CLIPViT(model, tokenizer, layers or [len(blocks) * (k + 1) // stages - 1 for k in range(stages)])

@@ -126,6 +126,8 @@ class CLIPViT(FrozenCLIP):
             cells = cells if owner is None else cells[owner]
             cosines = torch.einsum("nle,ne->nl", cells, F.normalize(texts.to(cells.dtype), dim=-1))
             cosines = cosines - cosines.mean(1, keepdim=True)
+            if h * w == 1:  # nothing to compare it with
+                return cosines.unflatten(1, (1, 1))
             return (cosines / cosines.std(1, keepdim=True).clamp(min=1e-6)).unflatten(1, (h, w))
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
