@@ -25,4 +25,7 @@ from zsseg_d2.engine import run  # noqa: E402
 if __name__ == "__main__":
     parser = default_argument_parser(epilog=__doc__)
     parser.description = "Train or evaluate an open-vocabulary segmentation model."
-    run(parser.parse_args())
+    parser.add_argument("--save-predictions", action="store_true", help="the same as ZSSEG.SAVE_PREDICTIONS True")
+    args = parser.parse_args()
+    args.opts = [*args.opts, *(["ZSSEG.SAVE_PREDICTIONS", "True"] if args.save_predictions else [])]
+    run(args)
