@@ -187,3 +187,20 @@ def test_polygons_beyond_the_image_are_cut_off(tmp_path):
     mask = record["polygons"].mask(H, W)
     assert mask[:5, :10].all() and mask.sum() == 50 and record["polygons"].outside(H, W) == 1
     assert SQUARE[0][0][0] == [2, 2]
+
+
+def test_wrong_tasks_are_left_out_of_training_and_counted(tmp_path, caplog):
+    """Scores are of all tasks or of none, so the other splits refuse."""
+    tasks = [task(), task(ann_id=11, polygons=[[[[float("nan"), 2], [6, 2], [6, 6]]]]), task(ann_id=12, phrase=" ")]
+    root = make_tiny_phrasecut(tmp_path, train=tasks, test=[{**t, "task_id": f"t{t['task_id']}"} for t in tasks])
+    assert [r["task_id"] for r in load_phrasecut(root, "train")] == ["1__10"]
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "zsseg_d2.data.phrasecut"]
+    assert "2 tasks are left out" in line and "1__11" in line and "prepare_phrasecut.py check" in line
+    with pytest.raises(DatasetError, match="t1__11.*or name the task in skip.json"):
+        load_phrasecut(root, "test")
+
+
+def test_the_image_table_under_its_name_of_the_drive(tmp_path):
+    root = make_tiny_phrasecut(tmp_path, test=[task()])
+    (root / "image_data_split.json").rename(root / "image_data_split3000.json")
+    assert len(load_phrasecut(root, "test")) == 1

@@ -193,3 +193,11 @@ def test_similarity_is_the_cosine_of_a_cell_and_a_text():
             cells = [torch.cosine_similarity(clip.visual.ln_post(x) @ clip.visual.proj, text, dim=0) for x in last[image][1:]]
             cells = torch.stack(cells)
             assert torch.allclose(found[n].flatten(), (cells - cells.mean()) / cells.std(), atol=1e-4)
+
+
+def test_a_single_cell_has_no_similarity_to_compare():
+    clip = tiny_vit()
+    clip.visual.pool_type = "avg"
+    tower = CLIPViT(clip, None, (4,))
+    found = tower.similarity(tower(torch.randn(1, 3, 8, 8))[0], torch.randn(1, 16), (1, 1))
+    assert found.shape == (1, 1, 1) and found.item() == 0

@@ -14,6 +14,7 @@ from detectron2.modeling import build_model
 from tests.modeling.tiny_clips import VOCABULARY, tiny_vit, tokens
 from zsseg_d2.engine.checkpoint import ZssegCheckpointer
 from zsseg_d2.engine.config_files import setup_cfg
+from zsseg_d2.engine.errors import CheckpointError
 from zsseg_d2.modeling.clip_vit import CLIPViT
 from zsseg_d2.modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder
 from zsseg_d2.modeling.clipseg_weights import convert_transformers_clip, convert_transformers_state
@@ -151,3 +152,11 @@ def test_another_state_is_refused():
     for convert in (convert_transformers_state, convert_transformers_clip):
         with pytest.raises(ValueError, match="not the state of transformers.CLIPSegForImageSegmentation"):
             convert({"visual.proj": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("lost", ["clip.", "decoder.layers.0.self_attn.k_proj.weight"])
+def test_an_incomplete_file_is_told(tmp_path, lost):
+    state = {k: v.clone() for k, v in small_oracle().state_dict().items() if not k.startswith(lost)}
+    torch.save(state, tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match="^MODEL.WEIGHTS: .*(CLIPSegForImageSegmentation|lacks k_proj)"):
+        ZssegCheckpointer(torch.nn.Linear(2, 2)).load(str(tmp_path / "part.pth"))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..compat import load_weights
 from ..files import atomic_path
-from ..modeling.clipseg_weights import convert_transformers_clip, convert_transformers_state
+from ..modeling.clipseg_weights import from_transformers
 from .errors import CheckpointError
 from .weight_arithmetic import CLIP, CONSTANTS, PARTS, kind_of
 
@@ -110,7 +110,10 @@ class ZssegCheckpointer(DetectionCheckpointer):
         return read_checkpoint(filename)
 
     def _load_model(self, checkpoint: dict) -> None:
-        state = from_transformers(checkpoint.pop("model"))
+        try:
+            state = from_transformers(checkpoint.pop("model"))
+        except ValueError as error:
+            raise CheckpointError(f"MODEL.WEIGHTS: {error}") from error
         two = tuple(f"{part}." for part in part_weights(self.model)) == PARTS
         if two and kind_of(state) == "single":
             raise CheckpointError(
@@ -125,14 +128,6 @@ class ZssegCheckpointer(DetectionCheckpointer):
                 "python tools/combined_weights.py split <file>"
             )
         load_state(self.model, state)
-
-
-def from_transformers(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Weights of ``transformers.CLIPSegForImageSegmentation`` under this project's names, with CLIP's; others as they are."""
-    if "decoder.film_mul.weight" not in state:
-        return state
-    decoder, clip = convert_transformers_state(state), convert_transformers_clip(state)
-    return {f"decoder.{k}": v for k, v in decoder.items()} | {CLIP + k: v for k, v in clip.items()}
 
 
 def part_weights(model: nn.Module) -> dict[str, tuple[str, str]]:

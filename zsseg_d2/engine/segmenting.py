@@ -127,12 +127,15 @@ def run_segmenting(args: argparse.Namespace) -> int:
         phrases = [" ".join(phrase.split()) for phrase in args.phrase]
         if not all(phrases):
             raise ConfigError("--phrase is empty; say what to look for, as in --phrase \"red car\".")
-        images = [read_rgb(path) for path in args.image]
+        for path in args.image:  # a damaged one is told now, and none is kept: there may be thousands
+            read_rgb(path)
         targets = _targets(args)
         cfg = _config(args)
         model = build_segmentor(cfg)
         example = _example(args, cfg)
-        for path, image, target in tqdm(list(zip(args.image, images, targets)), disable=len(images) < 2, unit="image"):
+        several = len(args.image) > 1
+        for path, target in tqdm(list(zip(args.image, targets)), disable=not several, unit="image"):
+            image = read_rgb(path)
             found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
             save_picture(overlays(image, found), target)
             for result in found:
@@ -140,10 +143,10 @@ def run_segmenting(args: argparse.Namespace) -> int:
                 tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the picture")
             tqdm.write(f"wrote {target}")
             if args.save_masks:
-                folder = Path(args.save_masks) / target.stem if len(images) > 1 else Path(args.save_masks)
+                folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
                 save_masks(found, folder)
                 tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
-    except (*USER_ERRORS, ValueError) as error:
+    except (*USER_ERRORS, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None

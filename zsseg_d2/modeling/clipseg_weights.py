@@ -45,7 +45,11 @@ def _rename(state: Mapping[str, Tensor], prefix: str, names: Mapping[str, str]) 
             parts.setdefault(f"{attention}.in_proj_{kind}", {})[part] = value
         else:
             renamed[key] = value
-    return renamed | {key: torch.cat([part[letter] for letter in "qkv"]) for key, part in parts.items()}
+    for key, part in parts.items():
+        if lacking := [letter for letter in "qkv" if letter not in part]:
+            raise ValueError(f"The weights of transformers' CLIPSeg are not complete: {prefix}{key} lacks {lacking[0]}_proj.")
+        renamed[key] = torch.cat([part[letter] for letter in "qkv"])
+    return renamed
 
 
 def convert_transformers_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -78,6 +82,18 @@ def convert_transformers_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # open_clip multiplies with its projections from the right.
     projections = {"text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj"}
     return {projections.get(k, k): v.T.contiguous() if k in projections else v for k, v in renamed.items()}
+
+
+def from_transformers(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Such a state under the names of :class:`zsseg_d2.meta_arch.ReferringSegmentor`, CLIP with it; others as they are.
+
+    Raises:
+        ValueError: a part of it is missing.
+    """
+    if "decoder.film_mul.weight" not in state:
+        return state
+    parts = {"decoder.": convert_transformers_state(state), "backbone.clip_model.": convert_transformers_clip(state)}
+    return {prefix + key: value for prefix, part in parts.items() for key, value in part.items()}
 
 
 def _needed(part: dict[str, Tensor], name: str) -> dict[str, Tensor]:
