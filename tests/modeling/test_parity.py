@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 
 from tests.parity import parity_config, parity_state, recorded
-from zsseg_d2.modeling.panoptic import panoptic_inference, upsampler
+from zsseg_d2.modeling.panoptic import panoptic_inference
 from zsseg_d2.modeling.query_decoder import Queries
+from zsseg_d2.modeling.upsampling import Upsampler
 
 FILES = ("fcclip_resnet_mini.pt", "fcclip_convnext_mini.pt")
 
@@ -96,8 +97,7 @@ def test_panoptic_rule_on_recorded_scores_and_masks(run):
     segmentation, segments = panoptic_inference(
         expected["ensembled_class_log_probs"],
         expected["pred_masks"][0],
-        upsampler(size, size, size),
-        size,
+        Upsampler(size, size, size),
         classes.things,
         overlap_threshold=run["record"]["hyperparameters"]["overlap_threshold"],
     )

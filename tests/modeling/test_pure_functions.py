@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.plain.panoptic import panoptic_inference as plain_panoptic
 from zsseg_d2.modeling import panoptic
 from zsseg_d2.modeling.deformable_attention import MSDeformAttn, sample_and_weigh
 from zsseg_d2.modeling.ensemble import apply_void_rule, geometric_ensemble
-from zsseg_d2.modeling.panoptic import instance_inference, panoptic_inference, semantic_inference, upsampler
+from zsseg_d2.modeling.panoptic import instance_inference, panoptic_inference, semantic_inference
 from zsseg_d2.modeling.query_decoder import class_logits
+from zsseg_d2.modeling.upsampling import Upsampler
 
 
 def test_geometric_ensemble_by_hand():
@@ -44,71 +46,79 @@ def test_class_logits_take_the_best_synonym():
     assert logits[0].tolist() == pytest.approx([8.0, -6.0, -8.0])
 
 
-def slow_panoptic(scores, masks, upsample, size, things, threshold, overlap):
-    """The rule of Mask2Former, query by query on full masks."""
-    probability = scores.softmax(-1)
-    best, labels = probability.max(-1)
-    keep = [q for q in range(len(best)) if labels[q] != scores.shape[-1] - 1 and best[q] > threshold]
-    result, segments, stuff = torch.zeros(size, dtype=torch.int64), [], {}
-    if not keep:
-        return result, segments
-    full = upsample(masks[keep]).sigmoid()
-    winner = (best[keep][:, None, None] * full).argmax(0)
-    for slot, query in enumerate(keep):
-        won, own = winner == slot, full[slot] >= 0.5
-        area, original = int(won.sum()), int(own.sum())
-        if not area or not original or not int((won & own).sum()) or area / original < overlap:
-            continue
-        label = int(labels[query])
-        if label in stuff:
-            result[won & own] = stuff[label]
-            continue
-        identity = len(segments) + 1
-        result[won & own] = identity
-        if label not in things:
-            stuff[label] = identity
-        segments.append((identity, label in things, label))
-    return result, segments
+SIZES = {  # masks, padded, image, output
+    "whole factor": ((6, 8), (24, 32), (24, 32), (24, 32)),
+    "whole factor, cropped": ((6, 8), (24, 32), (23, 29), (23, 29)),
+    "factor three": ((5, 7), (15, 21), (14, 20), (14, 20)),
+    "no factor": ((6, 8), (24, 30), (22, 30), (22, 30)),
+    "larger": ((6, 8), (24, 32), (24, 32), (37, 31)),
+    "cropped and smaller": ((6, 8), (24, 32), (21, 31), (13, 17)),
+    "one row": ((1, 8), (4, 32), (3, 32), (3, 32)),
+    "as it is": ((6, 8), (6, 8), (6, 8), (6, 8)),
+    "as it is, larger": ((6, 8), (6, 8), (5, 8), (11, 9)),
+}
+
+
+@pytest.mark.parametrize("low, padded, image, output", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("elements", [1, 500, 10**9])
+def test_blocks_are_the_parts_of_the_whole(low, padded, image, output, elements):
+    masks = torch.randn(3, *low, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(masks[None], padded, mode="bilinear")[..., : image[0], : image[1]]
+    expected = F.interpolate(expected, output, mode="bilinear")[0]
+    actual, times = torch.zeros(3, *output), torch.zeros(output)
+    for (rows, columns), block in Upsampler(padded, image, output).blocks(masks, elements):
+        actual[:, rows, columns] = block
+        times[rows, columns] += 1
+    assert bool((times == 1).all())
+    torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 12), st.sampled_from([0.0, 0.3, 0.8]), st.sampled_from([0.0, 0.25]))
-def test_panoptic_rule_equals_the_plain_form(seed, queries, overlap, threshold):
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 20),
+    st.sampled_from([0.0, 0.3, 0.8]),
+    st.sampled_from([0.0, 0.25]),
+    st.sampled_from([(24, 32), (23, 31)]),
+)
+def test_panoptic_rule_equals_the_plain_form(seed, queries, overlap, threshold, size):
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(queries, 4, generator=generator) * 2
     masks = F.interpolate(torch.randn(1, queries, 3, 4, generator=generator) * 4, size=(6, 8), mode="bilinear")[0]
-    size = (23, 31)
-    upsample = upsampler((24, 32), (24, 32), size)
-    expected, wanted = slow_panoptic(scores, masks, upsample, size, {0}, threshold, overlap)
-    chunk = panoptic._CHUNK_ELEMENTS
-    try:
-        panoptic._CHUNK_ELEMENTS = 2 * size[0] * size[1]  # several chunks
-        actual, segments = panoptic_inference(scores, masks, upsample, size, {0}, threshold, overlap)
-    finally:
-        panoptic._CHUNK_ELEMENTS = chunk
-    assert torch.equal(actual.long(), expected)
-    assert [(s["id"], s["isthing"], s["category_id"]) for s in segments] == wanted
+    upsample = Upsampler((24, 32), (24, 32), size)
+    expected, wanted = plain_panoptic(scores, masks, upsample, {0}, threshold, overlap)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(panoptic._BLOCK, "cpu", queries * 2 * 8)  # several blocks
+        actual, segments = panoptic_inference(scores, masks, upsample, {0}, threshold, overlap)
+    assert torch.equal(actual, expected)
+    assert segments == wanted
+
+
+def test_the_first_of_equal_queries_wins():
+    masks = torch.full((20, 4, 4), 3.0)
+    winner, inside, area = panoptic._compete(torch.full((20,), 0.5), masks, Upsampler((16, 16), (16, 16), (16, 16)))
+    assert int(winner.max()) == 0 and bool(inside.all()) and area.tolist() == [256] * 20
 
 
 def test_panoptic_of_only_void_is_empty():
     scores = torch.tensor([[-5.0, 5.0]])
-    segmentation, segments = panoptic_inference(scores, torch.ones(1, 2, 2), upsampler((4, 4), (4, 4), (4, 4)), (4, 4), {0})
+    segmentation, segments = panoptic_inference(scores, torch.ones(1, 2, 2), Upsampler((4, 4), (4, 4), (4, 4)), {0})
     assert segments == [] and int(segmentation.sum()) == 0
 
 
 def test_semantic_equals_the_full_einsum():
     torch.manual_seed(0)
     scores, masks = torch.randn(5, 4), torch.randn(5, 4, 6)
-    upsample = upsampler((16, 24), (15, 22), (30, 44))
+    upsample = Upsampler((16, 24), (15, 22), (30, 44))
     expected = torch.einsum("qk,qhw->khw", scores.softmax(-1)[:, :-1], upsample(masks).sigmoid())
-    assert torch.allclose(semantic_inference(scores, masks, upsample, (30, 44)), expected, atol=1e-6)
+    assert torch.allclose(semantic_inference(scores, masks, upsample), expected, atol=1e-6)
 
 
 def test_top_k_larger_than_all_pairs():
-    upsample = upsampler((8, 8), (8, 8), (8, 8))
-    result = instance_inference(torch.randn(2, 4), torch.randn(2, 2, 2), upsample, (8, 8), None, top=100)
+    upsample = Upsampler((8, 8), (8, 8), (8, 8))
+    result = instance_inference(torch.randn(2, 4), torch.randn(2, 2, 2), upsample, None, top=100)
     assert len(result) == 6
-    assert len(instance_inference(torch.randn(2, 4), torch.randn(2, 2, 2), upsample, (8, 8), frozenset(), top=100)) == 0
+    assert len(instance_inference(torch.randn(2, 4), torch.randn(2, 2, 2), upsample, frozenset(), top=100)) == 0
 
 
 def slow_sample(value, shapes, locations, weights):

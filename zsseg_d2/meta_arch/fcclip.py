@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ..modeling.criterion import Prediction, SetCriterion, Target
 from ..modeling.ensemble import apply_void_rule, geometric_ensemble, suppress_void
-from ..modeling.panoptic import instance_inference, panoptic_inference, semantic_inference, upsampler
+from ..modeling.panoptic import instance_inference, panoptic_inference, semantic_inference
 from ..modeling.query_decoder import Queries, class_logits
 from ..modeling.text_classifier import TextClassifier, text_cache_folder
+from ..modeling.upsampling import Upsampler
 from ..vocabulary import Vocabulary
 from .settings import TestClasses, TrainingClasses, test_classes, training_classes
 
@@ -252,21 +253,21 @@ class FCCLIP(nn.Module):
         test = self.cfg.MODEL.MASK_FORMER.TEST
         image = tuple(item["image"].shape[-2:])
         size = (item.get("height", image[0]), item.get("width", image[1]))
-        upsample = upsampler(padded, image, size)
+        upsample = Upsampler(padded, image, size)
         result: dict = {}
         if test.SEMANTIC_ON:
             early = test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE or test.PANOPTIC_ON or test.INSTANCE_ON
             if early:
-                result["sem_seg"] = semantic_inference(scores, masks, upsample, size)
+                result["sem_seg"] = semantic_inference(scores, masks, upsample)
             else:
-                coarse = semantic_inference(scores, masks, upsampler(padded, image, image), image)
-                result["sem_seg"] = upsampler(image, image, size)(coarse)
+                coarse = semantic_inference(scores, masks, Upsampler(padded, image, image))
+                result["sem_seg"] = Upsampler(image, image, size)(coarse)
         if test.PANOPTIC_ON:
             result["panoptic_seg"] = panoptic_inference(
-                scores, masks, upsample, size, classes.things, test.OBJECT_MASK_THRESHOLD, test.OVERLAP_THRESHOLD
+                scores, masks, upsample, classes.things, test.OBJECT_MASK_THRESHOLD, test.OVERLAP_THRESHOLD
             )
         if test.INSTANCE_ON:
             things = classes.things if test.PANOPTIC_ON else None
             top = self.cfg.TEST.DETECTIONS_PER_IMAGE
-            result["instances"] = instance_inference(scores, masks, upsample, size, things, top)
+            result["instances"] = instance_inference(scores, masks, upsample, things, top)
         return result

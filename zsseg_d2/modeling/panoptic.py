@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 import torch
-import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-Upsample = Callable[[Tensor], Tensor]
-_CHUNK_ELEMENTS = 1 << 24  # mask logits upsampled at a time: 64 MB in float32
+from .upsampling import Upsampler
+
+_CHUNK = 1 << 24  # mask logits upsampled at a time: 64 MB in float32
+_BLOCK = {"cpu": 1 << 20}  # mask logits compared at a time: what a CPU's cache holds; elsewhere _CHUNK
+_GROUP = 8  # queries of which the best is found first, without asking which: a maximum alone is many times faster
 
 
-def upsampler(padded: tuple[int, int], image: tuple[int, int], output: tuple[int, int]) -> Upsample:
-    """Mask logits (q, h, w) to (q, *output): to the padded input, cropped to the image, to the size asked for.
-
-    Steps that change nothing are left out.
-    """
-
-    def upsample(masks: Tensor) -> Tensor:
-        masks = _resize(masks, padded)[:, : image[0], : image[1]]
-        return _resize(masks, output)
-
-    return upsample
-
-
-def _resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(masks.shape[-2:]) == tuple(size):
-        return masks
-    return F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-def _chunks(masks: Tensor, upsample: Upsample, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
-    step = max(1, _CHUNK_ELEMENTS // (size[0] * size[1]))
+def _chunks(masks: Tensor, upsample: Upsampler) -> Iterator[tuple[int, Tensor]]:
+    step = max(1, _CHUNK // (upsample.output[0] * upsample.output[1]))
     for start in range(0, len(masks), step):
         yield start, upsample(masks[start : start + step])
 
 
-def semantic_inference(class_log_probs: Tensor, masks: Tensor, upsample: Upsample, size: tuple[int, int]) -> Tensor:
+def semantic_inference(class_log_probs: Tensor, masks: Tensor, upsample: Upsampler) -> Tensor:
     """Σ_q p_q(c) · sigmoid(mask_q) (Cheng et al. 2021, section 3.4).
 
     Args:
-        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. size: of the result, (H, W).
+        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. upsample: to (H, W).
 
     Returns:
         (K, H, W).
     """
     scores = class_log_probs.softmax(-1)[:, :-1]
-    total = masks.new_zeros(scores.shape[1], *size)
-    for start, chunk in _chunks(masks, upsample, size):
+    total = masks.new_zeros(scores.shape[1], *upsample.output)
+    for start, chunk in _chunks(masks, upsample):
         total += torch.einsum("qk,qhw->khw", scores[start : start + len(chunk)], chunk.sigmoid())
     return total
 
@@ -57,8 +40,7 @@ def semantic_inference(class_log_probs: Tensor, masks: Tensor, upsample: Upsampl
 def panoptic_inference(
     class_log_probs: Tensor,
     masks: Tensor,
-    upsample: Upsample,
-    size: tuple[int, int],
+    upsample: Upsampler,
     things: Collection[int],
     object_mask_threshold: float = 0.0,
     overlap_threshold: float = 0.8,
@@ -70,7 +52,7 @@ def panoptic_inference(
     mask's area. Stuff segments of one class merge.
 
     Args:
-        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. size: of the result, (H, W).
+        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. upsample: to (H, W).
         things: contiguous ids of thing classes.
 
     Returns:
@@ -81,29 +63,47 @@ def panoptic_inference(
     scores, labels, masks = scores[kept], labels[kept], masks[kept]
     count = len(labels)
     if count == 0:
-        return torch.zeros(size, dtype=torch.int32, device=masks.device), []
+        return torch.zeros(upsample.output, dtype=torch.int32, device=masks.device), []
 
-    best = masks.new_full(size, -1.0)
-    winner = torch.zeros(size, dtype=torch.int64, device=masks.device)
-    inside = torch.zeros(size, dtype=torch.bool, device=masks.device)
-    areas = []
-    for start, chunk in _chunks(masks, upsample, size):
-        probability = chunk.sigmoid()
-        at_least_half = probability >= 0.5
-        areas.append(at_least_half.sum((-1, -2)))
-        value, index = (scores[start : start + len(chunk), None, None] * probability).max(0)
-        better = value > best
-        best = torch.where(better, value, best)
-        winner = torch.where(better, index + start, winner)
-        inside = torch.where(better, at_least_half.gather(0, index[None])[0], inside)
-
+    winner, inside, area = _compete(scores, masks, upsample)
     won = torch.bincount(winner.flatten(), minlength=count)
     won_inside = torch.bincount(winner[inside], minlength=count)
     # The only transfer to the host: a few numbers a query.
-    table = torch.stack((labels, torch.cat(areas), won, won_inside)).tolist()
+    table = torch.stack((labels, area, won, won_inside)).tolist()
     ids, segments = _number_segments(table, scores.tolist(), frozenset(things), overlap_threshold)
     lookup = torch.tensor(ids, dtype=torch.int32, device=masks.device)
     return lookup[winner] * inside, segments
+
+
+def _compete(scores: Tensor, masks: Tensor, upsample: Upsampler) -> tuple[Tensor, Tensor, Tensor]:
+    """Who wins each pixel, by score × mask probability; the first of equals does.
+
+    Args:
+        scores: (q,). masks: (q, h, w) logits.
+
+    Returns:
+        (H, W) int64 winners, (H, W) bool whether the winner's own mask is at least 0.5 there, and (q,) int64 areas of the
+        masks where they are at least 0.5.
+    """
+    count, groups = len(masks), -(-len(masks) // _GROUP)
+    winner = torch.empty(upsample.output, dtype=torch.int64, device=masks.device)
+    inside = torch.empty(upsample.output, dtype=torch.bool, device=masks.device)
+    area = torch.zeros(count, dtype=torch.int64, device=masks.device)
+    scores = scores[:, None, None]
+    grouped = at_least_half = masks.new_empty(0)
+    for place, block in upsample.blocks(masks, _BLOCK.get(masks.device.type, _CHUNK)):
+        if grouped.shape[1:] != block.shape[1:]:
+            grouped = masks.new_full((groups * _GROUP, *block.shape[1:]), -1.0)  # the last group may lack some
+            at_least_half = torch.empty_like(block)
+        torch.ge(block.sigmoid_(), 0.5, out=at_least_half)
+        area += at_least_half.sum((1, 2)).long()  # exact: a block's rows and columns are far fewer than 2^24
+        torch.mul(block, scores, out=grouped[:count])
+        members = grouped.unflatten(0, (groups, _GROUP))
+        group = members.amax(1).max(0).indices[None]
+        best = group * _GROUP + members.gather(0, group[None].expand(1, _GROUP, -1, -1))[0].max(0).indices
+        winner[place] = best[0]
+        inside[place] = at_least_half.gather(0, best)[0] > 0
+    return winner, inside, area
 
 
 def _number_segments(
@@ -128,12 +128,12 @@ def _number_segments(
 
 
 def instance_inference(
-    class_log_probs: Tensor, masks: Tensor, upsample: Upsample, size: tuple[int, int], things: Collection[int] | None, top: int
+    class_log_probs: Tensor, masks: Tensor, upsample: Upsampler, things: Collection[int] | None, top: int
 ) -> Instances:
     """The ``top`` best (query, class) pairs as instances; score = class score × mean mask probability inside the mask.
 
     Args:
-        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. size: of the result, (H, W).
+        class_log_probs: (Q, K + 1), void last. masks: (Q, h, w) logits. upsample: to (H, W).
         things: keep only these classes; None keeps all.
         top: at most this many; fewer where Q · K is smaller.
     """
@@ -144,13 +144,13 @@ def instance_inference(
         keep = torch.isin(label, torch.tensor(sorted(things), device=label.device, dtype=label.dtype))
         best, query, label = best[keep], query[keep], label[keep]
     unique, inverse = query.unique(return_inverse=True)
-    binary, quality = [masks.new_zeros(0, *size, dtype=torch.bool)], [masks.new_zeros(0)]
-    for _, chunk in _chunks(masks[unique], upsample, size):
+    binary, quality = [masks.new_zeros(0, *upsample.output, dtype=torch.bool)], [masks.new_zeros(0)]
+    for _, chunk in _chunks(masks[unique], upsample):
         positive = chunk > 0
         area = positive.sum((-1, -2))
         binary.append(positive)
         quality.append((chunk.sigmoid() * positive).sum((-1, -2)) / (area + 1e-6))
-    result = Instances(size)
+    result = Instances(upsample.output)
     result.pred_masks = torch.cat(binary)[inverse].float()
     result.pred_boxes = Boxes(torch.zeros(len(label), 4, device=masks.device))
     result.scores = best * torch.cat(quality)[inverse]
