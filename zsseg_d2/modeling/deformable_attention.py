@@ -1,21 +1,23 @@
-"""Multi-scale deformable attention (Zhu et al. 2021, equation 3) without a compiled operator: plain torch, or Triton on a GPU."""
+"""Multi-scale deformable attention (Zhu et al. 2021, equation 3) without an operator to be compiled by hand."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import deformable_triton
+from . import deformable_gather, deformable_triton
 
 
 def sample_and_weigh(
     value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """Bilinear samples of every level at every location, summed with attention weights.
+    """Bilinear samples of every level at every location, summed with attention weights: the plain form, for any device.
 
     Args:
         value: (B, S, M, D): S = Σ h·w flattened levels, M heads, D channels a head.
@@ -36,6 +38,13 @@ def sample_and_weigh(
         mixed = torch.einsum("bdlp,blp->bdl", samples, weights[:, :, level])
         total = mixed if total is None else total + mixed
     return total.reshape(batch, -1, queries).transpose(1, 2)
+
+
+def sampler(value: Tensor, shapes: Sequence[tuple[int, int]]) -> Callable[[Tensor, Tensor], Tensor]:
+    """:func:`sample_and_weigh` of one value in the form that suits its device, as a function of locations and weights."""
+    if deformable_gather.available(value, shapes):
+        return deformable_gather.sampler(value, shapes)
+    return partial(deformable_triton.sample_and_weigh if deformable_triton.available(value) else sample_and_weigh, value, shapes)
 
 
 class MSDeformAttn(nn.Module):
@@ -82,11 +91,28 @@ class MSDeformAttn(nn.Module):
         Returns:
             (B, L, C).
         """
+        return self.look(query, reference, self.sampler(source, shapes), shapes)
+
+    def sampler(self, source: Tensor, shapes: Sequence[tuple[int, int]]) -> Callable[[Tensor, Tensor], Tensor]:
+        """What :meth:`look` reads; one serves any number of queries."""
+        return sampler(self.value_proj(source).unflatten(-1, (self.heads, -1)), shapes)
+
+    def look(
+        self, query: Tensor, reference: Tensor, sample: Callable[[Tensor, Tensor], Tensor], shapes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """See :meth:`forward`; ``sample`` as :meth:`sampler` made it."""
         split = (self.heads, self.levels, self.points)
-        offsets = self.sampling_offsets(query).unflatten(-1, (*split, 2))
+        sizes = _sizes(tuple(shapes), self.heads, self.points, query.device)
+        # In float32: half precision keeps too few bits of a position.
+        offsets = self.sampling_offsets(query).float() / sizes
+        locations = (offsets.unflatten(-1, (-1, 2)) + reference[:, None]).unflatten(-2, split)
         weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, split[1:])
-        sizes = torch.tensor([(w, h) for h, w in shapes], dtype=query.dtype, device=query.device)
-        locations = reference[None, :, None, None, None] + offsets / sizes[:, None]
-        value = self.value_proj(source).unflatten(-1, (self.heads, -1))
-        sample = deformable_triton.sample_and_weigh if deformable_triton.available(value) else sample_and_weigh
-        return self.output_proj(sample(value, shapes, locations, weights))
+        return self.output_proj(sample(locations, weights))
+
+
+@functools.lru_cache(maxsize=64)  # a copy to the device waits for it: once for a size, not in every layer
+def _sizes(shapes: tuple[tuple[int, int], ...], heads: int, points: int, device: torch.device) -> Tensor:
+    """(M·levels·points·2,) width and height of the level that each offset belongs to."""
+    with torch.inference_mode(False):  # kept beyond any evaluation
+        sizes = torch.tensor([(w, h) for h, w in shapes], dtype=torch.float32, device=device)
+        return sizes[None, :, None].expand(heads, -1, points, -1).flatten()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from .deformable_attention import MSDeformAttn
 from .layers import sine_position
+
+_TOKENS = 2048  # updated at a time where no gradient is recorded: what lies between two layers stays in a CPU's cache
 
 
 class EncoderLayer(nn.Module):
@@ -27,8 +29,14 @@ class EncoderLayer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
-        x = self.norm1(x + self.self_attn(x + position, reference, x, shapes))
-        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+        sample = self.self_attn.sampler(x, shapes)
+        step = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _TOKENS
+        parts = zip(x.split(step, dim=1), position.split(step), reference.split(step))
+        return torch.cat([self._update(*part, sample, shapes) for part in parts], dim=1)
+
+    def _update(self, x: Tensor, position: Tensor, reference: Tensor, sample: Callable, shapes: list[tuple[int, int]]) -> Tensor:
+        x = self.norm1(x + self.self_attn.look(x + position, reference, sample, shapes))
+        return self.norm2(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
 
 
 class DeformableEncoder(nn.Module):

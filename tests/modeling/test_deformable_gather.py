@@ -1,0 +1,71 @@
+"""Deformable attention by bags of rows: values and gradients of the plain form, wherever samples lie."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zsseg_d2.modeling import deformable_gather
+from zsseg_d2.modeling.deformable_attention import sample_and_weigh
+
+LEVELS = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3)
+
+
+def _case(seed: int, shapes, batch: int, queries: int, heads: int, points: int, spread: float, dtype=torch.float64) -> list:
+    generator = torch.Generator().manual_seed(seed)
+    value = torch.randn(batch, sum(h * w for h, w in shapes), heads, 4, generator=generator, dtype=dtype)
+    locations = 0.5 + spread * (torch.rand(batch, queries, heads, len(shapes), points, 2, generator=generator, dtype=dtype) - 0.5)
+    weights = torch.rand(batch, queries, heads, len(shapes), points, generator=generator, dtype=dtype)
+    return [x.requires_grad_() for x in (value, locations, weights)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000), LEVELS, st.integers(1, 2), st.integers(1, 9), st.sampled_from([(1, 1), (2, 3)]), st.sampled_from([1.0, 2.5])
+)
+def test_values_and_gradients_equal_the_plain_form(seed, shapes, batch, queries, heads_points, spread):
+    value, locations, weights = _case(seed, shapes, batch, queries, *heads_points, spread)
+    expected = sample_and_weigh(value, shapes, locations, weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deformable_gather, "_QUERIES", 4)  # several parts
+        actual = deformable_gather.sampler(value, shapes)(locations, weights)
+        with torch.no_grad():
+            unrecorded = deformable_gather.sampler(value, shapes)(locations, weights)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+        assert torch.equal(actual, unrecorded)
+        upstream = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        ours = torch.autograd.grad(actual, (value, locations, weights), upstream)
+    for mine, plain in zip(ours, torch.autograd.grad(expected, (value, locations, weights), upstream)):
+        torch.testing.assert_close(mine, plain, rtol=0, atol=1e-10)
+
+
+def test_gradients_equal_finite_differences():
+    shapes = [(3, 5), (2, 2)]
+    assert torch.autograd.gradcheck(lambda v, p, w: deformable_gather.sampler(v, shapes)(p, w), _case(1, shapes, 1, 5, 2, 3, 1.3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_values_precision_is_kept_and_sums_are_not_taken_in_it(dtype):
+    shapes = [(4, 6), (2, 3)]
+    value, locations, weights = (x.detach() for x in _case(2, shapes, 1, 7, 2, 3, 1.0, torch.float32))
+    value = value.to(dtype)
+    actual = deformable_gather.sampler(value, shapes)(locations, weights)
+    assert actual.dtype == dtype
+    assert torch.equal(actual, sample_and_weigh(value.float(), shapes, locations, weights).to(dtype)) or dtype == torch.float32
+    torch.testing.assert_close(actual.float(), sample_and_weigh(value.float(), shapes, locations, weights), rtol=8e-3, atol=1e-5)
+
+
+def test_what_is_no_place_reads_zero():
+    """A diverged step ends in a clear message elsewhere, not in an index error here."""
+    value, locations, weights = (x.detach() for x in _case(3, [(2, 2)], 1, 2, 1, 1, 1.0))
+    locations[0, 0] = float("nan")
+    locations[0, 1] = float("inf")
+    assert deformable_gather.sampler(value, [(2, 2)])(locations, weights).tolist() == [[[0.0] * 4] * 2]
+
+
+def test_more_rows_than_float32_counts_are_left_to_the_plain_form():
+    value = torch.empty(1, 1, 8, 4)
+    assert deformable_gather.available(value, [(512, 512)])
+    assert not deformable_gather.available(value, [(2048, 2048)])

@@ -1,0 +1,221 @@
+"""``deformable_attention.sample_and_weigh`` on a CPU: all samples of a query are one bag of rows of a table.
+
+``torch.embedding_bag`` sums weighted rows with vector instructions and stores no row; ``grid_sample`` on many small heads
+moves single numbers. The table holds the cells of all levels with a frame of zeros, so that no sample asks where it lies.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Shapes = tuple[tuple[int, int], ...]
+_QUERIES = 1024  # at a time: indices and weights stay in the cache
+_EXACT = 1 << 24  # float32 counts rows up to here
+
+
+def available(value: Tensor, shapes: Sequence[tuple[int, int]]) -> bool:
+    """Whether :func:`sampler` does: (B, S, M, D) values on a CPU, few enough to count; not while torch traces."""
+    small = value.shape[2] * sum((h + 2) * (w + 1) for h, w in shapes) < _EXACT // 2
+    return value.device.type == "cpu" and small and not torch.compiler.is_compiling()
+
+
+def sampler(value: Tensor, shapes: Sequence[tuple[int, int]]) -> Callable[[Tensor, Tensor], Tensor]:
+    """What samples ``value`` at locations and sums with weights (Zhu et al. 2021, equation 3).
+
+    The table is made once for all calls where no gradient is recorded. Sums are taken in float32, or in float64.
+
+    Args:
+        value: (B, S, M, D): S = Σ h·w flattened levels, M heads, D channels a head.
+        shapes: (h, w) of each level.
+
+    Returns:
+        (B, L, M, levels, points, 2) locations as (x, y) in [0, 1] and (B, L, M, levels, points) weights to (B, L, M·D) in
+        the value's precision. A location outside reads 0, as does one that is not a number.
+    """
+    shapes = tuple((int(h), int(w)) for h, w in shapes)
+    if torch.is_grad_enabled():
+        return lambda locations, weights: _SampleAndWeigh.apply(value, locations, weights, shapes)
+    tables = [_table(image, shapes) for image in value]
+    return lambda locations, weights: _gather(tables, shapes, locations, weights, value.dtype)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """For each sample of a query, (M·levels·points,) numbers of its level and head."""
+
+    width: Tensor
+    height: Tensor
+    row: Tensor  # table rows from one row of cells to the next
+    origin: Tensor  # table row of the level's cell (0, 0)
+    corners: Tensor  # (4, …) int32 steps to a cell, its right, its lower and its lower right neighbour
+    floor: Tensor  # () -1: from here to the left or above, samples are 0
+
+
+@functools.lru_cache(maxsize=64)
+def _grid(shapes: Shapes, heads: int, points: int, dtype: torch.dtype) -> _Grid:
+    with torch.inference_mode(False):  # kept beyond any evaluation
+        def each(numbers: list[int]) -> Tensor:
+            return torch.tensor(numbers, dtype=dtype).repeat_interleave(points).repeat(heads)
+
+        head = torch.arange(heads, dtype=dtype).repeat_interleave(points * len(shapes))
+        width, height = each([w for _, w in shapes]), each([h for h, _ in shapes])
+        row = (width + 1) * heads
+        origin = (each(_firsts(shapes)[:-1]) + width + 2) * heads + head
+        steps = torch.stack((torch.zeros_like(row), torch.full_like(row, heads), row, row + heads)).int()
+        return _Grid(width, height, row, origin, steps, torch.tensor(-1.0, dtype=dtype))
+
+
+def _firsts(shapes: Shapes) -> list[int]:
+    """First cell of each framed level in the table, and one past the last: h + 2 rows of a zero and w cells."""
+    firsts = [0]
+    for h, w in shapes:
+        firsts.append(firsts[-1] + (h + 2) * (w + 1))
+    return firsts
+
+
+def _table(value: Tensor, shapes: Shapes) -> Tensor:
+    """(S, M, D) values of an image to (cells · M, D) rows, float32 or float64."""
+    dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+    # A row more: what lies below the last frame has weight 0, but is read.
+    table = torch.zeros(_firsts(shapes)[-1] + shapes[-1][1] + 3, *value.shape[1:], dtype=dtype)
+    for framed, cells in zip(_levels(table, shapes), value.split([h * w for h, w in shapes])):
+        framed.copy_(cells.view(framed.shape))
+    return table.flatten(0, 1)
+
+
+def _levels(table: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Views (h, w, M, D) of the levels without their frames in (cells, M, D)."""
+    return [
+        table[first : first + (h + 2) * (w + 1)].unflatten(0, (h + 2, w + 1))[1:-1, 1:]
+        for first, (h, w) in zip(_firsts(shapes), shapes)
+    ]
+
+
+def _cells(grid: _Grid, locations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(c, M, levels, points, 2) to (c, M·levels·points): int32 table rows of the upper left cells, and how far right and below
+    of their centres the samples lie, in cells."""
+    x = (locations[..., 0].flatten(1) * grid.width).sub_(0.5)
+    y = (locations[..., 1].flatten(1) * grid.height).sub_(0.5)
+    # fmax: what is not a number lies outside.
+    x, y = (torch.fmax(z, grid.floor).clamp_(max=size) for z, size in ((x, grid.width), (y, grid.height)))
+    left, top = x.floor(), y.floor()
+    rows = torch.addcmul(grid.origin, top, grid.row).add_(left, alpha=int(grid.corners[1, 0])).int()
+    return rows, x.sub_(left), y.sub_(top)
+
+
+def _shares(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A sample's weight, spread over its four cells."""
+    below = y * weights
+    above = weights - below
+    lower_right, upper_right = below * x, above * x
+    return above - upper_right, upper_right, below - lower_right, lower_right
+
+
+def _bags(grid: _Grid, heads: int, rows: Tensor, shares: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, weights and first entries of a bag for each query and head: the samples of one corner after those of another."""
+    split = (heads, -1)
+    indices = rows.unflatten(1, split)[:, :, None] + grid.corners.unflatten(1, split).transpose(0, 1)
+    weights = torch.stack([share.unflatten(1, split) for share in shares], 2)
+    bags = len(rows) * heads
+    return indices.flatten(), weights.flatten(), torch.arange(0, indices.numel(), indices.numel() // bags, dtype=torch.int32)
+
+
+def _sum_rows(table: Tensor, indices: Tensor, firsts: Tensor, weights: Tensor) -> Tensor:
+    return torch.nn.functional.embedding_bag(indices, table, firsts, mode="sum", per_sample_weights=weights)
+
+
+def _gather(tables: list[Tensor], shapes: Shapes, locations: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
+    heads, points = locations.shape[2], locations.shape[4]
+    grid = _grid(shapes, heads, points, tables[0].dtype)
+    output = torch.empty(*locations.shape[:2], heads * tables[0].shape[-1], dtype=dtype)
+    for table, places, shares, out in zip(tables, locations, weights, output):
+        for start in range(0, len(places), _QUERIES):
+            rows, x, y = _cells(grid, places[start : start + _QUERIES].to(table.dtype))
+            parts = _shares(shares[start : start + _QUERIES].flatten(1).to(table.dtype), x, y)
+            indices, bag_weights, firsts = _bags(grid, heads, rows, parts)
+            out[start : start + _QUERIES] = _sum_rows(table, indices, firsts, bag_weights).view(len(rows), -1)
+    return output
+
+
+class _SampleAndWeigh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
+        ctx.save_for_backward(value, locations, weights)
+        ctx.shapes = shapes
+        return _gather([_table(image, shapes) for image in value], shapes, locations, weights, value.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        images = [_backward(*image, ctx.shapes) for image in zip(*ctx.saved_tensors, gradient)]
+        stacked = [torch.stack(parts).to(saved.dtype) for parts, saved in zip(zip(*images), ctx.saved_tensors)]
+        return *stacked, None
+
+
+def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
+    """Gradients of one image's value, locations and weights."""
+    table = _table(value, shapes)
+    heads, points = locations.shape[1], locations.shape[3]
+    grid = _grid(shapes, heads, points, table.dtype)
+    gradient = gradient.to(table.dtype).reshape(-1, value.shape[-1])  # (L·M, D)
+    to_locations = torch.empty(*locations.shape[:-1], 2, dtype=table.dtype)
+    to_weights = torch.empty(weights.shape, dtype=table.dtype)
+    all_rows, all_shares = [], []
+    for start in range(0, len(locations), _QUERIES):
+        part = slice(start, start + _QUERIES)
+        places, share = locations[part].to(table.dtype), weights[part].flatten(1).to(table.dtype)
+        rows, x, y = _cells(grid, places)
+        shares = _shares(share, x, y)
+        indices, bag_weights, firsts = _bags(grid, heads, rows, shares)
+        with torch.enable_grad():  # torch's own gradient of a bag's weights: the row times the bag's gradient
+            bags = _sum_rows(table, indices, firsts, bag_weights.requires_grad_())
+        (to_shares,) = torch.autograd.grad(bags, bag_weights, gradient[start * heads : (start + len(rows)) * heads])
+        corners = [c.reshape(rows.shape) for c in to_shares.view(len(rows), heads, 4, -1).unbind(2)]
+        to_weights[part], to_locations[part] = _to_samples(grid, places, share, x, y, corners)
+        all_rows.append(rows)
+        all_shares.append(torch.stack(shares))
+    to_table = _to_table(torch.cat(all_rows), torch.cat(all_shares, 1), gradient, len(table), grid, shapes, points * len(shapes))
+    to_value = torch.cat([level.flatten(0, 1) for level in _levels(to_table.unflatten(0, (-1, heads)), shapes)])
+    return to_value, to_locations, to_weights
+
+
+def _to_samples(grid: _Grid, places: Tensor, share: Tensor, x: Tensor, y: Tensor, corners: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Gradients of weights (c, M, levels, points) and of locations (…, 2) from those of the shares of the four cells."""
+    upper_left, upper_right, lower_left, lower_right = corners
+    above, below = upper_left.lerp(upper_right, x), lower_left.lerp(lower_right, x)
+    to_x = (upper_right - upper_left).lerp(lower_right - lower_left, y) * share * grid.width
+    to_y = (below - above) * share * grid.height
+    # Samples that were brought in from outside stand still.
+    pixels = places * torch.stack((grid.width, grid.height), -1).view(places.shape[1:]) - 0.5
+    sizes = torch.stack((grid.width, grid.height), -1).view(places.shape[1:])
+    inside = (pixels > -1) & (pixels < sizes)
+    to_places = torch.stack((to_x, to_y), -1).view(places.shape) * inside
+    return above.lerp(below, y).view(places.shape[:-1]), to_places
+
+
+def _to_table(rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: _Grid, shapes: Shapes, samples: int) -> Tensor:
+    """(size, D) gradient of the table: sorted by upper left cell, the samples that read a cell are one bag of gradients.
+
+    Args:
+        rows: (L, M·samples). shares: (4, L, M·samples). gradient: (L·M, D).
+    """
+    order = rows.flatten().sort(stable=True).indices
+    counts = torch.bincount(rows.flatten(), minlength=size)
+    firsts = (counts.cumsum(0) - counts).int()
+    bags = (order // samples).int()
+    heads = int(grid.corners[1, 0])
+    limits = [first * heads for first in _firsts(shapes)]
+    result = torch.zeros(size, gradient.shape[1], dtype=gradient.dtype)
+    for right, down, share in zip((0, 1, 0, 1), (0, 0, 1, 1), shares.flatten(1)):
+        sums = _sum_rows(gradient, bags, firsts, share[order])
+        for (_, w), first, last in zip(shapes, limits, limits[1:]):
+            step = (right + down * (w + 1)) * heads
+            last = min(last, size - step)
+            result[first + step : last + step] += sums[first:last]
+    return result
