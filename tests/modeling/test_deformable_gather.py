@@ -57,12 +57,28 @@ def test_the_values_precision_is_kept_and_sums_are_not_taken_in_it(dtype):
     torch.testing.assert_close(actual.float(), sample_and_weigh(value.float(), shapes, locations, weights), rtol=8e-3, atol=1e-5)
 
 
-def test_what_is_no_place_reads_zero():
+def test_what_is_not_a_number_stays_so_and_spoils_nothing_else():
     """A diverged step ends in a clear message elsewhere, not in an index error here."""
-    value, locations, weights = (x.detach() for x in _case(3, [(2, 2)], 1, 2, 1, 1, 1.0))
-    locations[0, 0] = float("nan")
-    locations[0, 1] = float("inf")
-    assert deformable_gather.sampler(value, [(2, 2)])(locations, weights).tolist() == [[[0.0] * 4] * 2]
+    value, locations, weights = (x.detach() for x in _case(3, [(2, 2)], 1, 3, 1, 1, 1.0))
+    expected = sample_and_weigh(value, [(2, 2)], locations, weights)
+    locations[0, 0], locations[0, 1] = float("nan"), float("inf")
+    actual = deformable_gather.sampler(value, [(2, 2)])(locations, weights)[0]
+    assert bool(actual[0].isnan().all()) and actual[1].tolist() == [0.0] * 4
+    torch.testing.assert_close(actual[2], expected[0, 2])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 6), st.sampled_from([1.0, 30.0, 500.0]))
+def test_softmax_of_heads(seed, heads, samples, spread):
+    logits = torch.randn(2, 5, heads * samples, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * spread
+    expected = logits.unflatten(-1, (heads, samples)).softmax(-1)
+    torch.testing.assert_close(deformable_gather.softmax(logits.float(), heads).double(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_softmax_of_a_head_far_below_another():
+    logits = torch.tensor([[400.0, 401.0, -300.0, -301.0]])
+    assert torch.equal(deformable_gather.softmax(logits, 2), logits.unflatten(-1, (2, 2)).softmax(-1))
+    assert bool(deformable_gather.softmax(torch.full((1, 4), float("nan")), 2).isnan().all())
 
 
 def test_more_rows_than_float32_counts_are_left_to_the_plain_form():

@@ -9,7 +9,6 @@ from detectron2.modeling import build_model
 
 from tests.parity import parity_config, parity_state, recorded
 from zsseg_d2.modeling.panoptic import panoptic_inference
-from zsseg_d2.modeling.query_decoder import Queries
 from zsseg_d2.modeling.upsampling import Upsampler
 
 FILES = ("fcclip_resnet_mini.pt", "fcclip_convnext_mini.pt")
@@ -27,8 +26,9 @@ def run(request, tmp_path_factory):
         features = model.backbone(images)
         queries, mask_features = model.sem_seg_head(features, every_layer=True)
         _, scales = model.sem_seg_head.pixel_decoder(features)
+        last, masks = model.decode_last(features)
         (result,) = model([item])
-    return {"record": record, "model": model, "loaded": loaded, "features": features, "queries": queries,
+    return {"record": record, "model": model, "loaded": loaded, "features": features, "queries": queries, "last": last, "masks": masks,
             "mask_features": mask_features, "scales": scales, "result": result}  # fmt: skip
 
 
@@ -73,16 +73,16 @@ def test_logits_and_masks_of_every_layer(run):
     assert len(logits) == len(expected["aux_pred_logits"]) + 1
     for actual, wanted in zip(logits, expected["aux_pred_logits"]):
         assert_close(actual, wanted)
-    assert_close(run["queries"][-1].masks(run["mask_features"]), expected["pred_masks"])
+    for queries in (run["queries"][-1], run["last"]):
+        assert_close(torch.einsum("bqc,bchw->bqhw", queries.mask_embed, run["mask_features"]), expected["pred_masks"])
+    assert_close(run["masks"], expected["pred_masks"])
 
 
 def test_ensembled_scores(run):
-    model, last = run["model"], run["queries"][-1]
-    queries = Queries(last.class_embed, last.mask_embed)
-    masks = queries.masks(run["mask_features"])
+    model, masks = run["model"], run["masks"]
     classes = model.classes(None)
     with torch.no_grad():
-        inside = model.in_vocabulary_logits(queries, model.text_rows(classes.vocabulary), classes.vocabulary)
+        inside = model.in_vocabulary_logits(run["last"], model.text_rows(classes.vocabulary), classes.vocabulary)
         scores = model.class_scores(inside, masks, run["features"]["clip_vis_dense"], classes)
     assert_close(scores[0], run["record"]["expected"]["ensembled_class_log_probs"])
 

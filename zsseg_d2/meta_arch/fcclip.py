@@ -212,10 +212,11 @@ class FCCLIP(nn.Module):
             results.append(self.assemble(scores, masks[slot], item, padded, classes))
         return results
 
+    @torch.no_grad()
     def decode_last(self, features: Mapping[str, Tensor]) -> tuple[Queries, Tensor]:
         """Queries of the last layer, and their mask logits (B, Q, h, w)."""
-        (queries,), mask_features = self.sem_seg_head(features, every_layer=False)
-        return queries, queries.masks(mask_features).float()
+        (queries,), _ = self.sem_seg_head(features, every_layer=False)
+        return queries, queries.mask_logits
 
     def inside(self, queries: Queries, slot: int, classes: TestClasses) -> Tensor:
         """(1, Q, K + 1) in-vocabulary logits of one image of a batch."""

@@ -10,6 +10,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
+from . import clip_resnet
 from .clip_loading import build_tokenizer, create_clip, resolve_clip_name
 
 
@@ -29,10 +30,12 @@ def dense_features(visual: nn.Module, images: Tensor) -> dict[str, Tensor]:
     Args:
         images: (B, 3, H, W) normalised; H and W multiples of 32.
     """
-    x = visual.stem(images) if _is_resnet(visual) else visual.trunk.stem(images)
+    # Convolutions are fastest where the channels of a pixel lie together, and so is what reads their output as tokens.
+    images = images.contiguous(memory_format=torch.channels_last)
+    x = clip_resnet.stem(visual, images) if _is_resnet(visual) else visual.trunk.stem(images)
     features = {}
     for name, stage in zip(("res2", "res3", "res4", "res5"), _stages(visual)):
-        x = features[name] = stage(x)
+        x = features[name] = clip_resnet.run_stage(stage, x) if _is_resnet(visual) else stage(x)
     features["clip_vis_dense"] = x if _is_resnet(visual) else visual.trunk.norm_pre(x)
     return features
 
@@ -49,32 +52,11 @@ def region_embeddings(visual: nn.Module, dense: Tensor, inside: Tensor) -> Tenso
         (B, Q, E), not normalised; rows of empty masks are finite but say nothing.
     """
     if _is_resnet(visual):
-        return _attention_pool(visual.attnpool, dense, inside)
+        return clip_resnet.attention_pool(visual.attnpool, dense, inside)
     weight = inside.to(dense.dtype)
     pooled = torch.einsum("bchw,bqhw->bqc", dense, weight / (weight.sum((-1, -2), keepdim=True) + 1e-8))
     flat = pooled.flatten(0, 1)[:, :, None, None]
     return visual.head(visual.trunk.head(flat)).reshape(*pooled.shape[:2], -1)
-
-
-def _attention_pool(pool: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
-    """CLIP ResNet's attention pooling with keys restricted to each mask; the query is the global mean."""
-    side = int((pool.positional_embedding.shape[0] - 1) ** 0.5)
-    grid = pool.positional_embedding[1:].T.reshape(1, -1, side, side)
-    grid = F.interpolate(grid, size=dense.shape[-2:], mode="bilinear", align_corners=False)
-    tokens = (dense + grid).flatten(2).transpose(1, 2)  # (B, hw, C)
-    mean = dense.mean((-1, -2)) + pool.positional_embedding[0]  # (B, C)
-
-    def split(x: Tensor) -> Tensor:
-        return x.unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)
-
-    query = split(pool.q_proj(mean)[:, None])  # (B, heads, 1, C/heads)
-    key, value = split(pool.k_proj(tokens)), split(pool.v_proj(tokens))
-    allowed = inside.flatten(2)  # (B, Q, hw)
-    # An empty mask would make softmax NaN; it attends everywhere, and the caller's valid-mask rule sets it aside.
-    allowed = allowed | ~allowed.any(-1, keepdim=True)
-    scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5  # (B, heads, 1, hw)
-    weights = scores.expand(-1, -1, inside.shape[1], -1).masked_fill(~allowed[:, None], float("-inf")).softmax(-1)
-    return pool.c_proj((weights @ value).transpose(1, 2).flatten(2))
 
 
 def text_embeddings(clip: nn.Module, tokens: Tensor) -> Tensor:

@@ -106,8 +106,14 @@ class MSDeformAttn(nn.Module):
         # In float32: half precision keeps too few bits of a position.
         offsets = self.sampling_offsets(query).float() / sizes
         locations = (offsets.unflatten(-1, (-1, 2)) + reference[:, None]).unflatten(-2, split)
-        weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, split[1:])
+        weights = self._softmax(self.attention_weights(query)).unflatten(-1, split[1:])
         return self.output_proj(sample(locations, weights))
+
+    def _softmax(self, logits: Tensor) -> Tensor:
+        """(B, L, M·levels·points) to (B, L, M, levels·points) float32 or the logits' own precision."""
+        if logits.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+            return deformable_gather.softmax(logits.float(), self.heads)
+        return logits.unflatten(-1, (self.heads, -1)).softmax(-1)
 
 
 @functools.lru_cache(maxsize=64)  # a copy to the device waits for it: once for a size, not in every layer

@@ -36,13 +36,37 @@ def sampler(value: Tensor, shapes: Sequence[tuple[int, int]]) -> Callable[[Tenso
 
     Returns:
         (B, L, M, levels, points, 2) locations as (x, y) in [0, 1] and (B, L, M, levels, points) weights to (B, L, M·D) in
-        the value's precision. A location outside reads 0, as does one that is not a number.
+        the value's precision. A location outside reads 0.
     """
     shapes = tuple((int(h), int(w)) for h, w in shapes)
     if torch.is_grad_enabled():
         return lambda locations, weights: _SampleAndWeigh.apply(value, locations, weights, shapes)
     tables = [_table(image, shapes) for image in value]
     return lambda locations, weights: _gather(tables, shapes, locations, weights, value.dtype)
+
+
+def softmax(logits: Tensor, heads: int) -> Tensor:
+    """Softmax of each head's samples, many short rows at once, where no gradient is recorded: sums by one matrix product.
+
+    Args:
+        logits: (..., M·samples) on a CPU.
+
+    Returns:
+        (..., M, samples).
+    """
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
+    sums = weights @ _members(heads, logits.shape[-1] // heads, logits.dtype)
+    # A head whose logits all lie far below another's has no digits left (and what is not a number stays so).
+    if not bool((sums > 1e-30).all()):
+        return logits.unflatten(-1, (heads, -1)).softmax(-1)
+    return weights.div_(sums).unflatten(-1, (heads, -1))
+
+
+@functools.lru_cache(maxsize=16)
+def _members(heads: int, samples: int, dtype: torch.dtype) -> Tensor:
+    """(M·samples, M·samples) 1 where two samples are of one head."""
+    with torch.inference_mode(False):  # kept beyond any evaluation
+        return torch.block_diag(*torch.ones(heads, samples, samples, dtype=dtype))
 
 
 @dataclass(frozen=True)
@@ -55,6 +79,7 @@ class _Grid:
     origin: Tensor  # table row of the level's cell (0, 0)
     corners: Tensor  # (4, …) int32 steps to a cell, its right, its lower and its lower right neighbour
     floor: Tensor  # () -1: from here to the left or above, samples are 0
+    last: int  # largest row of an upper left cell
 
 
 @functools.lru_cache(maxsize=64)
@@ -68,7 +93,8 @@ def _grid(shapes: Shapes, heads: int, points: int, dtype: torch.dtype) -> _Grid:
         row = (width + 1) * heads
         origin = (each(_firsts(shapes)[:-1]) + width + 2) * heads + head
         steps = torch.stack((torch.zeros_like(row), torch.full_like(row, heads), row, row + heads)).int()
-        return _Grid(width, height, row, origin, steps, torch.tensor(-1.0, dtype=dtype))
+        last = int((origin + height * row + width * heads).max())
+        return _Grid(width, height, row, origin, steps, torch.tensor(-1.0, dtype=dtype), last)
 
 
 def _firsts(shapes: Shapes) -> list[int]:
@@ -102,11 +128,11 @@ def _cells(grid: _Grid, locations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     of their centres the samples lie, in cells."""
     x = (locations[..., 0].flatten(1) * grid.width).sub_(0.5)
     y = (locations[..., 1].flatten(1) * grid.height).sub_(0.5)
-    # fmax: what is not a number lies outside.
-    x, y = (torch.fmax(z, grid.floor).clamp_(max=size) for z, size in ((x, grid.width), (y, grid.height)))
+    x, y = torch.clamp(x, grid.floor, grid.width), torch.clamp(y, grid.floor, grid.height)
     left, top = x.floor(), y.floor()
     rows = torch.addcmul(grid.origin, top, grid.row).add_(left, alpha=int(grid.corners[1, 0])).int()
-    return rows, x.sub_(left), y.sub_(top)
+    # What is not a number has no row; its share is not a number either, and so is what it adds to.
+    return rows.clamp_(0, grid.last), x.sub_(left), y.sub_(top)
 
 
 def _shares(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

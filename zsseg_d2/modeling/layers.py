@@ -1,4 +1,4 @@
-"""Small pieces shared by the decoders: sine positions, an MLP, attention on the parameters of MultiheadAttention."""
+"""Small pieces shared by the decoders: sine positions, a norm, an MLP, attention on the parameters of MultiheadAttention."""
 
 from __future__ import annotations
 
@@ -26,6 +26,32 @@ def sine_position(height: int, width: int, channels: int, device: torch.device, 
     y = encode(height)[:, :, None].expand(-1, -1, width)
     x = encode(width)[:, None, :].expand(-1, height, -1)
     return torch.cat((y, x))
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation (Wu and He 2018) that keeps its digits on maps in channels-last order.
+
+    torch takes their variance as E[x²] - E[x]², which at 256 x 512 cells is off by 1e-4 where the mean is three deviations.
+    """
+
+    _CELLS = 4096  # at a time: they stay in the cache
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to the same."""
+        if torch.is_grad_enabled() or x.is_cuda or x.is_contiguous():
+            return super().forward(x.contiguous())
+
+        def each_channel(groups: Tensor) -> Tensor:  # (B, groups) to (B, 1, C)
+            return groups.repeat_interleave(self.num_channels // self.num_groups, 1)[:, None]
+
+        cells = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, h·w, C)
+        mean = each_channel(cells.mean(1, dtype=torch.float32).unflatten(1, (self.num_groups, -1)).mean(-1))
+        squares = sum((part - mean).square_().sum(1) for part in cells.split(self._CELLS, 1)) / cells.shape[1]
+        variance = each_channel(squares.unflatten(1, (self.num_groups, -1)).mean(-1))
+        scale = (variance + self.eps).rsqrt() * self.weight
+        shift = self.bias - mean * scale
+        scale, shift = (z.to(x.dtype).transpose(1, 2)[..., None] for z in (scale, shift))
+        return torch.addcmul(shift, x, scale)
 
 
 class MLP(nn.Module):

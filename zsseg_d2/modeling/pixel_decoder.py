@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import Conv2d, get_norm
+from detectron2.layers import Conv2d
 from torch import Tensor, nn
 
 from .deformable_attention import MSDeformAttn
-from .layers import sine_position
+from .layers import GroupNorm, sine_position
 
 _TOKENS = 2048  # updated at a time where no gradient is recorded: what lies between two layers stays in a CPU's cache
 
@@ -59,8 +59,8 @@ class DeformableEncoder(nn.Module):
         reference = torch.cat([_centres(h, w, device) for h, w in shapes])
         for layer in self.encoder.layers:
             x = layer(x, position, reference, shapes)
-        parts = x.transpose(1, 2).split([h * w for h, w in shapes], dim=2)
-        return [part.unflatten(2, shape) for part, shape in zip(parts, shapes)]
+        parts = x.split([h * w for h, w in shapes], dim=1)
+        return [part.unflatten(1, shape).permute(0, 3, 1, 2) for part, shape in zip(parts, shapes)]
 
 
 def _centres(h: int, w: int, device: torch.device) -> Tensor:
@@ -92,14 +92,14 @@ class MSDeformAttnPixelDecoder(nn.Module):
         super().__init__()
         coarse = ("res5", "res4", "res3")
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels[name], dim, 1), nn.GroupNorm(32, dim)) for name in coarse
+            nn.Sequential(nn.Conv2d(channels[name], dim, 1), GroupNorm(32, dim)) for name in coarse
         )
         for projection in self.input_proj:
             nn.init.xavier_uniform_(projection[0].weight)
             nn.init.zeros_(projection[0].bias)
         self.transformer = DeformableEncoder(dim, feedforward, layers, len(coarse), heads, points)
-        self.adapter_1 = Conv2d(channels["res2"], dim, 1, bias=False, norm=get_norm("GN", dim))
-        self.layer_1 = Conv2d(dim, dim, 3, padding=1, bias=False, norm=get_norm("GN", dim), activation=F.relu)
+        self.adapter_1 = Conv2d(channels["res2"], dim, 1, bias=False, norm=GroupNorm(32, dim))
+        self.layer_1 = Conv2d(dim, dim, 3, padding=1, bias=False, norm=GroupNorm(32, dim), activation=F.relu)
         self.mask_features = Conv2d(dim, mask_dim, 1)
         for conv in (self.adapter_1, self.layer_1, self.mask_features):
             nn.init.kaiming_uniform_(conv.weight, a=1)

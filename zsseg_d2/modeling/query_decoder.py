@@ -17,14 +17,12 @@ class Queries:
     """What the decoder says of one batch after one layer.
 
     ``class_embed`` (B, Q, E) is compared with text rows; the mask logits are ``mask_embed`` (B, Q, C) · mask features.
+    ``mask_logits`` (B, Q, h, w) are kept where the last layer alone is asked for and no gradient is recorded.
     """
 
     class_embed: Tensor
     mask_embed: Tensor
-
-    def masks(self, mask_features: Tensor) -> Tensor:
-        """(B, Q, h, w) mask logits from (B, C, h, w) mask features."""
-        return torch.einsum("bqc,bchw->bqhw", self.mask_embed, mask_features)
+    mask_logits: Tensor | None = None
 
 
 class CrossAttentionLayer(nn.Module):
@@ -33,8 +31,8 @@ class CrossAttentionLayer(nn.Module):
         self.multihead_attn = nn.MultiheadAttention(dim, heads)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, position: Tensor, memory: Tensor, memory_position: Tensor, blocked: Tensor) -> Tensor:
-        return self.norm(x + attend(self.multihead_attn, x + position, memory + memory_position, memory, blocked))
+    def forward(self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, blocked: Tensor) -> Tensor:
+        return self.norm(x + attend(self.multihead_attn, x + position, key, value, blocked))
 
 
 class SelfAttentionLayer(nn.Module):
@@ -107,7 +105,7 @@ class MaskedAttentionDecoder(nn.Module):
         batch = len(mask_features)
         device = mask_features.device
         memories = [s.flatten(2).transpose(1, 2) + e for s, e in zip(scales, self.level_embed.weight)]
-        positions = [sine_position(*s.shape[-2:], s.shape[1], device).flatten(1).T for s in scales]
+        keys = [m + sine_position(*s.shape[-2:], s.shape[1], device).flatten(1).T for m, s in zip(memories, scales)]
         # Resizing and the dot product with a query are both linear, so the features are resized once, not Q masks a layer.
         with torch.no_grad():
             small = [
@@ -121,16 +119,17 @@ class MaskedAttentionDecoder(nn.Module):
             normed = self.decoder_norm(x)
             mask_embed = self.mask_embed(normed)
             if every_layer:
-                predictions.append(self._predict(normed, mask_embed, mask_features))
+                predictions.append(self._predict(normed, mask_embed, mask_features, keep=False))
             level = index % len(scales)
             blocked = self._blocked(mask_embed, small[level])
             x = self.transformer_cross_attention_layers[index](
-                x, query_position, memories[level], positions[level], blocked
+                x, query_position, keys[level], memories[level], blocked
             )
             x = self.transformer_self_attention_layers[index](x, query_position)
             x = self.transformer_ffn_layers[index](x)
         normed = self.decoder_norm(x)
-        predictions.append(self._predict(normed, self.mask_embed(normed), mask_features))
+        keep = not every_layer and not torch.is_grad_enabled()
+        predictions.append(self._predict(normed, self.mask_embed(normed), mask_features, keep))
         return predictions
 
     @staticmethod
@@ -140,15 +139,17 @@ class MaskedAttentionDecoder(nn.Module):
         blocked = (mask_embed @ features) < 0  # sigmoid < 0.5
         return blocked & ~blocked.all(-1, keepdim=True)
 
-    def _predict(self, normed: Tensor, mask_embed: Tensor, mask_features: Tensor) -> Queries:
+    def _predict(self, normed: Tensor, mask_embed: Tensor, mask_features: Tensor, keep: bool) -> Queries:
         # In float32: a sum over all pixels is beyond half precision.
         with torch.autocast(mask_features.device.type, enabled=False):
             features = mask_features.float()
             with torch.no_grad():
-                inside = (torch.einsum("bqc,bchw->bqhw", mask_embed.float(), features) > 0).to(features.dtype)
+                masks = torch.einsum("bqc,bchw->bqhw", mask_embed.float(), features)
+                inside = torch.gt(masks, 0, out=torch.empty_like(masks))  # 0 and 1, without a map of truth values between
                 area = inside.sum((-1, -2))[..., None] + 1e-8
             pooled = torch.einsum("bqhw,bchw->bqc", inside, features) / area
-        return Queries(self.class_embed(self._mask_pooling_proj(pooled) + normed), mask_embed)
+        class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
+        return Queries(class_embed, mask_embed, masks if keep else None)
 
 
 def class_logits(class_embed: Tensor, text: Tensor, synonyms_per_class: tuple[int, ...], scale: Tensor) -> Tensor:
