@@ -2,7 +2,8 @@
 
 python tools/delete_classes.py --root datasets/cityscapes --split train --configuration 008
 python tools/delete_classes.py --root datasets/cityscapes --split train --classes person 25
-python tools/delete_classes.py --root datasets/cityscapes --split train --all
+python tools/delete_classes.py --root datasets/cityscapes --split train --configurations 001 004-008
+python tools/delete_classes.py --root datasets/cityscapes --split train --configurations all
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also from a clon
 
 from zsseg_d2.data import CONFIGURATIONS, DatasetError, resolve_classes  # noqa: E402
 from zsseg_d2.data.cityscapes import CATEGORIES  # noqa: E402
+from zsseg_d2.data.class_deletion import chosen_configurations  # noqa: E402
 from zsseg_d2.data.deleted_copy import DeletedCopy, write_deleted_copies  # noqa: E402
 
 
@@ -23,13 +25,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, required=True, help="folder with leftImg8bit and gtFine; never written to")
     parser.add_argument("--split", nargs="+", default=["train"], help="default: train")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--configuration", help="one of " + ", ".join(CONFIGURATIONS))
+    what.add_argument(
+        "--configuration",
+        "--configurations",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(CONFIGURATIONS)}; ranges (002-005) and 'all' too; what several have in common is done once",
+    )
     what.add_argument("--classes", nargs="+", help="names or label ids of the classes to delete")
-    what.add_argument("--all", action="store_true", help="all configurations; each picture is decoded once")
+    what.add_argument("--all", action="store_true", help="the same as --configurations all")
     parser.add_argument(
         "--output",
         type=Path,
-        help="where to; default: beside the root, as ROOT_008; with --all, the folder of all nine",
+        help="where to; default: beside the root, as ROOT_008; with several configurations, the folder of 001, 002, …",
     )
     parser.add_argument("--copy-images", action="store_true", help="copy the images instead of linking to them")
     parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
@@ -40,18 +48,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def planned_copies(arguments: argparse.Namespace) -> list[DeletedCopy]:
     """Where each copy goes, and what it goes without."""
     root = arguments.root.resolve()
-    if arguments.all:
-        chosen = {name: resolve_classes(name, CATEGORIES) for name in CONFIGURATIONS}
-    elif arguments.configuration is not None:
-        chosen = {arguments.configuration: resolve_classes(arguments.configuration, CATEGORIES)}
+    configurations = ["all"] if arguments.all else arguments.configuration
+    if configurations is not None:
+        chosen = {name: resolve_classes(name, CATEGORIES) for name in chosen_configurations(configurations)}
     else:
         label_ids = resolve_classes(arguments.classes, CATEGORIES)
         chosen = {"without_" + "_".join(map(str, label_ids)): label_ids}
     if arguments.output is None:
         return [DeletedCopy(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]
-    return [
-        DeletedCopy(arguments.output / name if arguments.all else arguments.output, i) for name, i in chosen.items()
-    ]
+    several = len(chosen) > 1
+    return [DeletedCopy(arguments.output / name if several else arguments.output, ids) for name, ids in chosen.items()]
 
 
 def main(arguments: list[str] | None = None) -> int:

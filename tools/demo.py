@@ -11,8 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-# Threads that wait by spinning take the cores from data-loading workers: many times slower on a busy or small machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the source tree beside this file, installed or not
 os.environ.setdefault("DETECTRON2_DATASETS", str(ROOT / "datasets"))

@@ -15,7 +15,6 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the source tree beside this file, installed or not
 os.environ.setdefault("DETECTRON2_DATASETS", str(ROOT / "datasets"))

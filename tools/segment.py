@@ -11,11 +11,9 @@ Without --config-file, the embedded mini model is used. It knows the drawn world
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
 
 from zsseg_d2 import add_zsseg_config  # noqa: E402  (before Detectron2, which it makes importable)

@@ -10,12 +10,9 @@ run.json, metrics.json, model_*.pth and inference/<data set>/panoptic_quality.js
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-# Threads that wait by spinning take the cores from data-loading workers: many times slower on a busy or small machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)

@@ -13,12 +13,9 @@ KEY VALUE pairs of the config stand last. Without a CUDA device, --num-gpus is t
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-# Threads that wait by spinning take the cores from data-loading workers: many times slower on a busy or small machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)

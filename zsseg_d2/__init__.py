@@ -1,6 +1,7 @@
 """Open-vocabulary segmentation with Detectron2. Importing this package registers its models and data sets."""
 
-from . import compat
+from . import process  # noqa: F401  (first: what torch reads when it is imported)
+from . import compat  # noqa: E402
 
 compat.apply()
 

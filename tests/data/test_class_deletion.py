@@ -23,6 +23,7 @@ from zsseg_d2.data import (
     resolve_classes,
 )
 from zsseg_d2.data.cityscapes import CATEGORIES
+from zsseg_d2.data.class_deletion import chosen_configurations
 
 from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes
 
@@ -137,6 +138,56 @@ def _check_label_pictures(root: Path, output: Path, record: dict, gone: set[int]
     assert np.array_equal(read(output, "labelTrainIds"), expected)
 
 
+@pytest.mark.parametrize("name", ["000", "003", "008"])
+def test_together_and_alone_the_files_are_the_same(root, all_nine, tmp_path, name):
+    assert run(root, tmp_path / "alone", "--configuration", name) == 0
+
+    def files(folder: Path) -> dict:
+        return {k: v for k, v in snapshot(folder).items() if "leftImg8bit" not in k}  # links are relative
+
+    assert files(tmp_path / "alone") == files(all_nine / name)
+
+
+def test_a_picture_without_deleted_classes_is_copied_byte_for_byte(root, all_nine):
+    copied = changed = 0
+    for name, label_ids in CONFIGURATIONS.items():
+        for kind in ("instanceIds", "labelIds"):
+            for path in sorted(root.glob(f"gtFine/train/*/*_{kind}.png")):
+                values = np.asarray(Image.open(path)).astype(int)
+                labels = np.where(values >= 1000, values // 1000, values)
+                same = (all_nine / name / path.relative_to(root)).read_bytes() == path.read_bytes()
+                assert same == (not np.isin(labels, label_ids).any())
+                copied, changed = copied + same, changed + (not same)
+        for path in sorted(root.glob("gtFine/cityscapes_panoptic_train/*.png")):
+            ids = read_panoptic_png(path)
+            labels = np.where(ids >= 1000, ids // 1000, ids)
+            same = (all_nine / name / path.relative_to(root)).read_bytes() == path.read_bytes()
+            assert same == (not np.isin(labels, label_ids).any())
+    assert copied > 10 and changed > 10
+
+
+def test_no_file_is_shared(root, all_nine):
+    """Who edits a file of one copy changes neither another copy nor the source."""
+    paths = [p for folder in (root, all_nine) for p in folder.rglob("*_gtFine*.png")]
+    inodes = {p.stat().st_ino for p in paths}
+    assert len(inodes) == len(paths) and not any(p.is_symlink() for p in paths)
+
+
+def test_label_pictures_of_another_depth_are_written_in_the_usual_one(tmp_path):
+    """Instance ids in 8 bits (an image of stuff), label ids in 16: the same labels, in Cityscapes' formats."""
+    root = make_tiny_cityscapes(tmp_path / "in", images=1)
+    (instance_path,) = root.glob("gtFine/train/*/*_instanceIds.png")
+    (label_path,) = root.glob("gtFine/train/*/*_labelIds.png")
+    labels = np.asarray(Image.open(label_path))
+    Image.fromarray(labels).save(instance_path)
+    Image.fromarray(labels.astype(np.uint16)).save(label_path)
+    assert run(root, tmp_path / "out", "--configuration", "000") == 0
+    for path, dtype in ((instance_path, np.uint16), (label_path, np.uint8)):
+        written = Image.open(tmp_path / "out" / path.relative_to(root))
+        assert (written.mode == "L") == (dtype is np.uint8)
+        assert np.array_equal(np.asarray(written), labels)
+
+
 def test_manifest(root, all_nine):
     records = load_cityscapes_panoptic(root, "train")
     segments = [s for r in records for s in r["segments_info"]]
@@ -167,6 +218,27 @@ def test_the_default_output_lies_beside_the_root():
     assert [c.output for c in tool.planned_copies(options)] == [Path("/data/cityscapes_without_24_25")]
     options = tool.parse_arguments(["--root", "/data/cityscapes", "--all"])
     assert [c.output.name for c in tool.planned_copies(options)] == [f"cityscapes_{name}" for name in CONFIGURATIONS]
+
+
+def test_several_configurations():
+    known = tuple(CONFIGURATIONS)
+    assert chosen_configurations(["all"]) == chosen_configurations(["000-008"]) == known
+    assert chosen_configurations(["008", "002-004", "003"]) == ("002", "003", "004", "008")
+    assert chosen_configurations(["005-005"]) == ("005",) and chosen_configurations([]) == ()
+    for wrong in ("009", "007-009", "8", "", "-", "-008", "1-3", "ALL"):
+        with pytest.raises(DatasetError, match="There is no configuration"):
+            chosen_configurations([wrong])
+    for wrong in ("005-002", "002-"):
+        with pytest.raises(DatasetError, match=f"'{wrong}' is no range"):
+            chosen_configurations([wrong])
+
+    def outputs(*arguments: str) -> list[str]:
+        return [str(c.output) for c in tool.planned_copies(tool.parse_arguments(["--root", "/d/city", *arguments]))]
+
+    assert outputs("--configurations", "001", "007-008") == ["/d/city_001", "/d/city_007", "/d/city_008"]
+    assert outputs("--configurations", "007-008", "--output", "/o") == ["/o/007", "/o/008"]
+    assert outputs("--configuration", "007", "--output", "/o") == ["/o"]
+    assert outputs("--all") == outputs("--configurations", "all") == [f"/d/city_{name}" for name in known]
 
 
 def test_two_splits_share_an_output(tmp_path):
@@ -259,6 +331,7 @@ def test_foreign_files_are_left_alone(root, tmp_path, capsys):
     "arguments, expected",
     [
         (["--configuration", "009"], "There is no configuration '009'"),
+        (["--configurations", "001", "008-001"], "'008-001' is no range"),
         (["--classes", "pedestrian"], "There is no class 'pedestrian'"),
         (["--classes", "24", "--split", "test"], "There is no folder"),
     ],

@@ -8,26 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
 
 from zsseg_d2.data import polygons_to_mask
 from zsseg_d2.data.phrasecut_masks import LIMIT, pack_polygons
 
+from ..plain.data import polygon_mask
+
 H, W = 24, 32
 POINT = st.tuples(st.floats(-20, 60), st.floats(-20, 60)).map(list)
 NESTED = st.lists(st.lists(st.lists(POINT, max_size=7), max_size=3), max_size=3)
-
-
-def plain_mask(nested, height: int, width: int) -> np.ndarray:
-    """One picture a polygon, added up."""
-    total = np.zeros((height, width))
-    for polygon in (p for instance in nested for p in instance):
-        if len(polygon) < 2:
-            continue
-        picture = Image.new("L", (width, height), 0)
-        ImageDraw.Draw(picture).polygon([(int(x), int(y)) for x, y in polygon], outline=1, fill=1)
-        total += np.array(picture)
-    return total > 0
 
 
 def test_the_square_has_25_pixels():
@@ -61,7 +50,7 @@ def test_points_are_skipped_and_lines_are_drawn():
 @given(NESTED)
 def test_any_polygons_give_the_official_mask(nested):
     packed = pack_polygons(nested)
-    expected = plain_mask(nested, H, W)
+    expected = polygon_mask(nested, H, W)
     np.testing.assert_array_equal(packed.mask(H, W), expected)
     assert packed.is_empty(H, W) == (not expected.any())
     assert packed.num_instances == len(nested)

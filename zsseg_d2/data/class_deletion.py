@@ -25,6 +25,29 @@ def configuration(name: str) -> tuple[int, ...]:
     return CONFIGURATIONS[name]
 
 
+def chosen_configurations(names: Iterable[str]) -> tuple[str, ...]:
+    """Configurations, in their order and each once.
+
+    Args:
+        names: ``"008"``, a range ``"002-005"`` (both ends included), or ``"all"``.
+    Raises:
+        DatasetError: there is no such configuration, or a range goes backwards.
+    """
+    known, found = list(CONFIGURATIONS), set()
+    for name in names:
+        if name == "all":
+            found.update(known)
+            continue
+        first, _, last = name.partition("-")
+        for end in (first, last or first):
+            configuration(end)
+        part = known[known.index(first) : known.index(last or first) + 1]
+        if not part or name.endswith("-"):
+            raise DatasetError(f"{name!r} is no range of configurations; write the smaller first, as in 002-005.")
+        found.update(part)
+    return tuple(name for name in known if name in found)
+
+
 def resolve_classes(
     classes: str | Iterable[str | int], categories: Sequence[PanopticCategory], *, train_ids: bool = False
 ) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from .deleted_pictures import LABEL_PICTURES, PictureTask, write_pictures
 from .output_split import OutputSplit, check_outside, write_json
 from .panoptic_png import DatasetError
 
-FORMAT = 1  # raise when the same arguments give other files
+FORMAT = 1  # raise when the same arguments give other labels or entries
 
 
 @dataclass
@@ -48,7 +48,8 @@ def write_deleted_copies(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Write one or several copies of a split; each source picture is decoded once for all of them.
+    """Write one or several copies of a split; each source picture is decoded once for all of them, and what they have in
+    common is encoded once.
 
     Args:
         root: a data set in Cityscapes layout with its panoptic files; never written to.

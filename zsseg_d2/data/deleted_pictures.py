@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from .cityscapes import CATEGORIES
+from .class_deletion import CONFIGURATIONS
 from .output_split import provide_image
 from .panoptic_png import (
     DatasetError,
@@ -23,9 +25,8 @@ from .panoptic_png import (
     open_image,
     read_panoptic_png,
     segment_pixels,
-    write_panoptic_png,
-    write_png,
 )
+from .relabelled import RelabelledPicture
 
 LABEL_PICTURES = ("instanceIds", "labelIds", "labelTrainIds")
 _TRAIN_IDS = np.full(256, 255, np.uint8)  # label id -> train id
@@ -98,6 +99,7 @@ def _write_image(task: PictureTask) -> tuple:
     expected = (record["height"], record["width"]) if "height" in record else None
     ids = read_panoptic_png(record["pan_seg_file_name"], expected)
     check_segments(ids, record["segments_info"], record["pan_seg_file_name"])
+    panoptic = RelabelledPicture(record["pan_seg_file_name"], ids)
     instances = _read_labels(f"{task.root / task.labels}_instanceIds.png", ids.shape, np.uint16)
     labels = _read_labels(f"{task.root / task.labels}_labelIds.png", ids.shape, np.uint8)
     label_of = {s["id"]: CATEGORIES[s["category_id"]].id for s in record["segments_info"]}
@@ -106,12 +108,12 @@ def _write_image(task: PictureTask) -> tuple:
         keep = np.zeros(int(ids.max()) + 1, np.int32)
         for segment, label in label_of.items():
             keep[segment] = 0 if label in deleted else segment
-        write_panoptic_png(output / task.panoptic, keep[ids])
+        panoptic.write(output / task.panoptic, keep)
         without = _without(deleted)
-        write_png(f"{output / task.labels}_instanceIds.png", without[instances])
+        instances.write(f"{output / task.labels}_instanceIds.png", without)
         kept = without[:256].astype(np.uint8)
-        write_png(f"{output / task.labels}_labelIds.png", kept[labels])
-        write_png(f"{output / task.labels}_labelTrainIds.png", _TRAIN_IDS[kept[labels]])
+        labels.write(f"{output / task.labels}_labelIds.png", kept)
+        labels.write(f"{output / task.labels}_labelTrainIds.png", _TRAIN_IDS[kept])
     counts: dict[int, list[int]] = {}
     for segment, pixels in segment_pixels(ids).items():
         if segment in label_of:
@@ -121,6 +123,7 @@ def _write_image(task: PictureTask) -> tuple:
     return record["image_id"], [counts[label] for label in sorted(counts)]
 
 
+@lru_cache(maxsize=len(CONFIGURATIONS))
 def _without(deleted: frozenset[int]) -> np.ndarray:
     """(65536,) uint16: instance id (or label id) to itself, or to 0 (unlabeled) where its label is deleted."""
     table = np.arange(65536, dtype=np.uint16)
@@ -129,11 +132,12 @@ def _without(deleted: frozenset[int]) -> np.ndarray:
     return table
 
 
-def _read_labels(path: str, size: tuple[int, int], dtype: type) -> np.ndarray:
+def _read_labels(path: str, size: tuple[int, int], dtype: type) -> RelabelledPicture:
     image = open_image(path, "label picture")
     if (image.height, image.width) != size or image.mode not in ("L", "I", "I;16"):
         raise DatasetError(
             f"{path} is {image.width}x{image.height} ({image.mode}), but should be grey and {size[1]}x{size[0]} "
             "pixels; restore it from its data set."
         )
-    return np.asarray(image).astype(dtype)
+    copies = image.format == "PNG" and (image.mode == "L") == (dtype == np.uint8)
+    return RelabelledPicture(path, np.asarray(image).astype(dtype), copies=copies)

@@ -1,8 +1,9 @@
-"""What happens beside the training steps: a progress bar, and an orderly stop."""
+"""What happens beside the training steps: a progress bar, a word on slow loading, and an orderly stop."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -57,6 +58,71 @@ class ProgressBar(HookBase):
     def after_train(self) -> None:
         self._bar.close()
         self._logs.close()
+
+
+class LoadingWatch(HookBase):
+    """One warning a run, if training waits for data.
+
+    ``data_time`` is how long an iteration waited for its batch and ``time`` how long all of it took. Workers load while
+    the model computes, so loading that keeps up is not waited for. Registered after the hook that records ``time``.
+    """
+
+    WINDOW = 50  # iterations that are judged together
+    FEWEST = 10  # iterations that are enough for a judgement when training ends
+    SHARE = 0.1  # of the time; more than this in waiting, and loading is slower than the step it feeds
+
+    def __init__(self, num_workers: int) -> None:
+        """
+        Args:
+            num_workers: DATALOADER.NUM_WORKERS, for the advice.
+        """
+        self._num_workers = num_workers
+        self._spoke = False
+
+    def before_train(self) -> None:
+        self._spoke = False
+
+    def after_step(self) -> None:
+        if (self.trainer.iter + 1 - self.trainer.start_iter) % self.WINDOW == 0:
+            self._judge()
+
+    def after_train(self) -> None:
+        self._judge()
+
+    def _judge(self) -> None:
+        # Each by its iteration: the first few have no "time", and processes other than the main one no "data_time".
+        recorded = self.trainer.storage.histories()
+        if self._spoke or not {"time", "data_time"} <= recorded.keys():
+            return
+        times, waits = (
+            {iteration: seconds for seconds, iteration in recorded[key].values()[-self.WINDOW :]}
+            for key in ("time", "data_time")
+        )
+        pairs = sorted((waits[i], times[i]) for i in times.keys() & waits.keys())[:-1]  # one long wait is no pattern
+        if len(pairs) < self.FEWEST:
+            return
+        wait, total = (sum(column) / len(pairs) for column in zip(*pairs))
+        if wait > self.SHARE * total:
+            self._spoke = True
+            logger.warning(
+                "Loading took %.3g s of each %.3g s iteration: training waits for data. %s",
+                wait, total, loading_advice(self._num_workers, usable_cores()),
+            )  # fmt: skip
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def loading_advice(num_workers: int, cores: int) -> str:
+    """What may help where loading is too slow."""
+    if num_workers < cores:
+        return f"Raise DATALOADER.NUM_WORKERS (now {num_workers}; {cores} cores are usable here)."
+    return (
+        f"DATALOADER.NUM_WORKERS is {num_workers} and {cores} {'core is' if cores == 1 else 'cores are'} usable here: keep "
+        "the images on a fast local disk, and smaller, or in a format that decodes faster (JPEG instead of PNG)."
+    )
 
 
 class Interrupted(KeyboardInterrupt):

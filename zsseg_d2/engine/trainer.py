@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from . import evaluation, loaders, solver
 from .checkpoint import ZssegCheckpointer
 from .errors import CheckpointError, ConfigError
-from .hooks import ProgressBar, StopOnSignal
+from .hooks import LoadingWatch, ProgressBar, StopOnSignal
 from .samples import SamplePictures
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ class Trainer(DefaultTrainer):
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             ProgressBar(),
+            LoadingWatch(self.cfg.DATALOADER.NUM_WORKERS),
             SamplePictures(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
             hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
             hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),

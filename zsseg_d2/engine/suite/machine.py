@@ -21,8 +21,7 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         """Environment variables of a run in this place."""
-        # Threads that wait by spinning would take the cores of the runs beside them.
-        own = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "passive"}
+        own = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
         return own if self.gpu is None else {**own, "CUDA_VISIBLE_DEVICES": self.gpu}
 
 
