@@ -116,3 +116,12 @@ def load_weights(path: str) -> dict:
             "The file is damaged, or it is a pickle that could run code, which zsseg_d2 does not load; "
             "convert it to safetensors or to a plain state_dict saved by torch.save."
         ) from error
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """What ``torch.autocast`` turns matrix products into now, or None where it is off."""
+    if hasattr(torch, "get_autocast_dtype"):  # torch 2.4
+        return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+    if device.type == "cuda":
+        return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+    return torch.get_autocast_cpu_dtype() if device.type == "cpu" and torch.is_autocast_cpu_enabled() else None

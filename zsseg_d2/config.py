@@ -97,6 +97,7 @@ def _add_mask_former(cfg: CN) -> None:
 
 def _add_fc_clip(cfg: CN) -> None:
     cfg.MODEL.DEVICE = default_device()
+    cfg.MODEL.PRECISION = "float32"  # at test time: "float32", or "bfloat16" for matrix products and convolutions
     cfg.MODEL.META_ARCHITECTURE = "FCCLIP"
     cfg.MODEL.BACKBONE.NAME = "CLIP"
     cfg.MODEL.BACKBONE.FREEZE_AT = 0

@@ -61,12 +61,13 @@ SIZES = {  # masks, padded, image, output
 
 @pytest.mark.parametrize("low, padded, image, output", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("elements", [1, 500, 10**9])
-def test_blocks_are_the_parts_of_the_whole(low, padded, image, output, elements):
-    masks = torch.randn(3, *low, generator=torch.Generator().manual_seed(0))
-    expected = F.interpolate(masks[None], padded, mode="bilinear")[..., : image[0], : image[1]]
+@pytest.mark.parametrize("queries", [[0, 1, 2, 3], [1, 3, 0]])
+def test_blocks_are_the_parts_of_the_whole(low, padded, image, output, elements, queries):
+    masks = torch.randn(4, *low, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(masks[queries][None], padded, mode="bilinear")[..., : image[0], : image[1]]
     expected = F.interpolate(expected, output, mode="bilinear")[0]
-    actual, times = torch.zeros(3, *output), torch.zeros(output)
-    for (rows, columns), block in Upsampler(padded, image, output).blocks(masks, elements):
+    actual, times = torch.zeros(len(queries), *output), torch.zeros(output)
+    for (rows, columns), block in Upsampler(padded, image, output).blocks(masks, torch.tensor(queries), elements):
         actual[:, rows, columns] = block
         times[rows, columns] += 1
     assert bool((times == 1).all())
@@ -96,7 +97,7 @@ def test_panoptic_rule_equals_the_plain_form(seed, queries, overlap, threshold, 
 
 def test_the_first_of_equal_queries_wins():
     masks = torch.full((20, 4, 4), 3.0)
-    winner, inside, area = panoptic._compete(torch.full((20,), 0.5), masks, Upsampler((16, 16), (16, 16), (16, 16)))
+    winner, inside, area = panoptic._compete(torch.full((20,), 0.5), masks, torch.arange(20), Upsampler((16, 16), (16, 16), (16, 16)))
     assert int(winner.max()) == 0 and bool(inside.all()) and area.tolist() == [256] * 20
 
 

@@ -26,6 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
     "INPUT.FORMAT": ("RGB",),
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
+    "MODEL.PRECISION": ("float32", "bfloat16"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
     "INPUT.CROP.TYPE": ("relative", "relative_range", "absolute", "absolute_range"),
     "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler",),

@@ -18,7 +18,7 @@ from ..modeling.query_decoder import Queries, class_logits
 from ..modeling.text_classifier import TextClassifier, text_cache_folder
 from ..modeling.upsampling import Upsampler
 from ..vocabulary import Vocabulary
-from .settings import TestClasses, TrainingClasses, test_classes, training_classes
+from .settings import TestClasses, TrainingClasses, inference_precision, test_classes, training_classes
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,9 @@ class FCCLIP(nn.Module):
         results: list[dict] = [{} for _ in batched_inputs]
         for positions, images in self.padded_batches(batched_inputs):
             items = [batched_inputs[p] for p in positions]
-            for position, result in zip(positions, self.segment(self.backbone(images), items, tuple(images.shape[-2:]))):
+            with inference_precision(self.cfg, self.device):
+                found = self.segment(self.backbone(images), items, tuple(images.shape[-2:]))
+            for position, result in zip(positions, found):
                 results[position] = result
         return results
 

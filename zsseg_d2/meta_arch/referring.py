@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from ..modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder
 from ..modeling.frozen_clip import CLIPPyramid, FrozenCLIP, mix_conditions
 from ..modeling.mask_losses import MaskLoss
 from ..modeling.unet_decoder import UNetDecoder
+from .settings import inference_precision
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class ReferringSegmentor(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, batched_inputs: Sequence[Mapping]) -> dict[str, Tensor] | list[dict]:
-        logits = self.mask_logits(batched_inputs)
+        with nullcontext() if self.training else inference_precision(self.cfg, self.device):
+            logits = self.mask_logits(batched_inputs)
         if self.training:
             return self.loss(logits, torch.stack([item["mask"] for item in batched_inputs]).to(self.device))
         sizes = [(item.get("height", s[0]), item.get("width", s[1])) for item, s in zip(batched_inputs, [x.shape for x in logits])]

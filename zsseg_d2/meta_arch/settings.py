@@ -1,9 +1,10 @@
-"""What a data set's metadata and the config say about classes: names, things, seen, kept."""
+"""What a data set's metadata and the config say about classes (names, things, seen, kept) and about precision."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
@@ -170,3 +171,8 @@ def out_classes(cfg: CfgNode, dataset: str) -> list[int] | None:
     if trained is not None and list(trained.get("stuff_classes", ())) == names:
         return list(deleted_classes(cfg)) or None
     return None
+
+
+def inference_precision(cfg: CfgNode, device: torch.device) -> torch.autocast:
+    """What to run a model in at test time: MODEL.PRECISION."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=cfg.MODEL.PRECISION == "bfloat16")

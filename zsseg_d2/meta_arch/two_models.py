@@ -7,6 +7,7 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
 from .fcclip import FCCLIP
+from .settings import inference_precision
 
 
 class TwoModels(nn.Module):
@@ -49,7 +50,8 @@ class TwoModels(nn.Module):
         results: list[dict] = [{} for _ in batched_inputs]
         for positions, images in self.model_one.padded_batches(batched_inputs):
             items = [batched_inputs[p] for p in positions]
-            features = self.model_one.backbone(images)
-            for position, result in zip(positions, self.segment(features, items, tuple(images.shape[-2:]))):
+            with inference_precision(self.cfg, self.device):
+                found = self.segment(self.model_one.backbone(images), items, tuple(images.shape[-2:]))
+            for position, result in zip(positions, found):
                 results[position] = result
         return results

@@ -54,10 +54,14 @@ def attention_pool(pool: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
     query = pool.q_proj(mean).unflatten(-1, (pool.num_heads, -1))  # (B, heads, C/heads)
     # q·(W k + b) = (q W)·k + q·b: one row a head is projected, not every token; the last term is nothing to a softmax.
     query = torch.einsum("bhd,hdc->bhc", query, pool.k_proj.weight.to(query.dtype).unflatten(0, (pool.num_heads, -1)))
-    value = pool.v_proj(tokens).unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)
+    scores = (query @ tokens.to(query.dtype).transpose(1, 2)).float() * (tokens.shape[-1] // pool.num_heads) ** -0.5
+    # One softmax for all masks: weights against the best cell of the whole map, summed inside each. What lies 80 below it,
+    # where float32 ends, counts as if it lay 80 below.
+    weight = (scores - scores.amax(-1, keepdim=True)).clamp(min=-80).exp().transpose(1, 2)  # (B, hw, heads)
+    value = pool.v_proj(tokens).float().unflatten(-1, (pool.num_heads, -1)) * weight[..., None]
     allowed = inside.flatten(2)  # (B, Q, hw)
-    # An empty mask would make softmax NaN; it attends everywhere, and the caller's valid-mask rule sets it aside.
-    allowed = allowed | ~allowed.any(-1, keepdim=True)
-    scores = (query @ tokens.to(query.dtype).transpose(1, 2))[:, :, None] * value.shape[-1] ** -0.5  # (B, heads, 1, hw)
-    weights = scores.expand(-1, -1, inside.shape[1], -1).masked_fill(~allowed[:, None], float("-inf")).softmax(-1)
-    return pool.c_proj((weights @ value).transpose(1, 2).flatten(2))
+    # An empty mask attends everywhere, and the caller's valid-mask rule sets it aside.
+    allowed = (allowed | ~allowed.any(-1, keepdim=True)).float()
+    with torch.autocast(dense.device.type, enabled=False):
+        pooled = (allowed @ value.flatten(2)).unflatten(-1, (pool.num_heads, -1)) / (allowed @ weight)[..., None]
+    return pool.c_proj(pooled.flatten(2).to(tokens.dtype))

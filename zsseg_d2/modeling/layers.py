@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..compat import autocast_dtype
 
 
 def sine_position(height: int, width: int, channels: int, device: torch.device, temperature: float = 10000.0) -> Tensor:
@@ -28,6 +31,21 @@ def sine_position(height: int, width: int, channels: int, device: torch.device, 
     return torch.cat((y, x))
 
 
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """float32 for what half precision spoils: sampling positions, sums over all pixels, gradients of both.
+
+    Where no gradient is recorded and autocast is bfloat16, which has float32's range, it stays: MODEL.PRECISION asks for it.
+    """
+    if not torch.is_grad_enabled() and autocast_dtype(device) == torch.bfloat16:
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+def unless_autocast(x: Tensor) -> Tensor:
+    """``x`` in float32, or as it is where autocast chooses."""
+    return x if autocast_dtype(x.device) else x.float()
+
+
 class GroupNorm(nn.GroupNorm):
     """Group normalisation (Wu and He 2018) that keeps its digits on maps in channels-last order.
 
@@ -44,10 +62,14 @@ class GroupNorm(nn.GroupNorm):
         def each_channel(groups: Tensor) -> Tensor:  # (B, groups) to (B, 1, C)
             return groups.repeat_interleave(self.num_channels // self.num_groups, 1)[:, None]
 
-        cells = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, h·w, C)
-        mean = each_channel(cells.mean(1, dtype=torch.float32).unflatten(1, (self.num_groups, -1)).mean(-1))
-        squares = sum((part - mean).square_().sum(1) for part in cells.split(self._CELLS, 1)) / cells.shape[1]
-        variance = each_channel(squares.unflatten(1, (self.num_groups, -1)).mean(-1))
+        parts = x.permute(0, 2, 3, 1).flatten(1, 2).split(self._CELLS, 1)  # (B, cells, C)
+        count = x.shape[2] * x.shape[3]
+
+        def mean_of(sums: Tensor) -> Tensor:  # (B, C) to (B, 1, C)
+            return each_channel((sums / count).unflatten(1, (self.num_groups, -1)).mean(-1))
+
+        mean = mean_of(sum(part.sum(1, dtype=torch.float32) for part in parts))
+        variance = mean_of(sum((part - mean).square_().sum(1) for part in parts))
         scale = (variance + self.eps).rsqrt() * self.weight
         shift = self.bias - mean * scale
         scale, shift = (z.to(x.dtype).transpose(1, 2)[..., None] for z in (scale, shift))

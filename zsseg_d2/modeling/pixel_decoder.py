@@ -10,7 +10,7 @@ from detectron2.layers import Conv2d
 from torch import Tensor, nn
 
 from .deformable_attention import MSDeformAttn
-from .layers import GroupNorm, sine_position
+from .layers import GroupNorm, full_precision, sine_position, unless_autocast
 
 _TOKENS = 2048  # updated at a time where no gradient is recorded: what lies between two layers stays in a CPU's cache
 
@@ -99,7 +99,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             nn.init.zeros_(projection[0].bias)
         self.transformer = DeformableEncoder(dim, feedforward, layers, len(coarse), heads, points)
         self.adapter_1 = Conv2d(channels["res2"], dim, 1, bias=False, norm=GroupNorm(32, dim))
-        self.layer_1 = Conv2d(dim, dim, 3, padding=1, bias=False, norm=GroupNorm(32, dim), activation=F.relu)
+        self.layer_1 = Conv2d(dim, dim, 3, padding=1, bias=False, norm=GroupNorm(32, dim), activation=F.relu_)
         self.mask_features = Conv2d(dim, mask_dim, 1)
         for conv in (self.adapter_1, self.layer_1, self.mask_features):
             nn.init.kaiming_uniform_(conv.weight, a=1)
@@ -111,12 +111,12 @@ class MSDeformAttnPixelDecoder(nn.Module):
             features: "res2" … "res5", each (B, C_i, H/stride, W/stride).
 
         Returns:
-            mask features (B, mask_dim, H/4, W/4), and features (B, C, h, w) at strides 32, 16, 8. Always float32: sampling
-            positions do not survive half precision.
+            mask features (B, mask_dim, H/4, W/4), and features (B, C, h, w) at strides 32, 16, 8. In float32, but for
+            inference in bfloat16.
         """
-        with torch.autocast(features["res2"].device.type, enabled=False):
-            sources = [p(features[n].float()) for p, n in zip(self.input_proj, ("res5", "res4", "res3"))]
+        with full_precision(features["res2"].device):
+            sources = [p(unless_autocast(features[n])) for p, n in zip(self.input_proj, ("res5", "res4", "res3"))]
             scales = self.transformer(sources)
-            lateral = self.adapter_1(features["res2"].float())
+            lateral = self.adapter_1(unless_autocast(features["res2"]))
             up = F.interpolate(scales[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
             return self.mask_features(self.layer_1(lateral + up)), scales

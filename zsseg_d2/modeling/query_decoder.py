@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import MLP, attend, sine_position
+from .layers import MLP, attend, full_precision, sine_position, unless_autocast
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class MaskedAttentionDecoder(nn.Module):
         # Resizing and the dot product with a query are both linear, so the features are resized once, not Q masks a layer.
         with torch.no_grad():
             small = [
-                F.interpolate(mask_features, size=s.shape[-2:], mode="bilinear", align_corners=False).flatten(2)
+                F.interpolate(mask_features, size=s.shape[-2:], mode="bilinear", align_corners=False)
                 for s in scales
             ]
         x = self.query_feat.weight.expand(batch, -1, -1)
@@ -136,20 +136,26 @@ class MaskedAttentionDecoder(nn.Module):
     @torch.no_grad()
     def _blocked(mask_embed: Tensor, features: Tensor) -> Tensor:
         """(B, Q, h·w) True outside each query's mask; a query whose whole mask is empty looks everywhere."""
-        blocked = (mask_embed @ features) < 0  # sigmoid < 0.5
+        blocked = _products(mask_embed, features).flatten(2) < 0  # sigmoid < 0.5
         return blocked & ~blocked.all(-1, keepdim=True)
 
     def _predict(self, normed: Tensor, mask_embed: Tensor, mask_features: Tensor, keep: bool) -> Queries:
-        # In float32: a sum over all pixels is beyond half precision.
-        with torch.autocast(mask_features.device.type, enabled=False):
-            features = mask_features.float()
+        with full_precision(mask_features.device):
+            features = unless_autocast(mask_features)
             with torch.no_grad():
-                masks = torch.einsum("bqc,bchw->bqhw", mask_embed.float(), features)
+                masks = _products(unless_autocast(mask_embed), features)
                 inside = torch.gt(masks, 0, out=torch.empty_like(masks))  # 0 and 1, without a map of truth values between
-                area = inside.sum((-1, -2))[..., None] + 1e-8
+                area = inside.sum((-1, -2), dtype=torch.float32)[..., None] + 1e-8
             pooled = torch.einsum("bqhw,bchw->bqc", inside, features) / area
         class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
-        return Queries(class_embed, mask_embed, masks if keep else None)
+        return Queries(class_embed, mask_embed, masks.float() if keep else None)
+
+
+def _products(embed: Tensor, features: Tensor) -> Tensor:
+    """(B, Q, C) · (B, C, h, w) to (B, Q, h, w). An image at a time: bfloat16 has no fast product of batches on a CPU."""
+    cells = features.permute(0, 2, 3, 1).flatten(1, 2)
+    products = [F.linear(one, other).unflatten(1, features.shape[2:]) for one, other in zip(embed, cells)]
+    return products[0][None] if len(products) == 1 else torch.stack(products)
 
 
 def class_logits(class_embed: Tensor, text: Tensor, synonyms_per_class: tuple[int, ...], scale: Tensor) -> Tensor:
@@ -162,6 +168,7 @@ def class_logits(class_embed: Tensor, text: Tensor, synonyms_per_class: tuple[in
     Returns:
         (..., K + 1), void last.
     """
-    cosines = scale * F.normalize(class_embed, dim=-1) @ text.T
+    with torch.autocast(class_embed.device.type, enabled=False):  # up to 100: half precision would keep one decimal place
+        cosines = scale.float() * F.normalize(class_embed.float(), dim=-1) @ text.float().T
     groups = cosines.split((*synonyms_per_class, 1), dim=-1)
     return torch.stack([group.amax(-1) for group in groups], dim=-1)

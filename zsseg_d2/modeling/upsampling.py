@@ -43,15 +43,15 @@ class Upsampler:
         masks = _resize(masks, self.padded)[:, : self.image[0], : self.image[1]]
         return _resize(masks, self.output)
 
-    def blocks(self, masks: Tensor, elements: int) -> Iterator[tuple[Place, Tensor]]:
-        """The same logits in blocks of all masks and about ``elements`` numbers, each pixel in one block.
+    def blocks(self, masks: Tensor, queries: Tensor, elements: int) -> Iterator[tuple[Place, Tensor]]:
+        """The same logits of some masks, in blocks of about ``elements`` numbers, each pixel in one block.
 
         Resizing is linear and separable, so columns are blended at the masks' own rows first. With a whole factor between
         masks and output, as in FC-CLIP (4), the pixels of one phase k, k + 4, … read neighbouring cells with the same two
         weights: plain sums of shifted maps.
 
         Args:
-            masks: (q, h, w) logits, q > 0.
+            masks: (Q, h, w) logits. queries: (q,) which of them, q > 0.
 
         Yields:
             Place, and (q, rows, columns) logits that are overwritten with the next block.
@@ -60,11 +60,10 @@ class Upsampler:
             _phases(low, padded, image, output)
             for low, padded, image, output in zip(masks.shape[1:], self.padded, self.image, self.output)
         )
-        framed = F.pad(masks[None], (1, 1, 1, 1), mode="replicate")[0]
-        step = max(1, elements // (len(masks) * max(c.count for c in columns)))
+        step = max(1, elements // (len(queries) * max(c.count for c in columns)))
         for start in range(0, max(r.count for r in rows), step):
             first, last = _reach(rows, start, start + step)
-            band = framed[:, first:last]
+            band = _framed(masks, queries, first, last)
             for column in columns:
                 blended = _blend(band, 2, column, 0, column.count, 0)
                 block = None
@@ -106,6 +105,14 @@ def _linear(low: int, high: int, count: int) -> list[tuple[Tensor, Tensor]]:
     weight = source - cell
     cell = cell.long()
     return [(cell, 1 - weight), ((cell + 1).clamp(max=low - 1), weight)]
+
+
+def _framed(masks: Tensor, queries: Tensor, first: int, last: int) -> Tensor:
+    """Rows ``first`` … ``last - 1`` of some masks, as if the masks had a frame of replicated cells around them."""
+    height = masks.shape[1]
+    band = masks[:, max(first - 1, 0) : min(last - 1, height)]
+    band = band if len(queries) == len(masks) else band.index_select(0, queries)
+    return F.pad(band[None], (1, 1, int(first == 0), int(last == height + 2)), mode="replicate")[0]
 
 
 def _reach(phases: list[_Phase], start: int, stop: int) -> tuple[int, int]:
