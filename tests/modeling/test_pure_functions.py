@@ -16,7 +16,7 @@ from zsseg_d2.modeling.deformable_attention import MSDeformAttn, sample_and_weig
 from zsseg_d2.modeling.ensemble import apply_void_rule, geometric_ensemble
 from zsseg_d2.modeling.panoptic import instance_inference, panoptic_inference, semantic_inference
 from zsseg_d2.modeling.query_decoder import class_logits
-from zsseg_d2.modeling.upsampling import Upsampler
+from zsseg_d2.modeling.upsampling import Upsampler, shrink
 
 
 def test_geometric_ensemble_by_hand():
@@ -72,6 +72,13 @@ def test_blocks_are_the_parts_of_the_whole(low, padded, image, output, elements,
         times[rows, columns] += 1
     assert bool((times == 1).all())
     torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(2, 3), (4, 6), (8, 12), (16, 24), (2, 8), (5, 7), (4, 24)])
+def test_shrinking_is_torchs_resizing(size):
+    masks = torch.randn(2, 5, 16, 24, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(shrink(masks, size), expected, rtol=0, atol=1e-6)
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,7 +16,7 @@ from ..modeling.ensemble import apply_void_rule, geometric_ensemble, suppress_vo
 from ..modeling.panoptic import instance_inference, panoptic_inference, semantic_inference
 from ..modeling.query_decoder import Queries, class_logits
 from ..modeling.text_classifier import TextClassifier, text_cache_folder
-from ..modeling.upsampling import Upsampler
+from ..modeling.upsampling import Upsampler, shrink
 from ..vocabulary import Vocabulary
 from .settings import TestClasses, TrainingClasses, inference_precision, test_classes, training_classes
 
@@ -239,7 +239,7 @@ class FCCLIP(nn.Module):
         if not (ours.ENSEMBLE or ours.VOID_SUPPRESSION):
             return apply_void_rule(inside[..., :-1], void)
         text = self.text_rows(classes.vocabulary)
-        small = F.interpolate(masks, size=dense.shape[-2:], mode="bilinear", align_corners=False)
+        small = shrink(masks, tuple(dense.shape[-2:]))
         regions = self.backbone.embed_regions(dense, small).float()
         outside = class_logits(regions, text, classes.vocabulary.synonyms_per_class, self.backbone.logit_scale)[..., :-1]
         valid = (small > 0).flatten(2).any(-1) if settings.ENSEMBLE_ON_VALID_MASK else None

@@ -1,4 +1,4 @@
-"""Mask logits at full resolution, whole or in blocks that fit a cache."""
+"""Mask logits at other resolutions: at full size, whole or in blocks that fit a cache, and at CLIP's stride."""
 
 from __future__ import annotations
 
@@ -73,6 +73,21 @@ class Upsampler:
                         out = None if block is None or block.shape[1] != stop - start else block
                         block = _blend(blended, 1, row, start, stop, first, out)
                         yield (_part(row.place, start, stop), column.place), block
+
+
+def shrink(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, Q, h, w) to (B, Q, *size), bilinearly (``align_corners=False``).
+
+    By a whole even factor, a place reads the four cells around its centre; torch would first copy all cells into another
+    order.
+    """
+    factors = [low // high if low % high == 0 else 1 for low, high in zip(masks.shape[-2:], size)]
+    if any(f % 2 for f in factors):
+        return F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
+    f, g = factors
+    upper, lower = masks[..., f // 2 - 1 :: f, :], masks[..., f // 2 :: f, :]
+    above, below = (row[..., g // 2 - 1 :: g] + row[..., g // 2 :: g] for row in (upper, lower))
+    return (above + below) * 0.25
 
 
 def _resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
