@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
 
-import torch  # noqa: E402
-import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
-from detectron2.modeling import build_model  # noqa: E402
-from detectron2.structures import Instances  # noqa: E402
+import zsseg_d2  # noqa: E402, F401  (before torch, whose threads it sets, and Detectron2, which it makes importable)
 from tabulate import tabulate  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 from zsseg_d2.engine import setup_cfg  # noqa: E402
+from zsseg_d2.engine.benchmark.measure import machine, peak_memory, timed  # noqa: E402
+from zsseg_d2.engine.benchmark.model_rows import training_step  # noqa: E402
 from zsseg_d2.engine.errors import ConfigError  # noqa: E402
-from zsseg_d2.engine.solver import build_optimizer  # noqa: E402
 
 METHODS = {
     "single model": ("FCCLIP",),
@@ -44,41 +38,12 @@ class Step:
     """A training step of one method on a batch that stays the same."""
 
     def __init__(self, args: argparse.Namespace, method: tuple[str, ...]) -> None:
-        options = ["MODEL.WEIGHTS", "", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "", "ZSSEG.DISTILLATION.CLASSES", "all"]
-        args = argparse.Namespace(**{**vars(args), "opts": [*options, *args.opts, "MODEL.META_ARCHITECTURE", *method]})
-        cfg = setup_cfg(args, check=False)
-        torch.manual_seed(0)
-        self.model = build_model(cfg).train()
-        self.optimizer = build_optimizer(cfg, self.model)
-        self.batch = [_scene(args.height, args.width, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, k) for k in range(args.batch)]
+        options = ["ZSSEG.DISTILLATION.CLASSES", "all", *args.opts, "MODEL.META_ARCHITECTURE", *method]
+        self._step = training_step(args.config_file, (args.height, args.width), args.batch, options)
 
     def __call__(self) -> float:
         """Seconds of forward, backward and optimizer."""
-        start = _now(self.model.device)
-        losses = self.model(self.batch)
-        self.optimizer.zero_grad()
-        sum(losses.values()).backward()
-        self.optimizer.step()
-        return _now(self.model.device) - start
-
-
-def _now(device: torch.device) -> float:
-    """Seconds, after whatever was asked of a GPU is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def _scene(height: int, width: int, classes: int, seed: int) -> dict:
-    """An image of noise with twelve rectangles as ground truth."""
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
-    masks = torch.zeros(12, height, width, dtype=torch.bool)
-    for k, mask in enumerate(masks):
-        mask[k % 3 * height // 3 :, k % 4 * width // 4 : (k % 4 + 1) * width // 4] = True
-    instances = Instances((height, width))
-    instances.gt_masks, instances.gt_classes = masks, torch.randint(0, classes, (12,), generator=generator)
-    return {"image": image, "instances": instances}
+        return timed(self._step)
 
 
 def _peak(argv: list[str], method: str) -> float:
@@ -105,8 +70,7 @@ def main(words: list[str] | None = None) -> None:
         if args.memory_of:
             step = Step(args, METHODS[args.memory_of])
             step(), step()
-            cuda = step.model.device.type == "cuda"
-            print(torch.cuda.max_memory_allocated() / 2**30 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+            print(peak_memory())
             return
         setup_cfg(args, check=False)  # mistakes end here, before any process is started
         peaks = {name: _peak(own, name) for name in methods}  # first: a child's peak starts from its parent's size
@@ -129,12 +93,11 @@ def main(words: list[str] | None = None) -> None:
         }
         for name, times in seconds.items()
     }
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
     if args.json:
-        print(json.dumps({"machine": machine, "size": [args.batch, 3, args.height, args.width], "methods": rows}))
+        print(json.dumps({"machine": machine(), "size": [args.batch, 3, args.height, args.width], "methods": rows}))
         return
     table = [[n, r["seconds"], "{} to {}".format(*r["spread"]), r["ratio"], r["memory_gb"], r["memory_ratio"]] for n, r in rows.items()]
-    print(f"{args.config_file}, batch {args.batch} x 3 x {args.height} x {args.width}, on {machine}")
+    print(f"{args.config_file}, batch {args.batch} x 3 x {args.height} x {args.width}, on {machine()}")
     print(tabulate(table, headers=["training step of", "seconds", "spread", "ratio", "peak GB", "ratio"]))
 
 

@@ -1,0 +1,145 @@
+"""Timing in turns: each form of each row in a process of its own, so that peak memory is its own too."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...process import keep_freed_memory
+
+
+def machine() -> str:
+    """What runs this, in a line."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__}, "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = {line.split(":")[1].strip() for line in file if line.startswith("model name")}
+        return " / ".join(sorted(names)) or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def matrix_rate(dtype: torch.dtype, device: str = "cpu", side: int = 3072) -> float:
+    """Operations a second of one large matrix product, the best of five: what arithmetic alone could reach here."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / min(timed(lambda: a @ b) for _ in range(5))
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds of a call, until whatever it asked of a GPU is done."""
+    _wait()
+    start = time.perf_counter()
+    function()
+    _wait()
+    return time.perf_counter() - start
+
+
+def _wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def peak_memory() -> float:
+    """GB that this process held at most; of the GPU, once that is in use."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def operations(function: Callable[[], Any]) -> int:
+    """Multiplications and additions of matrix products, convolutions and attention in a call."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each call, peak memory of their process in GB, and what else it said of itself."""
+
+    seconds: list[float]
+    memory: float
+    facts: dict[str, Any]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+class Worker:
+    """A process that makes one form of a row, and times a call whenever it is asked."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """
+        Args:
+            command: a program that ends in :func:`serve`.
+        """
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self) -> float:
+        """Seconds of one call."""
+        return self._ask("time")["seconds"]
+
+    def finish(self, seconds: list[float]) -> Timing:
+        """End the process; `seconds` are what its calls took."""
+        answer = self._ask("finish")
+        self._process.stdin.close()
+        self._process.wait()
+        return Timing(seconds, answer["memory"], answer["facts"])
+
+    def stop(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(self, what: str) -> dict:
+        try:
+            self._process.stdin.write(what + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"The measuring process ended with status {self._process.wait()}; its error stands above.")
+        return json.loads(line)
+
+
+def serve(make: Callable[[], Callable[[], Any]], *, keep_memory: bool, describe: Callable[[Callable[[], Any]], dict]) -> None:
+    """The other side of :class:`Worker`: answers on standard output, one JSON object a line.
+
+    Args:
+        make: makes what is to be timed; called once, and its result once before any timing.
+        keep_memory: whether freed memory is kept, as the programs of this project do.
+        describe: facts of what was made, asked for after all timing and after peak memory was read.
+    """
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever prints in between is no answer
+    if keep_memory:
+        keep_freed_memory()
+    function = make()
+    function()
+    for line in sys.stdin:
+        if line.strip() == "time":
+            answer = {"seconds": timed(function)}
+        else:
+            answer = {"memory": peak_memory(), "facts": describe(function)}
+        print(json.dumps(answer), file=answers, flush=True)
