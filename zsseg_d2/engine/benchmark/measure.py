@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ...process import keep_freed_memory
 
@@ -66,11 +68,22 @@ def peak_memory() -> float:
 
 def operations(function: Callable[[], Any]) -> int:
     """Multiplications and additions of matrix products, convolutions and attention in a call."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
+    with _Operations() as counter:
         function()
-    return counter.get_total_flops()
+    return counter.total
+
+
+class _Operations(TorchDispatchMode):
+    """torch's own counts, without its bookkeeping of modules, which fails on models that switch gradients off inside."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=output)
+        return output
 
 
 @dataclass(frozen=True)
@@ -92,9 +105,10 @@ class Worker:
     def __init__(self, command: Sequence[str]) -> None:
         """
         Args:
-            command: a program that ends in :func:`serve`.
+            command: a program that ends in :func:`serve`; returns when it is ready, so that its start disturbs no timing.
         """
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer()
 
     def __call__(self) -> float:
         """Seconds of one call."""
@@ -118,6 +132,9 @@ class Worker:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass
+        return self._answer()
+
+    def _answer(self) -> dict:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"The measuring process ended with status {self._process.wait()}; its error stands above.")
@@ -137,6 +154,7 @@ def serve(make: Callable[[], Callable[[], Any]], *, keep_memory: bool, describe:
         keep_freed_memory()
     function = make()
     function()
+    print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         if line.strip() == "time":
             answer = {"seconds": timed(function)}

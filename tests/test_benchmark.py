@@ -1,0 +1,70 @@
+"""The benchmark's sums; what it times is in other tests, and how long it takes is its own to say."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from zsseg_d2.engine.benchmark.measure import Timing, Worker, operations
+
+_SCRIPT = Path(__file__).resolve().parents[1] / "tools" / "benchmark.py"
+_SPEC = importlib.util.spec_from_file_location("benchmark_tool", _SCRIPT)
+tool = importlib.util.module_from_spec(_SPEC)
+sys.modules["benchmark_tool"] = tool  # its dataclass looks its module up
+_SPEC.loader.exec_module(tool)
+
+RATES = {torch.float32: 2e11}
+
+
+def test_a_line_by_hand():
+    fast, plain = Timing([2.0, 4.0, 3.0], 1.5, {"operations": 10**11}), Timing([10.0, 8.0, 9.0], 6.0, {})
+    line = tool._line(tool.ROWS["training-step"], fast, plain, RATES, 1)
+    assert line["seconds"] == 3 and line["spread"] == [2, 4] and line["other_seconds"] == 9
+    assert line["ratio"] == pytest.approx(1 / 3)  # the median of 1/5, 1/2 and 1/3
+    assert line["memory_ratio"] == 0.25 and line["limit_seconds"] == 0.5 and line["rate"] == pytest.approx(2 / 3)
+    assert line["met"] is True
+
+
+def test_operations_by_hand():
+    a, b = torch.randn(5, 7, requires_grad=True), torch.randn(7, 3)
+
+    def both_ways() -> None:
+        with torch.no_grad():
+            a @ b
+        (a @ b).sum().backward()  # and the gradient of a: (5, 3) by (3, 7)
+
+    assert operations(both_ways) == 3 * 2 * 5 * 7 * 3
+
+
+@pytest.mark.parametrize("name, seconds, memory, met", [
+    ("inference-1024", 9.0, 3.5, True), ("inference-1024", 9.1, 3.0, False), ("inference-1024", 8.0, 3.6, False),
+    ("inference-512-bf16", 1.3, 9.0, False), ("evaluation", 0.014, 9.0, True), ("deletion", 3.1, 9.0, False),
+])  # fmt: skip
+def test_targets(name, seconds, memory, met):
+    rates = {**RATES, torch.bfloat16: 4e11}
+    assert tool._line(tool.ROWS[name], Timing([seconds], memory, {"operations": 1}), None, rates, 1)["met"] is met
+
+
+@pytest.mark.parametrize("name", ["training-step", "combined-step", "deletion-nine"])
+def test_a_target_against_something_is_not_judged_without_it(name):
+    assert "met" not in tool._line(tool.ROWS[name], Timing([1.0], 1.0, {"operations": 1}), None, RATES, 1)
+
+
+def test_a_process_that_fails_is_told():
+    with pytest.raises(RuntimeError, match="status 3"):
+        Worker([sys.executable, "-c", "raise SystemExit(3)"])
+    worker = Worker([sys.executable, "-c", "print('{}', flush=True); input(); raise SystemExit(4)"])
+    with pytest.raises(RuntimeError, match="status 4"):
+        worker()
+
+
+def test_rows_that_do_not_exist_and_wrong_keys_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        tool.main(["--rows", "magic"])
+    assert "invalid choice: 'magic'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="Unknown config key"):
+        tool.main(["--rows", "evaluation", "--repeat", "1", "MODEL.MAGIC", "1"])
