@@ -46,6 +46,8 @@ def test_zero_shot_beats_random_weights(root, tmp_path, monkeypatch):
     assert report["per_class"]["road"]["PQ"] > 60
     pictures = tmp_path / "zero_shot" / "inference" / "minicity_panoptic_val" / "pictures"
     assert len(list(pictures.glob("*.png"))) == 2
+    half = evaluate(root, tmp_path / "bfloat16", monkeypatch, "MODEL.PRECISION", "bfloat16")
+    assert 0 < abs(half["All"]["PQ"] - report["All"]["PQ"]) < 0.2
     random = evaluate(root, tmp_path / "random", monkeypatch, "MODEL.WEIGHTS", "")
     assert random["All"]["PQ"] < 2
 
