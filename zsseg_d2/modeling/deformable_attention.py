@@ -42,9 +42,11 @@ def sample_and_weigh(
 
 def sampler(value: Tensor, shapes: Sequence[tuple[int, int]]) -> Callable[[Tensor, Tensor], Tensor]:
     """:func:`sample_and_weigh` of one value in the form that suits its device, as a function of locations and weights."""
+    if deformable_triton.available(value):
+        return partial(deformable_triton.sample_and_weigh, value, shapes)
     if deformable_gather.available(value, shapes):
         return deformable_gather.sampler(value, shapes)
-    return partial(deformable_triton.sample_and_weigh if deformable_triton.available(value) else sample_and_weigh, value, shapes)
+    return partial(sample_and_weigh, value, shapes)
 
 
 class MSDeformAttn(nn.Module):
