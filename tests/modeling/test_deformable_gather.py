@@ -41,6 +41,18 @@ def test_values_and_gradients_equal_the_plain_form(seed, shapes, batch, queries,
         torch.testing.assert_close(mine, plain, rtol=0, atol=1e-10)
 
 
+def test_the_side_that_is_taken_where_the_slope_jumps():
+    """At cell centres, and where samples begin to read the map, as torch's grid_sample takes it; sizes are powers of two."""
+    shapes = [(2, 4)]
+    value, _, weights = _case(4, shapes, 1, 35, 1, 1, 1.0)
+    y, x = torch.meshgrid(torch.arange(-2, 3), torch.arange(-2, 5), indexing="ij")
+    places = torch.stack(((x + 0.5) / 4, (y + 0.5) / 2), -1).double().reshape(1, 35, 1, 1, 1, 2).requires_grad_()
+    inputs = value, places, weights
+    expected, actual = sample_and_weigh(value, shapes, places, weights), deformable_gather.sampler(value, shapes)(places, weights)
+    for mine, plain in zip(torch.autograd.grad(actual.sum(), inputs), torch.autograd.grad(expected.sum(), inputs)):
+        torch.testing.assert_close(mine, plain, rtol=0, atol=1e-12)
+
+
 def test_gradients_equal_finite_differences():
     shapes = [(3, 5), (2, 2)]
     assert torch.autograd.gradcheck(lambda v, p, w: deformable_gather.sampler(v, shapes)(p, w), _case(1, shapes, 1, 5, 2, 3, 1.3))

@@ -217,10 +217,10 @@ def _to_samples(grid: _Grid, places: Tensor, share: Tensor, x: Tensor, y: Tensor
     above, below = upper_left.lerp(upper_right, x), lower_left.lerp(lower_right, x)
     to_x = (upper_right - upper_left).lerp(lower_right - lower_left, y) * share * grid.width
     to_y = (below - above) * share * grid.height
-    # Samples that were brought in from outside stand still.
+    # Samples that were brought in from outside stand still; the first place inside is half a cell before the border.
     pixels = places * torch.stack((grid.width, grid.height), -1).view(places.shape[1:]) - 0.5
     sizes = torch.stack((grid.width, grid.height), -1).view(places.shape[1:])
-    inside = (pixels > -1) & (pixels < sizes)
+    inside = (pixels >= -1) & (pixels < sizes)
     to_places = torch.stack((to_x, to_y), -1).view(places.shape) * inside
     return above.lerp(below, y).view(places.shape[:-1]), to_places
 
