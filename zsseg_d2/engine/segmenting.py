@@ -23,6 +23,7 @@ from ..data.panoptic_png import write_png
 from ..data.phrase_prompts import prompt_templates
 from ..data.visual_prompts import visual_prompt
 from ..evaluation.phrase_pictures import COLOURS, paint_mask, panel, save_picture, sheet
+from ..process import keep_freed_memory
 from .checkpoint import ZssegCheckpointer, local_weights
 from .config_files import find_config, setup_cfg
 from .errors import ConfigError
@@ -122,6 +123,7 @@ def save_masks(found: Sequence[Found], folder: Path) -> list[Path]:
 def run_segmenting(args: argparse.Namespace) -> int:
     """The work of ``tools/segment.py``; returns the exit status."""
     logging.getLogger("detectron2").setLevel(logging.WARNING)
+    keep_freed_memory()
     try:
         # Everything that can be told of the arguments comes before the model.
         phrases = [" ".join(phrase.split()) for phrase in args.phrase]
