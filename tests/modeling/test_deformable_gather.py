@@ -53,6 +53,13 @@ def test_the_side_that_is_taken_where_the_slope_jumps():
         torch.testing.assert_close(mine, plain, rtol=0, atol=1e-12)
 
 
+def test_no_query_at_all():
+    inputs = _case(5, [(2, 2)], 1, 0, 2, 3, 1.0)
+    output = deformable_gather.sampler(inputs[0], [(2, 2)])(*inputs[1:])
+    assert output.shape == (1, 0, 8)
+    assert [int(g.count_nonzero()) for g in torch.autograd.grad(output.sum(), inputs)] == [0, 0, 0]
+
+
 def test_gradients_equal_finite_differences():
     shapes = [(3, 5), (2, 2)]
     assert torch.autograd.gradcheck(lambda v, p, w: deformable_gather.sampler(v, shapes)(p, w), _case(1, shapes, 1, 5, 2, 3, 1.3))

@@ -186,6 +186,8 @@ class _SampleAndWeigh(torch.autograd.Function):
 
 def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
     """Gradients of one image's value, locations and weights."""
+    if not len(locations):
+        return torch.zeros_like(value), torch.zeros_like(locations), torch.zeros_like(weights)
     table = _table(value, shapes)
     heads, points = locations.shape[1], locations.shape[3]
     grid = _grid(shapes, heads, points, table.dtype)
