@@ -5,39 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from zsseg_d2.modeling.criterion import SetCriterion, class_loss, mask_losses, uncertain_points
-from zsseg_d2.modeling.matcher import hungarian, matching_cost, sample_points
+from zsseg_d2.modeling.matcher import sample_points
 
 
 def forward(self: SetCriterion, layers: Sequence, mask_features: Sequence[Tensor], targets: Sequence) -> dict[str, Tensor]:
     """See :meth:`SetCriterion.forward`; without ignored pixels. Draws the same random numbers in the same order."""
-    drawn = [torch.rand(1, self.num_points, 2) for _ in targets]
     num_masks = self._num_masks(targets, mask_features[0].device)
     whole = [[torch.einsum("qc,chw->qhw", p.mask_embed, f) for p, f in zip(layer, mask_features)] for layer in layers]
-    losses = {}
-    for number, (layer, masks) in enumerate(zip(layers, whole)):
-        labels, loss_mask, loss_dice = [], 0.0, 0.0
-        for prediction, mask, target, points in zip(layer, masks, targets, drawn):
-            query, index = _match(self, prediction, mask, target, points)
-            label = torch.full((len(mask),), prediction.class_logits.shape[-1] - 1)
-            label[query] = target.labels[index]
-            labels.append(label)
-            matched = mask[query]
+    sums = [[0.0, 0.0, []] for _ in layers]  # mask loss, dice loss, labels
+    for image, target in enumerate(targets):
+        drawn = torch.rand(1, self.num_points, 2)
+        matches = [_match(self, layer[image], masks[image], target, drawn) for layer, masks in zip(layers, whole)]
+        for total, layer, masks, (query, index) in zip(sums, layers, whole, matches):
+            logits, matched = layer[image].class_logits, masks[image][query]
+            labels = torch.full((len(logits),), logits.shape[-1] - 1)
+            labels[query] = target.labels[index]
             with torch.no_grad():
                 at = uncertain_points(matched, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
                 truth = sample_points(target.masks[index][:, None].float(), at)[:, 0]
             mask_loss, dice = mask_losses(sample_points(matched[:, None], at)[:, 0], truth, num_masks)
-            loss_mask, loss_dice = loss_mask + mask_loss, loss_dice + dice
+            total[0], total[1] = total[0] + mask_loss, total[1] + dice
+            total[2].append(labels)
+    losses = {}
+    for number, (layer, (mask_loss, dice, labels)) in enumerate(zip(layers, sums)):
         logits = torch.cat([p.class_logits for p in layer])
-        found = {
-            "loss_ce": class_loss(logits, torch.cat(labels), self.no_object_weight),
-            "loss_mask": loss_mask,
-            "loss_dice": loss_dice,
-        }
+        ce = class_loss(logits, torch.cat(labels), self.no_object_weight)
         suffix = "" if number == len(layers) - 1 else f"_{number}"
-        losses.update({name + suffix: value * self.weights[name] for name, value in found.items()})
+        for name, value in (("loss_ce", ce), ("loss_mask", mask_loss), ("loss_dice", dice)):
+            losses[name + suffix] = value * self.weights[name]
     return losses
 
 
@@ -46,5 +46,14 @@ def _match(criterion: SetCriterion, prediction, masks: Tensor, target, points: T
     at_points = sample_points(masks[:, None], points.expand(len(masks), -1, -1))[:, 0]
     truth = sample_points(target.masks[:, None].float(), points.expand(len(target.masks), -1, -1))[:, 0]
     w = criterion.weights
-    costs = w["loss_ce"], w["loss_mask"], w["loss_dice"]
-    return hungarian(matching_cost(prediction.class_logits, at_points, target.labels, truth, *costs))
+    cost_class = -prediction.class_logits.softmax(-1)[:, target.labels]
+    on, off = torch.ones_like(at_points), torch.zeros_like(at_points)
+    positive, negative = (F.binary_cross_entropy_with_logits(at_points, t, reduction="none") for t in (on, off))
+    cost_mask = (positive @ truth.T + negative @ (1 - truth).T) / at_points.shape[-1]
+    probability = at_points.sigmoid()
+    areas = probability.sum(-1)[:, None] + truth.sum(-1)[None]
+    cost_dice = 1 - (2 * probability @ truth.T + 1) / (areas + 1)
+    cost = w["loss_ce"] * cost_class + w["loss_mask"] * cost_mask + w["loss_dice"] * cost_dice
+    query, index = (torch.as_tensor(x) for x in linear_sum_assignment(cost.numpy()))
+    order = index.argsort()
+    return query[order], index[order]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsseg_d2.meta_arch import fcclip
-from zsseg_d2.modeling import clip, clip_resnet, deformable_attention, pixel_decoder
+from zsseg_d2.modeling import clip, clip_resnet, deformable_attention, pixel_decoder, query_decoder
 from zsseg_d2.modeling.criterion import SetCriterion
 from zsseg_d2.modeling.deformable_attention import MSDeformAttn, sample_and_weigh
 from zsseg_d2.modeling.layers import GroupNorm, sine_position
@@ -30,6 +30,7 @@ def plain_forms() -> Iterator[None]:
         mock.patch.object(pixel_decoder, "_TOKENS", 1 << 40),
         mock.patch.object(GroupNorm, "forward", nn.GroupNorm.forward),
         mock.patch.object(MaskedAttentionDecoder, "forward", decode),
+        mock.patch.object(query_decoder, "attend", attend),
         mock.patch.object(clip, "dense_features", dense_features),
         mock.patch.object(clip_resnet, "attention_pool", attention_pool),
         mock.patch.object(fcclip, "shrink", partial(F.interpolate, mode="bilinear", align_corners=False)),
@@ -72,6 +73,13 @@ def attention_pool(pool: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
     scores = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).expand(-1, -1, inside.shape[1], -1)
     weights = scores.masked_fill(blocked[:, None], float("-inf")).softmax(-1)
     return pool.c_proj((weights @ v).transpose(1, 2).flatten(2))
+
+
+def attend(module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None) -> Tensor:
+    """See :func:`zsseg_d2.modeling.layers.attend`: torch's module, with a mask and weights for each head, as published."""
+    if blocked is not None:
+        blocked = blocked[:, None].expand(-1, module.num_heads, -1, -1).flatten(0, 1)
+    return module(*(x.transpose(0, 1) for x in (query, key, value)), attn_mask=blocked)[0].transpose(0, 1)
 
 
 def decode(self: MaskedAttentionDecoder, scales: list[Tensor], mask_features: Tensor, every_layer: bool) -> list[Queries]:

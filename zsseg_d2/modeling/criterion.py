@@ -73,7 +73,7 @@ def uncertain_points(masks: Tensor, number: int, oversample: float, importance: 
     count, device = len(masks), masks.device
     candidates = torch.rand(count, int(number * oversample), 2, device=device)
     uncertainty = -sample_points(masks[:, None], candidates)[:, 0].abs()
-    chosen = uncertainty.topk(int(number * importance), dim=1).indices
+    chosen = uncertainty.topk(int(number * importance), dim=1, sorted=False).indices
     points = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
     return torch.cat((points, torch.rand(count, number - points.shape[1], 2, device=device)), dim=1)
 
@@ -120,14 +120,23 @@ class SetCriterion(nn.Module):
             Weighted losses ``loss_ce``, ``loss_mask``, ``loss_dice`` of the final layer, and ``…_0``, ``…_1`` of the others.
         """
         with torch.autocast(mask_features[0].device.type, enabled=False):
-            features = [f.float() for f in mask_features]
-            samples = [self._matching_samples(f, t) for f, t in zip(features, targets)]
-            num_masks = self._num_masks(targets, features[0].device)
+            num_masks = self._num_masks(targets, mask_features[0].device)
+            found: list[list[tuple]] = [[] for _ in layers]
+            for image, (features, target) in enumerate(zip(mask_features, targets)):
+                predictions = [layer[image] for layer in layers]
+                for of_layer, one in zip(found, self._image(predictions, features.float(), target, num_masks, mask_logits)):
+                    of_layer.append(one)
             losses: dict[str, Tensor] = {}
-            for index, layer in enumerate(layers):
+            for index, (layer, of_layer) in enumerate(zip(layers, found)):
                 suffix = "" if index == len(layers) - 1 else f"_{index}"
-                for name, value in self._layer_losses(layer, features, targets, samples, num_masks, mask_logits).items():
-                    losses[name + suffix] = value * self.weights[name]
+                labels, weights, mask, dice = zip(*of_layer)
+                logits = torch.cat([p.class_logits for p in layer])
+                named = {
+                    "loss_ce": class_loss(logits, torch.cat(labels), self.no_object_weight, torch.cat(weights)),
+                    "loss_mask": sum(mask),
+                    "loss_dice": sum(dice),
+                }
+                losses.update({name + suffix: value * self.weights[name] for name, value in named.items()})
         return losses
 
     @staticmethod
@@ -139,40 +148,46 @@ class SetCriterion(nn.Module):
         return max(count.item() / comm.get_world_size(), 1.0)
 
     @torch.no_grad()
-    def _matching_samples(self, features: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _matching_sample(self, features: Tensor, target: Target, truth: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features (C, P), target masks (N, P) and point weights (P,) at random points."""
         points = torch.rand(1, self.num_points, 2, device=features.device)
-        masks = sample_points(target.masks[None].float(), points)[0]
+        masks = sample_points(truth[None], points)[0]
         weight = None
         if target.ignore is not None:
             weight = 1 - sample_points(target.ignore[None, None].float(), points, mode="nearest")[0, 0]
         return sample_points(features[None], points)[0], masks, weight
 
-    def _layer_losses(self, layer, features, targets, samples, num_masks, mask_logits) -> dict[str, Tensor]:
-        logits, labels, weights = [], [], []
-        loss_mask = loss_dice = features[0].sum() * 0
-        for prediction, feature, target, sample in zip(layer, features, targets, samples):
-            mask_embed = prediction.mask_embed.float()
-            at_points = mask_logits(mask_embed.detach(), sample[0])
-            query, index = self._match(prediction.class_logits, at_points, target, sample)
-            label = torch.full((len(mask_embed),), prediction.class_logits.shape[-1] - 1, device=feature.device)
-            label[query] = target.labels[index]
-            logits.append(prediction.class_logits)
-            labels.append(label)
-            weights.append(self._query_weight(at_points, query, sample[2]))
-            matched = mask_embed[query]
-            mask, dice = self._matched_mask_losses(matched, feature, target, index, num_masks, mask_logits)
-            loss_mask, loss_dice = loss_mask + mask, loss_dice + dice
-        loss_ce = class_loss(torch.cat(logits), torch.cat(labels), self.no_object_weight, torch.cat(weights))
-        return {"loss_ce": loss_ce, "loss_mask": loss_mask, "loss_dice": loss_dice}
+    def _image(
+        self, predictions: Sequence[Prediction], features: Tensor, target: Target, num_masks: float, mask_logits: MaskLogits
+    ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Of each layer: class labels (Q,), their weights (Q,), mask loss and dice loss. The matched masks of all layers are
+        one product with the features, and so is their gradient."""
+        truth = target.masks.float()
+        sample = self._matching_sample(features, target, truth)
+        matches = [self._match(p, target, sample, mask_logits) for p in predictions]
+        embeds = torch.cat([p.mask_embed.float()[query] for p, (query, *_) in zip(predictions, matches)])
+        masks = mask_logits(embeds, features.flatten(1)).unflatten(1, features.shape[1:])
+        result = []
+        for (query, index, labels, weights), of_layer in zip(matches, masks.split([len(query) for query, *_ in matches])):
+            losses = self._mask_losses(of_layer, truth, target.ignore, index, num_masks)
+            result.append((labels, weights, *losses))
+        return result
 
     @torch.no_grad()
-    def _match(self, class_logits: Tensor, at_points: Tensor, target: Target, sample) -> tuple[Tensor, Tensor]:
-        w = self.weights
-        cost = matching_cost(
-            class_logits, at_points, target.labels, sample[1], w["loss_ce"], w["loss_mask"], w["loss_dice"], sample[2]
-        )
-        return hungarian(cost)
+    def _match(
+        self, prediction: Prediction, target: Target, sample: tuple[Tensor, Tensor, Tensor | None], mask_logits: MaskLogits
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Matched queries and their targets, in the order of the targets; class labels and weights of all queries."""
+        features, truth, weight = sample
+        w, logits = self.weights, prediction.class_logits
+        at_points = mask_logits(prediction.mask_embed.float(), features)
+        cost = matching_cost(logits, at_points, target.labels, truth, w["loss_ce"], w["loss_mask"], w["loss_dice"], weight)
+        query, index = hungarian(cost)
+        order = index.argsort()
+        query, index = query[order], index[order]
+        labels = torch.full((len(logits),), logits.shape[-1] - 1, device=logits.device)
+        labels[query] = target.labels[index]
+        return query, index, labels, self._query_weight(at_points, query, weight)
 
     @staticmethod
     def _query_weight(at_points: Tensor, matched: Tensor, weight: Tensor | None) -> Tensor:
@@ -186,18 +201,18 @@ class SetCriterion(nn.Module):
         result[matched] = 1.0
         return result
 
-    def _matched_mask_losses(
-        self, mask_embed: Tensor, features: Tensor, target: Target, index: Tensor, num_masks: float, mask_logits: MaskLogits
+    def _mask_losses(
+        self, masks: Tensor, truth: Tensor, ignore: Tensor | None, index: Tensor, num_masks: float
     ) -> tuple[Tensor, Tensor]:
+        """Losses of matched mask logits (n, h, w) with masks (N, H, W), where mask k is of target ``index[k]``."""
         if len(index) == 0:
-            zero = mask_embed.sum() * 0
-            return zero, zero
-        masks = mask_logits(mask_embed, features.flatten(1)).unflatten(1, features.shape[1:])
+            return masks.sum(), masks.sum()  # 0, with a gradient
         with torch.no_grad():
             points = uncertain_points(masks, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
-            truth = sample_points(target.masks[index][:, None].float(), points)[:, 0]
+            matched = truth if len(index) == len(truth) else truth[index]
+            wanted = sample_points(matched[:, None], points)[:, 0]
             weight = None
-            if target.ignore is not None:
-                ignore = target.ignore[None, None].float().expand(len(index), -1, -1, -1)
-                weight = 1 - sample_points(ignore, points, mode="nearest")[:, 0]
-        return mask_losses(sample_points(masks[:, None], points)[:, 0], truth, num_masks, weight)
+            if ignore is not None:
+                ignored = ignore[None, None].float().expand(len(index), -1, -1, -1)
+                weight = 1 - sample_points(ignored, points, mode="nearest")[:, 0]
+        return mask_losses(sample_points(masks[:, None], points)[:, 0], wanted, num_masks, weight)

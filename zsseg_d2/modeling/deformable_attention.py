@@ -113,7 +113,7 @@ class MSDeformAttn(nn.Module):
 
     def _softmax(self, logits: Tensor) -> Tensor:
         """(B, L, M·levels·points) to (B, L, M, levels·points) float32 or the logits' own precision."""
-        if logits.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+        if logits.device.type == "cpu" and not torch.compiler.is_compiling():
             return deformable_gather.softmax(logits.float(), self.heads)
         return logits.unflatten(-1, (self.heads, -1)).softmax(-1)
 

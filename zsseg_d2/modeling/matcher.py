@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+_POINTS = 2048  # compared at a time on a CPU: what its cache holds
 
 PAIRINGS = ("index", "hungarian")
 """How the queries of two models are paired."""
@@ -35,15 +36,25 @@ def mask_cost(
     Returns:
         (Q, N).
     """
-    logits, targets = mask_logits.float(), targets.float()
-    weight = torch.ones_like(logits[0]) if weight is None else weight.float()
-    count = weight.sum().clamp(min=1)
-    positive, negative = F.softplus(-logits) * weight, F.softplus(logits) * weight
-    entropy = (positive @ targets.T + negative @ (1 - targets).T) / count
-    probability = logits.sigmoid() * weight
-    overlap = 2 * probability @ targets.T
-    total = probability.sum(-1)[:, None] + (targets * weight).sum(-1)[None]
-    dice = 1 - (overlap + 1) / (total + 1)
+    entropy = overlap = probabilities = areas = count = 0.0
+    points = mask_logits.shape[-1]
+    step = _POINTS if mask_logits.device.type == "cpu" else max(points, 1)
+    for start in range(0, points, step):
+        part = slice(start, start + step)
+        logits, truth = mask_logits[:, part].float(), targets[:, part].float()
+        negative, probability = F.softplus(logits), logits.sigmoid()
+        if weight is None:
+            areas, count = areas + truth.sum(-1), count + logits.shape[1]
+        else:
+            w = weight[part].float()
+            logits, negative, probability = logits * w, negative * w, probability * w
+            areas, count = areas + (truth * w).sum(-1), count + w.sum()
+        # The cross-entropy of a logit z is softplus(z) - z·target.
+        entropy = entropy + negative.sum(-1, keepdim=True) - logits @ truth.T
+        overlap = overlap + probability @ truth.T
+        probabilities = probabilities + probability.sum(-1, keepdim=True)
+    entropy = entropy / max(count, 1) if weight is None else entropy / count.clamp(min=1)
+    dice = 1 - (2 * overlap + 1) / (probabilities + areas + 1)
     return mask_weight * entropy + dice_weight * dice
 
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import MLP, attend, full_precision, sine_position, unless_autocast
+from .mask_pooling import mask_pool
+from .upsampling import shrink
 
 
 @dataclass(frozen=True)
@@ -108,29 +110,24 @@ class MaskedAttentionDecoder(nn.Module):
         keys = [m + sine_position(*s.shape[-2:], s.shape[1], device).flatten(1).T for m, s in zip(memories, scales)]
         # Resizing and the dot product with a query are both linear, so the features are resized once, not Q masks a layer.
         with torch.no_grad():
-            small = [
-                F.interpolate(mask_features, size=s.shape[-2:], mode="bilinear", align_corners=False)
-                for s in scales
-            ]
+            small = [shrink(mask_features, tuple(s.shape[-2:])) for s in scales]
         x = self.query_feat.weight.expand(batch, -1, -1)
         query_position = self.query_embed.weight
-        predictions = []
+        normed = self.decoder_norm(x)
+        said = [(normed, self.mask_embed(normed))]
         for index in range(self.num_layers):
-            normed = self.decoder_norm(x)
-            mask_embed = self.mask_embed(normed)
-            if every_layer:
-                predictions.append(self._predict(normed, mask_embed, mask_features, keep=False))
             level = index % len(scales)
-            blocked = self._blocked(mask_embed, small[level])
+            blocked = self._blocked(said[-1][1], small[level])
             x = self.transformer_cross_attention_layers[index](
                 x, query_position, keys[level], memories[level], blocked
             )
             x = self.transformer_self_attention_layers[index](x, query_position)
             x = self.transformer_ffn_layers[index](x)
-        normed = self.decoder_norm(x)
-        keep = not every_layer and not torch.is_grad_enabled()
-        predictions.append(self._predict(normed, self.mask_embed(normed), mask_features, keep))
-        return predictions
+            normed = self.decoder_norm(x)
+            said.append((normed, self.mask_embed(normed)))
+        if every_layer or torch.is_grad_enabled():
+            return self._predict(said if every_layer else said[-1:], mask_features)
+        return [self._predict_with_masks(*said[-1], mask_features)]
 
     @staticmethod
     @torch.no_grad()
@@ -139,16 +136,24 @@ class MaskedAttentionDecoder(nn.Module):
         blocked = _products(mask_embed, features).flatten(2) < 0  # sigmoid < 0.5
         return blocked & ~blocked.all(-1, keepdim=True)
 
-    def _predict(self, normed: Tensor, mask_embed: Tensor, mask_features: Tensor, keep: bool) -> Queries:
+    def _predict(self, said: list[tuple[Tensor, Tensor]], mask_features: Tensor) -> list[Queries]:
+        """Predictions from (B, Q, C) queries after their norm and mask embeddings, of all layers at once."""
+        normed, mask_embed = (torch.cat(parts, 1) for parts in zip(*said))
+        with full_precision(mask_features.device):
+            pooled = mask_pool(unless_autocast(mask_features), unless_autocast(mask_embed))
+        class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
+        return [Queries(c, m) for c, (_, m) in zip(class_embed.chunk(len(said), 1), said)]
+
+    def _predict_with_masks(self, normed: Tensor, mask_embed: Tensor, mask_features: Tensor) -> Queries:
+        """The same of one layer, with its mask logits."""
         with full_precision(mask_features.device):
             features = unless_autocast(mask_features)
-            with torch.no_grad():
-                masks = _products(unless_autocast(mask_embed), features)
-                inside = torch.gt(masks, 0, out=torch.empty_like(masks))  # 0 and 1, without a map of truth values between
-                area = inside.sum((-1, -2), dtype=torch.float32)[..., None] + 1e-8
+            masks = _products(unless_autocast(mask_embed), features)
+            inside = torch.gt(masks, 0, out=torch.empty_like(masks))  # 0 and 1, without a map of truth values between
+            area = inside.sum((-1, -2), dtype=torch.float32)[..., None] + 1e-8
             pooled = torch.einsum("bqhw,bchw->bqc", inside, features) / area
         class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
-        return Queries(class_embed, mask_embed, masks.float() if keep else None)
+        return Queries(class_embed, mask_embed, masks.float())
 
 
 def _products(embed: Tensor, features: Tensor) -> Tensor:
