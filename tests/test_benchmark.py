@@ -21,10 +21,11 @@ RATES = {torch.float32: 2e11}
 
 
 def test_a_line_by_hand():
-    fast, plain = Timing([2.0, 4.0, 3.0], 1.5, {"operations": 10**11}), Timing([10.0, 8.0, 9.0], 6.0, {})
+    fast, plain = Timing([2.0, 4.0, 3.0], 1.5, 0.5, {"operations": 10**11}), Timing([10.0, 8.0, 9.0], 6.0, 1.0, {})
     line = tool._line(tool.ROWS["training-step"], fast, plain, RATES, 1)
     assert line["seconds"] == 3 and line["spread"] == [2, 4] and line["other_seconds"] == 9
     assert line["ratio"] == pytest.approx(1 / 3)  # the median of 1/5, 1/2 and 1/3
+    assert line["added_gb"] == 1 and line["other_added_gb"] == 5 and line["added_ratio"] == 0.2
     assert line["memory_ratio"] == 0.25 and line["limit_seconds"] == 0.5 and line["rate"] == pytest.approx(2 / 3)
     assert line["met"] is True
 
@@ -46,12 +47,12 @@ def test_operations_by_hand():
 ])  # fmt: skip
 def test_targets(name, seconds, memory, met):
     rates = {**RATES, torch.bfloat16: 4e11}
-    assert tool._line(tool.ROWS[name], Timing([seconds], memory, {"operations": 1}), None, rates, 1)["met"] is met
+    assert tool._line(tool.ROWS[name], Timing([seconds], memory, 0.0, {"operations": 1}), None, rates, 1)["met"] is met
 
 
 @pytest.mark.parametrize("name", ["training-step", "combined-step", "deletion-nine"])
 def test_a_target_against_something_is_not_judged_without_it(name):
-    assert "met" not in tool._line(tool.ROWS[name], Timing([1.0], 1.0, {"operations": 1}), None, RATES, 1)
+    assert "met" not in tool._line(tool.ROWS[name], Timing([1.0], 1.0, 0.0, {"operations": 1}), None, RATES, 1)
 
 
 def test_a_process_that_fails_is_told():

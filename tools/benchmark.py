@@ -177,7 +177,8 @@ def measure(name: str, row: Row, args: argparse.Namespace, words: list[str], rat
 
 
 def _line(row: Row, fast: Timing, other: Timing | None, rates: dict, batch: int) -> dict:
-    line = {"seconds": fast.median, "spread": [min(fast.seconds), max(fast.seconds)], "memory_gb": fast.memory, **fast.facts}
+    line = {"seconds": fast.median, "spread": [min(fast.seconds), max(fast.seconds)], "memory_gb": fast.memory, "added_gb": fast.added}
+    line |= fast.facts
     images = row.images * (batch if row.images == 1 else 1)
     if images:
         line["rate"] = images / fast.median
@@ -186,7 +187,8 @@ def _line(row: Row, fast: Timing, other: Timing | None, rates: dict, batch: int)
     if other:
         ratio = statistics.median(a / b for a, b in zip(fast.seconds, other.seconds))
         line |= {"against": row.against, "other_seconds": other.median, "other_spread": [min(other.seconds), max(other.seconds)]}
-        line |= {"other_memory_gb": other.memory, "ratio": ratio, "memory_ratio": fast.memory / other.memory}
+        line |= {"other_memory_gb": other.memory, "other_added_gb": other.added, "ratio": ratio}
+        line |= {"memory_ratio": fast.memory / other.memory, "added_ratio": fast.added / max(other.added, 1e-3)}
     if row.target:
         line["target"] = row.target
         if other or not row.relative:
@@ -239,14 +241,15 @@ def _report(lines: dict[str, dict], rates: dict, args: argparse.Namespace) -> No
         [
             name, *_figures(r["seconds"], r["spread"], r["memory_gb"]), _short(r.get("limit_seconds")), r.get("against", ""),
             *(_figures(r["other_seconds"], r["other_spread"], r["other_memory_gb"]) if "ratio" in r else [""] * 3),
-            _short(r.get("ratio")), _short(r.get("memory_ratio")), _short(r.get("rate")), r.get("target", ""),
+            *map(_short, (r.get("ratio"), r.get("memory_ratio"), r.get("added_ratio"), r.get("rate"))), r.get("target", ""),
             {True: "met", False: "missed"}.get(r.get("met"), ""),
         ]
         for name, r in lines.items()
     ]  # fmt: skip
-    headers = ["", "seconds", "spread", "GB", "limit", "against", "seconds", "spread", "GB", "ratio", "GB ratio", "images/s"]
+    headers = ["", "seconds", "spread", "GB", "limit", "against", "seconds", "spread", "GB", "ratio", "GB ratio", "of added", "images/s"]
     print(tabulate(table, headers=[*headers, "target", ""], disable_numparse=True))
-    print("limit: its matrix products, convolutions and attention at the rate above; ratio: median of the calls' own ratios")
+    print("limit: its matrix products, convolutions and attention at the rate above; ratio: median of the calls' own ratios;")
+    print("GB: peak of the process; of added: the same ratio without what was held before the first call, programs and weights")
 
 
 def _short(number: float | None) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.parity import recorded
+from zsseg_d2.modeling import matcher
 from zsseg_d2.modeling.criterion import Prediction, SetCriterion, Target, class_loss, mask_losses
 from zsseg_d2.modeling.matcher import hungarian, matching_cost, sample_points
 
@@ -18,12 +19,12 @@ def record():
 
 
 def assignment(record: dict) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    matcher = record["matcher"]
+    settings = record["matcher"]
     result = []
     for logits, masks, target in zip(record["pred_logits"], record["pred_masks"], record["targets"]):
-        predicted = sample_points(masks[None].float(), matcher["point_coords"])[0]
-        truth = sample_points(target["masks"][None].float(), matcher["point_coords"])[0]
-        weights = matcher["cost_class"], matcher["cost_mask"], matcher["cost_dice"]
+        predicted = sample_points(masks[None].float(), settings["point_coords"])[0]
+        truth = sample_points(target["masks"][None].float(), settings["point_coords"])[0]
+        weights = settings["cost_class"], settings["cost_mask"], settings["cost_dice"]
         result.append(hungarian(matching_cost(logits, predicted, target["labels"], truth, *weights)))
     return result
 
@@ -105,6 +106,39 @@ def test_an_image_without_targets_still_has_gradients():
     losses = SetCriterion(num_points=16)([[Prediction(logits, embed)]], [features], [empty])
     sum(losses.values()).backward()
     assert embed.grad is not None and float(logits.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("at_a_time", [7, 1000])
+def test_mask_cost_is_its_definition(weighted, at_a_time, monkeypatch):
+    monkeypatch.setattr(matcher, "_POINTS", at_a_time)
+    generator = torch.Generator().manual_seed(1)
+    logits, truth = 20 * torch.randn(5, 40, generator=generator), torch.rand(3, 40, generator=generator)
+    weight = torch.rand(40, generator=generator) if weighted else None
+    w = torch.ones(40) if weight is None else weight
+    found = matcher.mask_cost(logits, truth, 2.0, 3.0, weight)
+    for q, z in enumerate(logits):
+        for n, t in enumerate(truth):
+            entropy = (torch.nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none") * w).sum() / w.sum()
+            p = z.sigmoid()
+            dice = 1 - (2 * (p * t * w).sum() + 1) / ((p * w).sum() + (t * w).sum() + 1)
+            assert float(found[q, n]) == pytest.approx(float(2 * entropy + 3 * dice), rel=1e-4)
+
+
+def test_more_targets_than_queries():
+    """Some targets stay without a query; the losses of the others are those of a problem without them."""
+    features, target = _problem(False)
+    masks = torch.cat((target.masks, torch.zeros(2, 32, 32, dtype=torch.bool)))
+    embed, logits = torch.tensor([[4.0, -4.0]]), torch.tensor([[-30.0, 30.0, -30.0]])
+    found = []
+    for some in (Target(target.labels, target.masks), Target(torch.tensor([1, 0, 0]), masks), Target(torch.tensor([0, 0, 1]), masks.flip(0))):
+        torch.manual_seed(0)
+        found.append(SetCriterion(num_points=256)([[Prediction(logits, embed)]], [features], [some]))
+    one, *others = found
+    for other in others:
+        assert float(other["loss_ce"]) == pytest.approx(float(one["loss_ce"]))
+        assert float(other["loss_mask"]) * 3 == pytest.approx(float(one["loss_mask"]))  # a mean over all targets
+        assert float(other["loss_dice"]) * 3 == pytest.approx(float(one["loss_dice"]))
 
 
 def test_hungarian_refuses_nan():

@@ -104,3 +104,14 @@ def test_more_rows_than_float32_counts_are_left_to_the_plain_form():
     value = torch.empty(1, 1, 8, 4)
     assert deformable_gather.available(value, [(512, 512)])
     assert not deformable_gather.available(value, [(2048, 2048)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 5), st.sampled_from([1.0, 20.0]))
+def test_gradient_of_the_softmax(seed, heads, samples, spread):
+    generator = torch.Generator().manual_seed(seed)
+    logits = (spread * torch.randn(2, 3, heads * samples, generator=generator, dtype=torch.float64)).requires_grad_()
+    upstream = torch.randn(2, 3, heads, samples, generator=generator, dtype=torch.float64)
+    forms = deformable_gather.softmax(logits, heads), logits.unflatten(-1, (heads, samples)).softmax(-1)
+    ours, plain = (torch.autograd.grad(form, logits, upstream)[0] for form in forms)
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)

@@ -15,6 +15,7 @@ from zsseg_d2.meta_arch import fcclip
 from zsseg_d2.modeling import clip, clip_resnet, deformable_attention, pixel_decoder, query_decoder
 from zsseg_d2.modeling.criterion import SetCriterion
 from zsseg_d2.modeling.deformable_attention import MSDeformAttn, sample_and_weigh
+from zsseg_d2.modeling.head import FCCLIPHead
 from zsseg_d2.modeling.layers import GroupNorm, sine_position
 from zsseg_d2.modeling.query_decoder import MaskedAttentionDecoder, Queries
 
@@ -30,6 +31,7 @@ def plain_forms() -> Iterator[None]:
         mock.patch.object(pixel_decoder, "_TOKENS", 1 << 40),
         mock.patch.object(GroupNorm, "forward", nn.GroupNorm.forward),
         mock.patch.object(MaskedAttentionDecoder, "forward", decode),
+        mock.patch.object(FCCLIPHead, "last", lambda head, features: head(features, every_layer=False)[0][-1]),
         mock.patch.object(query_decoder, "attend", attend),
         mock.patch.object(clip, "dense_features", dense_features),
         mock.patch.object(clip_resnet, "attention_pool", attention_pool),

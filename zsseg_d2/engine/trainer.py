@@ -118,6 +118,7 @@ class Trainer(DefaultTrainer):
 
     def run_step(self) -> None:
         torch.manual_seed(int(SeedSequence([self.cfg.SEED, comm.get_rank(), self.iter]).generate_state(1)[0]))
+        self._trainer.optimizer.zero_grad()  # not held until the backward pass
         super().run_step()
 
     def train(self) -> dict | None:

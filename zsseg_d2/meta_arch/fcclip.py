@@ -217,7 +217,7 @@ class FCCLIP(nn.Module):
     @torch.no_grad()
     def decode_last(self, features: Mapping[str, Tensor]) -> tuple[Queries, Tensor]:
         """Queries of the last layer, and their mask logits (B, Q, h, w)."""
-        (queries,), _ = self.sem_seg_head(features, every_layer=False)
+        queries = self.sem_seg_head.last(features)
         return queries, queries.mask_logits
 
     def inside(self, queries: Queries, slot: int, classes: TestClasses) -> Tensor:

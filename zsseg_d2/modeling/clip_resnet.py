@@ -49,7 +49,7 @@ def attention_pool(pool: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
     side = int((pool.positional_embedding.shape[0] - 1) ** 0.5)
     grid = pool.positional_embedding[1:].T.reshape(1, -1, side, side)
     grid = F.interpolate(grid, size=dense.shape[-2:], mode="bilinear", align_corners=False)
-    tokens = (dense + grid).flatten(2).transpose(1, 2)  # (B, hw, C)
+    tokens = dense.permute(0, 2, 3, 1).flatten(1, 2) + grid.permute(0, 2, 3, 1).flatten(1, 2)  # (B, hw, C)
     mean = dense.mean((-1, -2)) + pool.positional_embedding[0]  # (B, C)
     query = pool.q_proj(mean).unflatten(-1, (pool.num_heads, -1))  # (B, heads, C/heads)
     # q·(W k + b) = (q W)·k + q·b: one row a head is projected, not every token; the last term is nothing to a softmax.

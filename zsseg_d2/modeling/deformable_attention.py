@@ -105,10 +105,13 @@ class MSDeformAttn(nn.Module):
         """See :meth:`forward`; ``sample`` as :meth:`sampler` made it."""
         split = (self.heads, self.levels, self.points)
         sizes = _sizes(tuple(shapes), self.heads, self.points, query.device)
+        projections = self.sampling_offsets, self.attention_weights
+        weight, bias = torch.cat([p.weight for p in projections]), torch.cat([p.bias for p in projections])
+        offsets, logits = F.linear(query, weight, bias).split([p.out_features for p in projections], -1)  # one wide product
         # In float32: half precision keeps too few bits of a position.
-        offsets = self.sampling_offsets(query).float() / sizes
+        offsets = offsets.float() / sizes
         locations = (offsets.unflatten(-1, (-1, 2)) + reference[:, None]).unflatten(-2, split)
-        weights = self._softmax(self.attention_weights(query)).unflatten(-1, split[1:])
+        weights = self._softmax(logits).unflatten(-1, split[1:])
         return self.output_proj(sample(locations, weights))
 
     def _softmax(self, logits: Tensor) -> Tensor:

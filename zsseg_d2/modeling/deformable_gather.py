@@ -127,16 +127,18 @@ def _table(value: Tensor, shapes: Shapes) -> Tensor:
     """(S, M, D) values of an image to (cells · M, D) rows, float32 or float64."""
     dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
     # A row more: what lies below the last frame has weight 0, but is read.
-    table = torch.zeros(_firsts(shapes)[-1] + shapes[-1][1] + 3, *value.shape[1:], dtype=dtype)
-    for framed, cells in zip(_levels(table, shapes), value.split([h * w for h, w in shapes])):
-        framed.copy_(cells.view(framed.shape))
+    table = torch.empty(_firsts(shapes)[-1] + shapes[-1][1] + 3, *value.shape[1:], dtype=dtype)
+    table[_firsts(shapes)[-1] :] = 0
+    for level, cells, (h, w) in zip(_framed(table, shapes), value.split([h * w for h, w in shapes]), shapes):
+        level[0], level[-1], level[:, 0] = 0, 0, 0
+        level[1:-1, 1:] = cells.unflatten(0, (h, w))
     return table.flatten(0, 1)
 
 
-def _levels(table: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Views (h, w, M, D) of the levels without their frames in (cells, M, D)."""
+def _framed(table: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Views (h + 2, w + 1, M, D) of the levels with their frames in (cells, M, D)."""
     return [
-        table[first : first + (h + 2) * (w + 1)].unflatten(0, (h + 2, w + 1))[1:-1, 1:]
+        table[first : first + (h + 2) * (w + 1)].unflatten(0, (h + 2, w + 1))
         for first, (h, w) in zip(_firsts(shapes), shapes)
     ]
 
@@ -225,7 +227,7 @@ def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tenso
         corners = [c.reshape(rows.shape) for c in products.view(len(rows), heads, 4, -1).unbind(2)]
         to_weights[part], to_locations[part] = _to_samples(grid, places, share, x, y, corners)
     to_table = _to_table(all_rows, all_shares, gradient, len(table), grid, shapes, points * len(shapes))
-    to_value = torch.cat([level.flatten(0, 1) for level in _levels(to_table.unflatten(0, (-1, heads)), shapes)])
+    to_value = torch.cat([level[1:-1, 1:].flatten(0, 1) for level in _framed(to_table.unflatten(0, (-1, heads)), shapes)])
     return to_value, to_locations, to_weights
 
 

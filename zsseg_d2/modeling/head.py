@@ -62,3 +62,8 @@ class FCCLIPHead(nn.Module):
         """
         mask_features, scales = self.pixel_decoder(features)
         return self.predictor(scales, mask_features, every_layer), mask_features
+
+    def last(self, features: Mapping[str, Tensor]) -> Queries:
+        """The last layer's prediction with its mask logits (B, Q, H/4, W/4), as inference needs it; records no gradient."""
+        lateral, scales = self.pixel_decoder.features(features)
+        return self.predictor.last(scales, lateral, self.pixel_decoder.mask_features)

@@ -114,9 +114,16 @@ class MSDeformAttnPixelDecoder(nn.Module):
             mask features (B, mask_dim, H/4, W/4), and features (B, C, h, w) at strides 32, 16, 8. In float32, but for
             inference in bfloat16.
         """
+        device = features["res2"].device
+        features, scales = self.features(features)
+        with full_precision(device):
+            return self.mask_features(features), scales
+
+    def features(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """What :meth:`forward` makes, without the last projection: (B, C, H/4, W/4) in place of the mask features."""
         with full_precision(features["res2"].device):
             sources = [p(unless_autocast(features[n])) for p, n in zip(self.input_proj, ("res5", "res4", "res3"))]
             scales = self.transformer(sources)
             lateral = self.adapter_1(unless_autocast(features["res2"]))
             up = F.interpolate(scales[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
-            return self.mask_features(self.layer_1(lateral + up)), scales
+            return self.layer_1(lateral + up), scales

@@ -98,26 +98,61 @@ class MaskedAttentionDecoder(nn.Module):
         """
         Args:
             scales: (B, C, h, w) at strides 32, 16, 8. mask_features: (B, mask_dim, H/4, W/4).
-            every_layer: predictions of the learned queries and of each layer (training), or of the last layer only;
-                class embeddings that nobody reads are then not computed.
+            every_layer: predictions of the learned queries and of each layer, or of the last layer only; class embeddings
+                that nobody reads are then not computed.
 
         Returns:
             ``layers + 1`` predictions, or one.
         """
-        batch = len(mask_features)
-        device = mask_features.device
+        said = self._layers(scales, mask_features, None)
+        said = said if every_layer else said[-1:]
+        normed, mask_embed = (torch.cat(parts, 1) for parts in zip(*said))
+        with full_precision(mask_features.device):
+            pooled = mask_pool(unless_autocast(mask_features), unless_autocast(mask_embed))
+        class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
+        return [Queries(c, m) for c, (_, m) in zip(class_embed.chunk(len(said), 1), said)]
+
+    @torch.no_grad()
+    def last(self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d) -> Queries:
+        """Prediction of the last layer with its mask logits, for mask features that are never made.
+
+        They would be ``projection(features)``, W·f + b in each cell. A mask logit e·(W·f + b) is (e·W)·f + e·b, and a mean
+        of W·f + b is W·mean(f) + b, so that some hundred queries are projected and not each cell.
+
+        Args:
+            scales: as in :meth:`forward`. features: (B, C, H/4, W/4). projection: C to mask_dim channels, 1 x 1.
+        """
+        normed, mask_embed = self._layers(scales, features, projection)[-1]
+        embed, offset = _project(mask_embed, projection)
+        with full_precision(features.device):
+            features = unless_autocast(features)
+            logits = _products(unless_autocast(embed), features)
+            # 0 and 1, without a map of truth values between
+            inside = torch.gt(logits, -offset[..., None].to(logits), out=torch.empty_like(logits))
+            area = inside.sum((-1, -2), dtype=torch.float32)[..., None]
+            mean = torch.einsum("bqhw,bchw->bqc", inside, features).float() / area.clamp(min=1)
+            pooled = F.linear(mean, projection.weight.flatten(1), projection.bias) * (area > 0)
+            logits = logits.add_(offset[..., None]) if logits.dtype == torch.float32 else logits + offset[..., None]
+        class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
+        return Queries(class_embed, mask_embed, logits)
+
+    def _layers(self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None) -> list[tuple[Tensor, Tensor]]:
+        """Queries after their norm and mask embeddings, both (B, Q, C): of the learned queries, then after each layer.
+
+        Mask features are ``features``, or their projection.
+        """
         memories = [s.flatten(2).transpose(1, 2) + e for s, e in zip(scales, self.level_embed.weight)]
-        keys = [m + sine_position(*s.shape[-2:], s.shape[1], device).flatten(1).T for m, s in zip(memories, scales)]
+        keys = [m + sine_position(*s.shape[-2:], s.shape[1], s.device).flatten(1).T for m, s in zip(memories, scales)]
         # Resizing and the dot product with a query are both linear, so the features are resized once, not Q masks a layer.
         with torch.no_grad():
-            small = [shrink(mask_features, tuple(s.shape[-2:])) for s in scales]
-        x = self.query_feat.weight.expand(batch, -1, -1)
+            small = [shrink(features, tuple(s.shape[-2:])) for s in scales]
+        x = self.query_feat.weight.expand(len(features), -1, -1)
         query_position = self.query_embed.weight
         normed = self.decoder_norm(x)
         said = [(normed, self.mask_embed(normed))]
         for index in range(self.num_layers):
             level = index % len(scales)
-            blocked = self._blocked(said[-1][1], small[level])
+            blocked = self._blocked(said[-1][1], small[level], projection)
             x = self.transformer_cross_attention_layers[index](
                 x, query_position, keys[level], memories[level], blocked
             )
@@ -125,35 +160,23 @@ class MaskedAttentionDecoder(nn.Module):
             x = self.transformer_ffn_layers[index](x)
             normed = self.decoder_norm(x)
             said.append((normed, self.mask_embed(normed)))
-        if every_layer or torch.is_grad_enabled():
-            return self._predict(said if every_layer else said[-1:], mask_features)
-        return [self._predict_with_masks(*said[-1], mask_features)]
+        return said
 
     @staticmethod
     @torch.no_grad()
-    def _blocked(mask_embed: Tensor, features: Tensor) -> Tensor:
+    def _blocked(mask_embed: Tensor, features: Tensor, projection: nn.Conv2d | None) -> Tensor:
         """(B, Q, h·w) True outside each query's mask; a query whose whole mask is empty looks everywhere."""
-        blocked = _products(mask_embed, features).flatten(2) < 0  # sigmoid < 0.5
+        embed, offset = (mask_embed, None) if projection is None else _project(mask_embed, projection)
+        logits = _products(embed, features).flatten(2)
+        blocked = logits < (0 if offset is None else -offset.to(logits))  # sigmoid < 0.5
         return blocked & ~blocked.all(-1, keepdim=True)
 
-    def _predict(self, said: list[tuple[Tensor, Tensor]], mask_features: Tensor) -> list[Queries]:
-        """Predictions from (B, Q, C) queries after their norm and mask embeddings, of all layers at once."""
-        normed, mask_embed = (torch.cat(parts, 1) for parts in zip(*said))
-        with full_precision(mask_features.device):
-            pooled = mask_pool(unless_autocast(mask_features), unless_autocast(mask_embed))
-        class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
-        return [Queries(c, m) for c, (_, m) in zip(class_embed.chunk(len(said), 1), said)]
 
-    def _predict_with_masks(self, normed: Tensor, mask_embed: Tensor, mask_features: Tensor) -> Queries:
-        """The same of one layer, with its mask logits."""
-        with full_precision(mask_features.device):
-            features = unless_autocast(mask_features)
-            masks = _products(unless_autocast(mask_embed), features)
-            inside = torch.gt(masks, 0, out=torch.empty_like(masks))  # 0 and 1, without a map of truth values between
-            area = inside.sum((-1, -2), dtype=torch.float32)[..., None] + 1e-8
-            pooled = torch.einsum("bqhw,bchw->bqc", inside, features) / area
-        class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
-        return Queries(class_embed, mask_embed, masks.float())
+def _project(mask_embed: Tensor, projection: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """(B, Q, C) embeddings and (B, Q, 1) offsets that say of features what ``mask_embed`` says of their projection."""
+    with torch.autocast(mask_embed.device.type, enabled=False):
+        mask_embed = mask_embed.float()
+        return mask_embed @ projection.weight.flatten(1), mask_embed @ projection.bias[:, None]
 
 
 def _products(embed: Tensor, features: Tensor) -> Tensor:

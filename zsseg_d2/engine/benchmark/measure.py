@@ -66,6 +66,17 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def held_memory() -> float:
+    """GB that this process holds now; of the GPU, once that is in use."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.memory_allocated() / 2**30
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except OSError:
+        return peak_memory()
+
+
 def operations(function: Callable[[], Any]) -> int:
     """Multiplications and additions of matrix products, convolutions and attention in a call."""
     with _Operations() as counter:
@@ -88,15 +99,22 @@ class _Operations(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each call, peak memory of their process in GB, and what else it said of itself."""
+    """Seconds of each call, peak memory of their process in GB, how much of it was there before the first call, and what else
+    the process said of itself."""
 
     seconds: list[float]
     memory: float
+    before: float
     facts: dict[str, Any]
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
+
+    @property
+    def added(self) -> float:
+        """GB that the calls took beside programs and weights."""
+        return self.memory - self.before
 
 
 class Worker:
@@ -119,7 +137,7 @@ class Worker:
         answer = self._ask("finish")
         self._process.stdin.close()
         self._process.wait()
-        return Timing(seconds, answer["memory"], answer["facts"])
+        return Timing(seconds, answer["memory"], answer["before"], answer["facts"])
 
     def stop(self) -> None:
         """End the process at once."""
@@ -153,11 +171,12 @@ def serve(make: Callable[[], Callable[[], Any]], *, keep_memory: bool, describe:
     if keep_memory:
         keep_freed_memory()
     function = make()
+    before = held_memory()
     function()
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         if line.strip() == "time":
             answer = {"seconds": timed(function)}
         else:
-            answer = {"memory": peak_memory(), "facts": describe(function)}
+            answer = {"memory": peak_memory(), "before": before, "facts": describe(function)}
         print(json.dumps(answer), file=answers, flush=True)

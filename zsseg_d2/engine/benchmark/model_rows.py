@@ -45,7 +45,7 @@ def inference(config_file: str, image_size: tuple[int, int], options: Sequence[s
     model.text_rows(model.classes(None).vocabulary)
     with torch.no_grad():  # random weights may call every query void: void becomes the queries' opposite
         (_, images), *_ = model.padded_batches(items[:1])
-        (queries,), _ = model.sem_seg_head(model.backbone(images), every_layer=False)
+        queries, _ = model.decode_last(model.backbone(images))
         model.void_embedding.weight.copy_(-F.normalize(queries.class_embed[0].float(), dim=-1).mean(0, keepdim=True))
     return lambda: model(items)[0]
 
@@ -64,8 +64,8 @@ def training_step(
     items = [scene(image_size, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, k) for k in range(batch)]
 
     def step() -> dict[str, Tensor]:
-        losses = model(items)
         optimizer.zero_grad()
+        losses = model(items)
         sum(losses.values()).backward()
         optimizer.step()
         return losses
