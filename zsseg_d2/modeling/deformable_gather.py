@@ -95,7 +95,7 @@ class _Grid:
     height: Tensor
     row: Tensor  # table rows from one row of cells to the next
     origin: Tensor  # table row of the level's cell (0, 0)
-    corners: Tensor  # (4, …) int32 steps to a cell, its right, its lower and its lower right neighbour
+    corners: Tensor  # (M, 4, levels·points) int32 steps to a cell, its right, its lower and its lower right neighbour
     floor: Tensor  # () -1: from here to the left or above, samples are 0
     last: int  # largest row of an upper left cell
 
@@ -111,8 +111,9 @@ def _grid(shapes: Shapes, heads: int, points: int, dtype: torch.dtype) -> _Grid:
         row = (width + 1) * heads
         origin = (each(_firsts(shapes)[:-1]) + width + 2) * heads + head
         steps = torch.stack((torch.zeros_like(row), torch.full_like(row, heads), row, row + heads)).int()
+        corners = steps.unflatten(1, (heads, -1)).transpose(0, 1).contiguous()
         last = int((origin + height * row + width * heads).max())
-        return _Grid(width, height, row, origin, steps, torch.tensor(-1.0, dtype=dtype), last)
+        return _Grid(width, height, row, origin, corners, torch.tensor(-1.0, dtype=dtype), last)
 
 
 def _firsts(shapes: Shapes) -> list[int]:
@@ -150,7 +151,7 @@ def _cells(grid: _Grid, locations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     y = (locations[..., 1].flatten(1) * grid.height).sub_(0.5)
     x, y = torch.clamp(x, grid.floor, grid.width), torch.clamp(y, grid.floor, grid.height)
     left, top = x.floor(), y.floor()
-    rows = torch.addcmul(grid.origin, top, grid.row).add_(left, alpha=int(grid.corners[1, 0])).int()
+    rows = torch.addcmul(grid.origin, top, grid.row).add_(left, alpha=len(grid.corners)).int()
     # What is not a number has no row; its share is not a number either, and so is what it adds to.
     return rows.clamp_(0, grid.last), x.sub_(left), y.sub_(top)
 
@@ -163,10 +164,9 @@ def _shares(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tens
     return above - upper_right, upper_right, below - lower_right, lower_right
 
 
-def _rows(grid: _Grid, heads: int, rows: Tensor) -> Tensor:
+def _rows(grid: _Grid, rows: Tensor) -> Tensor:
     """(c, M, 4, samples) table rows that a query's head reads: the samples of one corner after those of another."""
-    split = (heads, -1)
-    return rows.unflatten(1, split)[:, :, None] + grid.corners.unflatten(1, split).transpose(0, 1)
+    return rows.unflatten(1, (len(grid.corners), 1, -1)) + grid.corners
 
 
 def _sum_rows(table: Tensor, indices: Tensor, firsts: Tensor, weights: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ def _gather(tables: list[Tensor], shapes: Shapes, locations: Tensor, weights: Te
         for start in range(0, len(places), _QUERIES):
             rows, x, y = _cells(grid, places[start : start + _QUERIES].to(table.dtype))
             parts = _shares(shares[start : start + _QUERIES].flatten(1).to(table.dtype), x, y)
-            indices = _rows(grid, heads, rows)
+            indices = _rows(grid, rows)
             bag_weights = torch.stack([part.unflatten(1, (heads, -1)) for part in parts], 2)
             firsts = torch.arange(0, indices.numel(), indices[0, 0].numel(), dtype=torch.int32)
             sums = _sum_rows(table, indices.flatten(), firsts, bag_weights.flatten())
@@ -222,7 +222,7 @@ def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tenso
         rows, x, y = _cells(grid, places)
         torch.stack(_shares(share, x, y), out=all_shares[:, part])
         all_rows[part] = rows
-        indices = _rows(grid, heads, rows).flatten(0, 1).flatten(1)
+        indices = _rows(grid, rows).flatten(0, 1).flatten(1)
         products = _products(table, indices, gradient[start * heads : (start + len(rows)) * heads])
         corners = [c.reshape(rows.shape) for c in products.view(len(rows), heads, 4, -1).unbind(2)]
         to_weights[part], to_locations[part] = _to_samples(grid, places, share, x, y, corners)
@@ -267,7 +267,7 @@ def _to_table(rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: _
     counts = torch.bincount(rows.flatten(), minlength=size)
     firsts = (counts.cumsum(0) - counts).int()
     bags = (order // samples).int()
-    heads = int(grid.corners[1, 0])
+    heads = len(grid.corners)
     limits = [first * heads for first in _firsts(shapes)]
     result = torch.zeros(size, gradient.shape[1], dtype=gradient.dtype)
     for right, down, share in zip((0, 1, 0, 1), (0, 0, 1, 1), shares.flatten(1)):

@@ -149,17 +149,12 @@ def _part(place: slice, start: int, stop: int) -> slice:
 
 def _blend(maps: Tensor, dim: int, phase: _Phase, start: int, stop: int, origin: int, out: Tensor | None = None) -> Tensor:
     """Weighted sum of the cells that places start … stop - 1 read; ``maps`` begin at cell ``origin``."""
+    if all(isinstance(cells, int) for cells, _ in phase.taps):  # two neighbours with weights that sum to 1
+        (first, _), (second, weight) = phase.taps
+        near, far = (maps.narrow(dim, cells + start - origin, stop - start) for cells in (first, second))
+        return torch.lerp(near, far, weight, out=out)
     for index, (cells, weight) in enumerate(phase.taps):
-        if isinstance(cells, int):
-            part = maps.narrow(dim, cells + start - origin, stop - start)
-        else:
-            part = maps.index_select(dim, (cells[start:stop] - origin).to(maps.device))
-            shape = [stop - start if d == dim else 1 for d in range(3)]
-            weight = weight[start:stop].to(maps).view(shape)
-        if index == 0:
-            out = torch.mul(part, weight, out=out)
-        elif isinstance(weight, float):
-            out.add_(part, alpha=weight)
-        else:
-            out.addcmul_(part, weight)
+        part = maps.index_select(dim, (cells[start:stop] - origin).to(maps.device))
+        weight = weight[start:stop].to(maps).view([stop - start if d == dim else 1 for d in range(3)])
+        out = torch.mul(part, weight, out=out) if index == 0 else out.addcmul_(part, weight)
     return out
