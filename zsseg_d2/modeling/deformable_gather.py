@@ -64,7 +64,8 @@ class _Softmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, heads: int) -> Tensor:
         weights = (logits - logits.amax(-1, keepdim=True)).exp_()
-        sums = weights @ _members(heads, logits.shape[-1] // heads, logits.dtype)
+        with torch.autocast("cpu", enabled=False):
+            sums = weights @ _members(heads, logits.shape[-1] // heads, logits.dtype)
         # A head whose logits all lie far below another's has no digits left (and what is not a number stays so).
         few = not bool((sums > 1e-30).all())
         weights = logits.unflatten(-1, (heads, -1)).softmax(-1) if few else weights.div_(sums).unflatten(-1, (heads, -1))
@@ -234,7 +235,8 @@ def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tenso
 def _products(table: Tensor, indices: Tensor, gradient: Tensor) -> Tensor:
     """(bags, rows) products of each row of a bag with the gradient (bags, D) of the bag's sum.
 
-    As a product of two matrices of which a few entries are asked for: three times faster than torch's gradient of a bag's weights.
+    As a product of two matrices of which some entries are asked for, in less than half the time of torch's own gradient of a
+    bag's weights.
     """
     bags, rows = indices.shape
     firsts = torch.arange(0, indices.numel() + 1, rows, dtype=torch.int32)
