@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 
+from tests.parity import parity_config, recorded
+from zsseg_d2.engine.benchmark import model_rows, parts
 from zsseg_d2.engine.benchmark.measure import Timing, Worker, operations
 
 _SCRIPT = Path(__file__).resolve().parents[1] / "tools" / "benchmark.py"
@@ -69,3 +72,42 @@ def test_rows_that_do_not_exist_and_wrong_keys_are_refused(capsys):
     assert "invalid choice: 'magic'" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="Unknown config key"):
         tool.main(["--rows", "evaluation", "--repeat", "1", "MODEL.MAGIC", "1"])
+
+
+def test_own_time_of_parts_by_hand(monkeypatch):
+    """Outer: 1 s, inner 2 s, 3 s more, inner again 4 s."""
+    clock = [0.0]
+    monkeypatch.setattr(parts.time, "perf_counter", lambda: clock[0])
+    watch = parts._Watch()
+
+    def wait(seconds: float) -> None:
+        clock[0] += seconds
+
+    inner = watch.over(wait, "inner")
+
+    def work() -> None:
+        wait(1)
+        inner(2)
+        wait(3)
+        inner(4)
+
+    watch.over(work, "outer")()
+    inner(5)
+    assert watch.seconds == {"inner": 11.0, "outer": 4.0}
+
+
+def test_parts_of_a_model(tmp_path, monkeypatch):
+    record = recorded("fcclip_resnet_mini.pt")
+    monkeypatch.setattr(model_rows, "random_model", lambda *a: (build_model(parity_config(record, tmp_path)), None))
+    run = model_rows.inference("", (64, 96))
+    seconds = parts.seconds_of_parts(run.model, run)
+    inside = ("CLIP", "deformable encoder", "rest of the pixel decoder", "query decoder", "class scores", "panoptic rule", "rest")
+    assert set(seconds) == {*inside, "all"} and min(seconds.values()) > 0
+    assert sum(seconds[part] for part in inside) == pytest.approx(seconds["all"])
+    assert "forward" not in vars(run.model.backbone)  # nothing stays behind
+
+
+def test_parts_are_of_rows_with_a_model(capsys):
+    with pytest.raises(SystemExit):
+        tool.main(["--rows", "evaluation", "--parts"])
+    assert "--parts is for inference-1024" in capsys.readouterr().err

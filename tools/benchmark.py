@@ -2,6 +2,7 @@
 
     python tools/benchmark.py                                      every row: some 15 minutes and 16 GB on two cores
     python tools/benchmark.py --rows inference-512 text-rows --repeat 5
+    python tools/benchmark.py --rows inference-512 training-step --parts             where their time goes
     python tools/benchmark.py --rows inference-1024 --no-plain --config-file configs/cityscapes/zero_shot_convnext_large.yaml --batch 4
 
 Weights are random and pictures made up, so nothing need be downloaded. The plain forms are those of tests/plain, which the
@@ -31,7 +32,9 @@ from zsseg_d2.data import CONFIGURATIONS  # noqa: E402
 from zsseg_d2.engine import setup_cfg  # noqa: E402
 from zsseg_d2.engine.benchmark import data_rows, model_rows  # noqa: E402
 from zsseg_d2.engine.benchmark.measure import Timing, Worker, machine, matrix_rate, operations, serve  # noqa: E402
+from zsseg_d2.engine.benchmark.parts import seconds_of_parts  # noqa: E402
 from zsseg_d2.engine.errors import ConfigError  # noqa: E402
+from zsseg_d2.process import keep_freed_memory  # noqa: E402
 
 BF16 = ("MODEL.PRECISION", "bfloat16")
 PICTURES = 24  # of the rows that delete classes
@@ -146,6 +149,7 @@ ROWS = {
     "phrase-masks": Row(lambda a: data_rows.phrase_masks(), _drawing, PLAIN, "30 s", lambda r: r["seconds"] <= 30),
     "mapper": Row(lambda a: data_rows.training_mapper(data_rows.city_pictures(PICTURE_FOLDER, PICTURES)), None, "", images=1),
 }  # fmt: skip
+WITH_PARTS = [name for name in ROWS if name.startswith("inference")] + ["training-step"]
 
 
 def describe(function: Callable, row: Row) -> dict:
@@ -196,18 +200,41 @@ def _line(row: Row, fast: Timing, other: Timing | None, rates: dict, batch: int)
     return line
 
 
+def report_parts(args: argparse.Namespace) -> None:
+    """A table of the seconds of each part of the rows' models: medians over the calls."""
+    keep_freed_memory()
+    found = {}
+    for name in tqdm(args.rows, "rows", disable=args.json or not sys.stderr.isatty()):
+        function = ROWS[name].make(args)
+        function()
+        calls = [seconds_of_parts(function.model, function) for _ in range(args.repeat)]
+        found[name] = {part: statistics.median(c[part] for c in calls) for part in calls[0]}
+    if args.json:
+        print(json.dumps({"machine": machine(), "parts": found}))
+        return
+    print(machine())
+    parts = list(dict.fromkeys(part for seconds in found.values() for part in seconds))
+    parts.sort(key=lambda part: ("rest", "all").index(part) if part in ("rest", "all") else -1)
+    rows = [[part, *(_short(seconds.get(part)) for seconds in found.values())] for part in parts]
+    print(tabulate(rows, headers=["seconds", *found], disable_numparse=True))
+
+
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="NAME", help=f"of {', '.join(ROWS)}; default: all")
     parser.add_argument("--repeat", type=int, default=3, help="timed calls of each form, after one that is not timed")
     parser.add_argument("--no-plain", action="store_true", help="without what the rows are compared with")
     parser.add_argument("--config-file", help="of the rows that build a model; default: FC-CLIP R50 on Cityscapes")
     parser.add_argument("--batch", type=int, default=1, help="images of inference")
+    parser.add_argument("--parts", action="store_true", help="instead: where the time goes, in rows that run a model")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
     own = sys.argv[1:] if words is None else words
     args = parser.parse_args(own)
+    args.rows = args.rows or (WITH_PARTS if args.parts else list(ROWS))
+    if args.parts and not set(args.rows) <= set(WITH_PARTS):
+        parser.error(f"--parts is for {', '.join(WITH_PARTS)}")
     if args.repeat < 1 or args.batch < 1:
         parser.error("--repeat and --batch must be positive")
     try:
@@ -221,6 +248,8 @@ def main(words: list[str] | None = None) -> None:
         facts = partial(describe, row=row) if fast else lambda function: {}
         # The plain form stands for a program that knows nothing of this.
         return serve(lambda: (row.make if fast else row.other)(args), keep_memory=fast or row.against != PLAIN, describe=facts)
+    if args.parts:
+        return report_parts(args)
     rates = {d: matrix_rate(d, args.device) for d in {ROWS[n].precision for n in args.rows} - {None}}
     lines = {}
     for name in tqdm(args.rows, "rows", disable=args.json or not sys.stderr.isatty()):

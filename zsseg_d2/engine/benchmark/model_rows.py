@@ -36,7 +36,7 @@ def inference(config_file: str, image_size: tuple[int, int], options: Sequence[s
     """Panoptic inference on images of noise, text rows made before. No query is void: the most that can be asked.
 
     Returns:
-        A function that returns the first image's result.
+        A function that returns the first image's result; its attribute ``model`` is the model.
     """
     model, _ = random_model(config_file, ("MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0", *options))
     model.eval()
@@ -47,7 +47,12 @@ def inference(config_file: str, image_size: tuple[int, int], options: Sequence[s
         (_, images), *_ = model.padded_batches(items[:1])
         queries, _ = model.decode_last(model.backbone(images))
         model.void_embedding.weight.copy_(-F.normalize(queries.class_embed[0].float(), dim=-1).mean(0, keepdim=True))
-    return lambda: model(items)[0]
+
+    def run() -> dict:
+        return model(items)[0]
+
+    run.model = model
+    return run
 
 
 def training_step(
@@ -56,7 +61,7 @@ def training_step(
     """Forward, backward and optimizer on a batch that stays the same.
 
     Returns:
-        A function that returns the losses.
+        A function that returns the losses; its attribute ``model`` is the model.
     """
     model, cfg = random_model(config_file, options)
     model.train()
@@ -70,6 +75,7 @@ def training_step(
         optimizer.step()
         return losses
 
+    step.model = model
     return step
 
 
