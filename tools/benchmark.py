@@ -219,7 +219,7 @@ def report_parts(args: argparse.Namespace) -> None:
     print(tabulate(rows, headers=["seconds", *found], disable_numparse=True))
 
 
-def main(words: list[str] | None = None) -> None:
+def main(words: list[str] | None = None) -> int | None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="NAME", help=f"of {', '.join(ROWS)}; default: all")
     parser.add_argument("--repeat", type=int, default=3, help="timed calls of each form, after one that is not timed")
@@ -257,7 +257,11 @@ def main(words: list[str] | None = None) -> None:
             lines[name] = measure(name, ROWS[name], args, own, rates)
         except RuntimeError as error:
             raise SystemExit(f"error: {name}: {error}") from error
+        except KeyboardInterrupt:
+            print(f"Stopped in row {name}.", file=sys.stderr)
+            break
     _report(lines, rates, args)
+    return None if len(lines) == len(args.rows) else 130
 
 
 def _report(lines: dict[str, dict], rates: dict, args: argparse.Namespace) -> None:
@@ -290,4 +294,4 @@ def _figures(seconds: float, spread: list[float], memory: float) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -125,8 +125,14 @@ class Worker:
         Args:
             command: a program that ends in :func:`serve`; returns when it is ready, so that its start disturbs no timing.
         """
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._answer()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True  # Ctrl-C is not for it
+        )
+        try:
+            self._answer()
+        except BaseException:
+            self.stop()
+            raise
 
     def __call__(self) -> float:
         """Seconds of one call."""
