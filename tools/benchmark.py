@@ -192,7 +192,9 @@ def _line(row: Row, fast: Timing, other: Timing | None, rates: dict, batch: int)
         ratio = statistics.median(a / b for a, b in zip(fast.seconds, other.seconds))
         line |= {"against": row.against, "other_seconds": other.median, "other_spread": [min(other.seconds), max(other.seconds)]}
         line |= {"other_memory_gb": other.memory, "other_added_gb": other.added, "ratio": ratio}
-        line |= {"memory_ratio": fast.memory / other.memory, "added_ratio": fast.added / max(other.added, 1e-3)}
+        line["memory_ratio"] = fast.memory / other.memory
+        if row.relative and row.precision:  # inference held most of it before, as its model has seen an image
+            line["added_ratio"] = fast.added / other.added
     if row.target:
         line["target"] = row.target
         if other or not row.relative:

@@ -53,12 +53,15 @@ def mask_losses(logits: Tensor, targets: Tensor, num_masks: float, weight: Tenso
     Args:
         logits, targets: (N, P) at the same points. weight: (N, P) of the points; None: all 1.
     """
-    weight = torch.ones_like(logits) if weight is None else weight
-    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight
-    loss_mask = (entropy.sum(-1) / weight.sum(-1).clamp(min=1)).sum() / num_masks
-    probability, targets = logits.sigmoid() * weight, targets * weight
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    probability = logits.sigmoid()
+    if weight is None:
+        entropy = entropy.mean(-1)
+    else:
+        entropy = (entropy * weight).sum(-1) / weight.sum(-1).clamp(min=1)
+        probability, targets = probability * weight, targets * weight
     dice = 1 - (2 * (probability * targets).sum(-1) + 1) / (probability.sum(-1) + targets.sum(-1) + 1)
-    return loss_mask, dice.sum() / num_masks
+    return entropy.sum() / num_masks, dice.sum() / num_masks
 
 
 def uncertain_points(masks: Tensor, number: int, oversample: float, importance: float) -> Tensor:
