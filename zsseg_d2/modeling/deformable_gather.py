@@ -9,15 +9,26 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .deformable_table import (
+    Grid,
+    Shapes,
+    cells_of,
+    corner_rows,
+    corner_shares,
+    first_cells,
+    framed_levels,
+    grid_of,
+    make_table,
+    sum_rows,
+)
+
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
 
-Shapes = tuple[tuple[int, int], ...]
 _QUERIES = 1024  # at a time: indices and weights stay in the cache
 _EXACT = 1 << 24  # float32 counts rows up to here
 
@@ -44,7 +55,7 @@ def sampler(value: Tensor, shapes: Sequence[tuple[int, int]]) -> Callable[[Tenso
     shapes = tuple((int(h), int(w)) for h, w in shapes)
     if torch.is_grad_enabled():
         return lambda locations, weights: _SampleAndWeigh.apply(value, locations, weights, shapes)
-    tables = [_table(image, shapes) for image in value]
+    tables = [make_table(image, shapes) for image in value]
     return lambda locations, weights: _gather(tables, shapes, locations, weights, value.dtype)
 
 
@@ -88,104 +99,18 @@ def _members(heads: int, samples: int, dtype: torch.dtype) -> Tensor:
         return torch.block_diag(*torch.ones(heads, samples, samples, dtype=dtype))
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """For each sample of a query, (M·levels·points,) numbers of its level and head."""
-
-    width: Tensor
-    height: Tensor
-    row: Tensor  # table rows from one row of cells to the next
-    origin: Tensor  # table row of the level's cell (0, 0)
-    corners: Tensor  # (M, 4, levels·points) int32 steps to a cell, its right, its lower and its lower right neighbour
-    floor: Tensor  # () -1: from here to the left or above, samples are 0
-    last: int  # largest row of an upper left cell
-
-
-@functools.lru_cache(maxsize=64)
-def _grid(shapes: Shapes, heads: int, points: int, dtype: torch.dtype) -> _Grid:
-    with torch.inference_mode(False):  # kept beyond any evaluation
-        def each(numbers: list[int]) -> Tensor:
-            return torch.tensor(numbers, dtype=dtype).repeat_interleave(points).repeat(heads)
-
-        head = torch.arange(heads, dtype=dtype).repeat_interleave(points * len(shapes))
-        width, height = each([w for _, w in shapes]), each([h for h, _ in shapes])
-        row = (width + 1) * heads
-        origin = (each(_firsts(shapes)[:-1]) + width + 2) * heads + head
-        steps = torch.stack((torch.zeros_like(row), torch.full_like(row, heads), row, row + heads)).int()
-        corners = steps.unflatten(1, (heads, -1)).transpose(0, 1).contiguous()
-        last = int((origin + height * row + width * heads).max())
-        return _Grid(width, height, row, origin, corners, torch.tensor(-1.0, dtype=dtype), last)
-
-
-def _firsts(shapes: Shapes) -> list[int]:
-    """First cell of each framed level in the table, and one past the last: h + 2 rows of a zero and w cells."""
-    firsts = [0]
-    for h, w in shapes:
-        firsts.append(firsts[-1] + (h + 2) * (w + 1))
-    return firsts
-
-
-def _table(value: Tensor, shapes: Shapes) -> Tensor:
-    """(S, M, D) values of an image to (cells · M, D) rows, float32 or float64."""
-    dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
-    # A row more: what lies below the last frame has weight 0, but is read.
-    table = torch.empty(_firsts(shapes)[-1] + shapes[-1][1] + 3, *value.shape[1:], dtype=dtype)
-    table[_firsts(shapes)[-1] :] = 0
-    for level, cells, (h, w) in zip(_framed(table, shapes), value.split([h * w for h, w in shapes]), shapes):
-        level[0], level[-1], level[:, 0] = 0, 0, 0
-        level[1:-1, 1:] = cells.unflatten(0, (h, w))
-    return table.flatten(0, 1)
-
-
-def _framed(table: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Views (h + 2, w + 1, M, D) of the levels with their frames in (cells, M, D)."""
-    return [
-        table[first : first + (h + 2) * (w + 1)].unflatten(0, (h + 2, w + 1))
-        for first, (h, w) in zip(_firsts(shapes), shapes)
-    ]
-
-
-def _cells(grid: _Grid, locations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(c, M, levels, points, 2) to (c, M·levels·points): int32 table rows of the upper left cells, and how far right and below
-    of their centres the samples lie, in cells."""
-    x = (locations[..., 0].flatten(1) * grid.width).sub_(0.5)
-    y = (locations[..., 1].flatten(1) * grid.height).sub_(0.5)
-    x, y = torch.clamp(x, grid.floor, grid.width), torch.clamp(y, grid.floor, grid.height)
-    left, top = x.floor(), y.floor()
-    rows = torch.addcmul(grid.origin, top, grid.row).add_(left, alpha=len(grid.corners)).int()
-    # What is not a number has no row; its share is not a number either, and so is what it adds to.
-    return rows.clamp_(0, grid.last), x.sub_(left), y.sub_(top)
-
-
-def _shares(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A sample's weight, spread over its four cells."""
-    below = y * weights
-    above = weights - below
-    lower_right, upper_right = below * x, above * x
-    return above - upper_right, upper_right, below - lower_right, lower_right
-
-
-def _rows(grid: _Grid, rows: Tensor) -> Tensor:
-    """(c, M, 4, samples) table rows that a query's head reads: the samples of one corner after those of another."""
-    return rows.unflatten(1, (len(grid.corners), 1, -1)) + grid.corners
-
-
-def _sum_rows(table: Tensor, indices: Tensor, firsts: Tensor, weights: Tensor) -> Tensor:
-    return torch.nn.functional.embedding_bag(indices, table, firsts, mode="sum", per_sample_weights=weights)
-
-
 def _gather(tables: list[Tensor], shapes: Shapes, locations: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
     heads, points = locations.shape[2], locations.shape[4]
-    grid = _grid(shapes, heads, points, tables[0].dtype)
+    grid = grid_of(shapes, heads, points, tables[0].dtype)
     output = torch.empty(*locations.shape[:2], heads * tables[0].shape[-1], dtype=dtype)
     for table, places, shares, out in zip(tables, locations, weights, output):
         for start in range(0, len(places), _QUERIES):
-            rows, x, y = _cells(grid, places[start : start + _QUERIES].to(table.dtype))
-            parts = _shares(shares[start : start + _QUERIES].flatten(1).to(table.dtype), x, y)
-            indices = _rows(grid, rows)
+            rows, x, y = cells_of(grid, places[start : start + _QUERIES].to(table.dtype))
+            parts = corner_shares(shares[start : start + _QUERIES].flatten(1).to(table.dtype), x, y)
+            indices = corner_rows(grid, rows)
             bag_weights = torch.stack([part.unflatten(1, (heads, -1)) for part in parts], 2)
             firsts = torch.arange(0, indices.numel(), indices[0, 0].numel(), dtype=torch.int32)
-            sums = _sum_rows(table, indices.flatten(), firsts, bag_weights.flatten())
+            sums = sum_rows(table, indices.flatten(), firsts, bag_weights.flatten())
             out[start : start + _QUERIES] = sums.view(len(rows), -1)
     return output
 
@@ -195,7 +120,7 @@ class _SampleAndWeigh(torch.autograd.Function):
     def forward(ctx, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
         ctx.save_for_backward(value, locations, weights)
         ctx.shapes = shapes
-        return _gather([_table(image, shapes) for image in value], shapes, locations, weights, value.dtype)
+        return _gather([make_table(image, shapes) for image in value], shapes, locations, weights, value.dtype)
 
     @staticmethod
     @once_differentiable
@@ -209,9 +134,9 @@ def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tenso
     """Gradients of one image's value, locations and weights."""
     if not len(locations):
         return torch.zeros_like(value), torch.zeros_like(locations), torch.zeros_like(weights)
-    table = _table(value, shapes)
+    table = make_table(value, shapes)
     heads, points = locations.shape[1], locations.shape[3]
-    grid = _grid(shapes, heads, points, table.dtype)
+    grid = grid_of(shapes, heads, points, table.dtype)
     gradient = gradient.to(table.dtype).reshape(-1, value.shape[-1])  # (L·M, D)
     to_locations = torch.empty(*locations.shape[:-1], 2, dtype=table.dtype)
     to_weights = torch.empty(weights.shape, dtype=table.dtype)
@@ -220,15 +145,15 @@ def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tenso
     for start in range(0, len(locations), _QUERIES):
         part = slice(start, start + _QUERIES)
         places, share = locations[part].to(table.dtype), weights[part].flatten(1).to(table.dtype)
-        rows, x, y = _cells(grid, places)
-        torch.stack(_shares(share, x, y), out=all_shares[:, part])
+        rows, x, y = cells_of(grid, places)
+        torch.stack(corner_shares(share, x, y), out=all_shares[:, part])
         all_rows[part] = rows
-        indices = _rows(grid, rows).flatten(0, 1).flatten(1)
+        indices = corner_rows(grid, rows).flatten(0, 1).flatten(1)
         products = _products(table, indices, gradient[start * heads : (start + len(rows)) * heads])
         corners = [c.reshape(rows.shape) for c in products.view(len(rows), heads, 4, -1).unbind(2)]
         to_weights[part], to_locations[part] = _to_samples(grid, places, share, x, y, corners)
     to_table = _to_table(all_rows, all_shares, gradient, len(table), grid, shapes, points * len(shapes))
-    to_value = torch.cat([level[1:-1, 1:].flatten(0, 1) for level in _framed(to_table.unflatten(0, (-1, heads)), shapes)])
+    to_value = torch.cat([level[1:-1, 1:].flatten(0, 1) for level in framed_levels(to_table.unflatten(0, (-1, heads)), shapes)])
     return to_value, to_locations, to_weights
 
 
@@ -245,7 +170,7 @@ def _products(table: Tensor, indices: Tensor, gradient: Tensor) -> Tensor:
     return torch.sparse.sampled_addmm(asked, gradient, table.T, beta=0.0).values().view(indices.shape)
 
 
-def _to_samples(grid: _Grid, places: Tensor, share: Tensor, x: Tensor, y: Tensor, corners: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _to_samples(grid: Grid, places: Tensor, share: Tensor, x: Tensor, y: Tensor, corners: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Gradients of weights (c, M, levels, points) and of locations (…, 2) from those of the shares of the four cells."""
     upper_left, upper_right, lower_left, lower_right = corners
     above, below = upper_left.lerp(upper_right, x), lower_left.lerp(lower_right, x)
@@ -259,7 +184,7 @@ def _to_samples(grid: _Grid, places: Tensor, share: Tensor, x: Tensor, y: Tensor
     return above.lerp(below, y).view(places.shape[:-1]), to_places
 
 
-def _to_table(rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: _Grid, shapes: Shapes, samples: int) -> Tensor:
+def _to_table(rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: Grid, shapes: Shapes, samples: int) -> Tensor:
     """(size, D) gradient of the table: sorted by upper left cell, the samples that read a cell are one bag of gradients.
 
     Args:
@@ -270,10 +195,10 @@ def _to_table(rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: _
     firsts = (counts.cumsum(0) - counts).int()
     bags = (order // samples).int()
     heads = len(grid.corners)
-    limits = [first * heads for first in _firsts(shapes)]
+    limits = [first * heads for first in first_cells(shapes)]
     result = torch.zeros(size, gradient.shape[1], dtype=gradient.dtype)
     for right, down, share in zip((0, 1, 0, 1), (0, 0, 1, 1), shares.flatten(1)):
-        sums = _sum_rows(gradient, bags, firsts, share.index_select(0, order))
+        sums = sum_rows(gradient, bags, firsts, share.index_select(0, order))
         for (_, w), first, last in zip(shapes, limits, limits[1:]):
             step = (right + down * (w + 1)) * heads
             last = min(last, size - step)
