@@ -131,7 +131,8 @@ def test_more_targets_than_queries():
     masks = torch.cat((target.masks, torch.zeros(2, 32, 32, dtype=torch.bool)))
     embed, logits = torch.tensor([[4.0, -4.0]]), torch.tensor([[-30.0, 30.0, -30.0]])
     found = []
-    for some in (Target(target.labels, target.masks), Target(torch.tensor([1, 0, 0]), masks), Target(torch.tensor([0, 0, 1]), masks.flip(0))):
+    first, last = Target(torch.tensor([1, 0, 0]), masks), Target(torch.tensor([0, 0, 1]), masks.flip(0))
+    for some in (Target(target.labels, target.masks), first, last):
         torch.manual_seed(0)
         found.append(SetCriterion(num_points=256)([[Prediction(logits, embed)]], [features], [some]))
     one, *others = found

@@ -6,7 +6,6 @@ Each level has a frame of zeros, so that no sample asks whether it lies outside.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch

@@ -16,8 +16,8 @@ from .measure import timed
 def seconds_of_parts(model: nn.Module, function: Callable[[], Any]) -> dict[str, float]:
     """Seconds of each part of an FC-CLIP in one call of ``function``, without what other parts took inside it.
 
-    On a CPU; a GPU works on while its program has moved on to the next part. ``all`` is the whole call, and ``rest`` what no part took: of
-    training, the backward pass and the optimizer; of inference, the way of the image into the model.
+    On a CPU; a GPU works on while its program has moved on to the next part. ``all`` is the whole call, and ``rest`` what
+    no part took: of training, the backward pass and the optimizer; of inference, the way of the image into the model.
     """
     head = model.sem_seg_head
     places = {
