@@ -19,7 +19,7 @@ class Queries:
     """What the decoder says of one batch after one layer.
 
     ``class_embed`` (B, Q, E) is compared with text rows; the mask logits are ``mask_embed`` (B, Q, C) · mask features.
-    ``mask_logits`` (B, Q, h, w) are kept where the last layer alone is asked for and no gradient is recorded.
+    ``mask_logits`` (B, Q, h, w) float32 come from :meth:`MaskedAttentionDecoder.last` only.
     """
 
     class_embed: Tensor
