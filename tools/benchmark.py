@@ -51,6 +51,7 @@ class Row:
     met: Callable[[dict], bool] | None = None
     precision: torch.dtype | None = None  # of its matrix products; None: not made of them
     relative: bool = False  # whether the target is against `other`
+    by_name: bool = False  # run only where it is asked for
     images: int = 0  # that one call makes, where images a second are of interest
 
 
@@ -60,6 +61,13 @@ def _inference(height: int, width: int, *options: str) -> Callable:
 
 def _step(*options: str) -> Callable:
     return lambda a: model_rows.training_step(a.config_file or FINE_TUNING, (512, 512), 2, [*options, *a.opts])
+
+
+def _compiled(part: str) -> Row:
+    def form(compiled: bool) -> Callable:
+        return lambda a: model_rows.head_part(a.config_file or ZERO_SHOT, (512, 1024), part, compiled=compiled, options=a.opts)
+
+    return Row(form(True), form(False), "eager", by_name=True)
 
 
 def _plain(make: Callable) -> Callable:
@@ -147,6 +155,8 @@ ROWS = {
         _deletion(tuple(CONFIGURATIONS)), _deletion(("008",)), "one configuration", "3 times", lambda r: r["ratio"] < 3,
         relative=True, images=PICTURES),
     "phrase-masks": Row(lambda a: data_rows.phrase_masks(), _drawing, PLAIN, "30 s", lambda r: r["seconds"] <= 30),
+    "compiled-pixel-decoder": _compiled("pixel decoder"),
+    "compiled-query-decoder": _compiled("query decoder"),
     "mapper": Row(lambda a: data_rows.training_mapper(data_rows.city_pictures(PICTURE_FOLDER, PICTURES)), None, "", images=1),
 }  # fmt: skip
 WITH_PARTS = [name for name in ROWS if name.startswith("inference")] + ["training-step"]
@@ -223,7 +233,7 @@ def report_parts(args: argparse.Namespace) -> None:
 
 def main(words: list[str] | None = None) -> int | None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="NAME", help=f"of {', '.join(ROWS)}; default: all")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="NAME", help=f"of {', '.join(ROWS)}; default: all but compiled-…")
     parser.add_argument("--repeat", type=int, default=3, help="timed calls of each form, after one that is not timed")
     parser.add_argument("--no-plain", action="store_true", help="without what the rows are compared with")
     parser.add_argument("--config-file", help="of the rows that build a model; default: FC-CLIP R50 on Cityscapes")
@@ -234,7 +244,7 @@ def main(words: list[str] | None = None) -> int | None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
     own = sys.argv[1:] if words is None else words
     args = parser.parse_args(own)
-    args.rows = args.rows or (WITH_PARTS if args.parts else list(ROWS))
+    args.rows = args.rows or (WITH_PARTS if args.parts else [name for name, row in ROWS.items() if not row.by_name])
     if args.parts and not set(args.rows) <= set(WITH_PARTS):
         parser.error(f"--parts is for {', '.join(WITH_PARTS)}")
     if args.repeat < 1 or args.batch < 1:

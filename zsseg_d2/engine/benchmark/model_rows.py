@@ -55,6 +55,26 @@ def inference(config_file: str, image_size: tuple[int, int], options: Sequence[s
     return run
 
 
+def head_part(config_file: str, image_size: tuple[int, int], part: str, *, compiled: bool, options: Sequence[str] = ()) -> Callable:
+    """Inference of one part of the head on the features of an image of noise.
+
+    Args:
+        part: "pixel decoder" or "query decoder". compiled: by ``torch.compile``, which needs a C++ compiler and minutes.
+    """
+    model, _ = random_model(config_file, options)
+    head = model.eval().sem_seg_head
+    image = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0)).to(model.device)
+    with torch.no_grad():
+        features = model.backbone(image)
+        inputs: tuple = (features,)
+        if part == "query decoder":
+            lateral, scales = head.pixel_decoder.features(features)
+            inputs = scales, lateral, head.pixel_decoder.mask_features
+    function = head.predictor.last if part == "query decoder" else head.pixel_decoder.features
+    function = torch.compile(function) if compiled else function
+    return torch.no_grad()(lambda: function(*inputs))
+
+
 def training_step(
     config_file: str, image_size: tuple[int, int], batch: int = 2, options: Sequence[str] = ()
 ) -> Callable[[], dict[str, Tensor]]:

@@ -1,0 +1,21 @@
+"""``torch.compile`` on the head: traced and eager forms agree. Nothing is compiled to machine code here, so none need a compiler."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.modeling import build_model
+
+from tests.parity import parity_config, parity_state, recorded
+
+
+def test_traced_inference_of_the_head_equals_the_eager_one(tmp_path):
+    record = recorded("fcclip_resnet_mini.pt")
+    model = build_model(parity_config(record, tmp_path)).eval()
+    model.load_state_dict(parity_state(record), strict=False)
+    (_, images), *_ = model.padded_batches([{"image": record["image"]}])
+    with torch.no_grad():
+        features = model.backbone(images)
+        eager = model.sem_seg_head.last(features)
+        traced = torch.compile(model.sem_seg_head.last, backend="aot_eager")(features)
+    torch.testing.assert_close(traced.mask_logits, eager.mask_logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(traced.class_embed, eager.class_embed, rtol=1e-4, atol=1e-4)
