@@ -295,6 +295,8 @@ def _report(lines: dict[str, dict], rates: dict, args: argparse.Namespace) -> No
     print(tabulate(table, headers=[*headers, "target", ""], disable_numparse=True))
     print("limit: its matrix products, convolutions and attention at the rate above; ratio: median of the calls' own ratios;")
     print("GB: peak of the process; of added: the same ratio without what was held before the first call, programs and weights")
+    if any(r.get("met") is False for r in lines.values()):
+        print("missed: docs/performance.md says what limits it and what was tried")
 
 
 def _short(number: float | None) -> str:
