@@ -111,3 +111,18 @@ def test_parts_are_of_rows_with_a_model(capsys):
     with pytest.raises(SystemExit):
         tool.main(["--rows", "evaluation", "--parts"])
     assert "--parts is for inference-1024" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_the_rows_measured(monkeypatch, capsys):
+    def measure(name, row, args, words, rates):
+        if name == "mapper":
+            raise KeyboardInterrupt
+        return tool._line(row, Timing([20.0], 1.0, 0.5, {}), None, rates, 1)
+
+    monkeypatch.setattr(tool, "measure", measure)
+    assert tool.main(["--rows", "evaluation", "mapper", "phrase-masks"]) == 130
+    told = capsys.readouterr()
+    assert "Stopped in row mapper" in told.err and "evaluation" in told.out and "phrase-masks" not in told.out
+    assert "missed: docs/performance.md" in told.out  # 20 s are more than the row's 15 ms
+    assert tool.main(["--rows", "phrase-masks"]) is None
+    assert "missed" not in capsys.readouterr().out
