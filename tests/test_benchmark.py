@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,54 @@ def test_ctrl_c_keeps_the_rows_measured(monkeypatch, capsys):
     assert "missed: docs/performance.md" in told.out  # 20 s are more than the row's 15 ms
     assert tool.main(["--rows", "phrase-masks"]) is None
     assert "missed" not in capsys.readouterr().out
+
+
+def test_stopping_a_process_ends_those_it_started():
+    start = "import json, subprocess; child = subprocess.Popen(['sleep', '600']); "
+    program = start + "print(json.dumps({'child': child.pid}), flush=True); input()"
+    answers = []
+
+    class Heard(Worker):
+        def _answer(self):
+            answers.append(super()._answer())
+            return answers[-1]
+
+    worker = Heard([sys.executable, "-c", program])
+    child = Path(f"/proc/{answers[0]['child']}/stat")
+    assert child.exists()
+    worker.stop()
+    deadline = time.monotonic() + 30
+    while child.exists() and child.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < deadline, "still runs"
+        time.sleep(0.02)
+    worker.stop()  # nothing is left to stop
+
+
+@pytest.mark.parametrize("part", ["pixel decoder", "query decoder"])
+def test_parts_of_the_head_are_those_of_the_model(part, tmp_path, monkeypatch):
+    record = recorded("fcclip_resnet_mini.pt")
+    model = build_model(parity_config(record, tmp_path)).eval()
+    monkeypatch.setattr(model_rows, "random_model", lambda *a: (model, None))
+    result = model_rows.head_part("", (64, 96), part, compiled=False)()
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = model.backbone(image)
+        if part == "pixel decoder":
+            assert torch.equal(result[0], model.sem_seg_head.pixel_decoder.features(features)[0])
+        else:
+            assert torch.equal(result.mask_logits, model.sem_seg_head.last(features).mask_logits)
+
+
+def test_the_table_of_parts(monkeypatch, capsys):
+    calls = [{"CLIP": s, "rest": 1.0, "all": s + 1} for s in (2.0, 4.0, 3.0)]
+    monkeypatch.setattr(tool, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(tool, "seconds_of_parts", lambda model, function: calls.pop(0))
+
+    def run() -> None:
+        pass
+
+    run.model = None
+    monkeypatch.setattr(model_rows, "training_step", lambda *a: run)
+    tool.main(["--rows", "training-step", "--parts"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["CLIP", "3"] in rows and ["all", "4"] in rows

@@ -117,7 +117,8 @@ class MSDeformAttn(nn.Module):
     def _softmax(self, logits: Tensor) -> Tensor:
         """(B, L, M·levels·points) to (B, L, M, levels·points) float32 or the logits' own precision."""
         if logits.device.type == "cpu" and not torch.compiler.is_compiling():
-            return deformable_gather.softmax(logits.float(), self.heads)
+            wide = logits if logits.dtype == torch.float64 else logits.float()
+            return deformable_gather.softmax(wide, self.heads)
         return logits.unflatten(-1, (self.heads, -1)).softmax(-1)
 
 

@@ -6,11 +6,13 @@ import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +49,15 @@ def matrix_rate(dtype: torch.dtype, device: str = "cpu", side: int = 3072) -> fl
 
 def timed(function: Callable[[], Any]) -> float:
     """Seconds of a call, until whatever it asked of a GPU is done."""
-    _wait()
+    wait_for_gpu()
     start = time.perf_counter()
     function()
-    _wait()
+    wait_for_gpu()
     return time.perf_counter() - start
 
 
-def _wait() -> None:
+def wait_for_gpu() -> None:
+    """Until it has done what it was asked, where one is in use."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
@@ -146,8 +149,9 @@ class Worker:
         return Timing(seconds, answer["memory"], answer["before"], answer["facts"])
 
     def stop(self) -> None:
-        """End the process at once."""
-        self._process.kill()
+        """End the process and its own processes at once."""
+        with suppress(ProcessLookupError, PermissionError):  # all of them have ended
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _ask(self, what: str) -> dict:

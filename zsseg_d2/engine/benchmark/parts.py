@@ -10,14 +10,14 @@ from unittest import mock
 
 from torch import nn
 
-from .measure import timed
+from .measure import timed, wait_for_gpu
 
 
 def seconds_of_parts(model: nn.Module, function: Callable[[], Any]) -> dict[str, float]:
     """Seconds of each part of an FC-CLIP in one call of ``function``, without what other parts took inside it.
 
-    On a CPU; a GPU works on while its program has moved on to the next part. ``all`` is the whole call, and ``rest`` what
-    no part took: of training, the backward pass and the optimizer; of inference, the way of the image into the model.
+    ``all`` is the whole call, and ``rest`` what no part took: of training, the backward pass and the optimizer; of
+    inference, the way of the image into the model. Each part waits for a GPU, which would else work on in the next one.
     """
     head = model.sem_seg_head
     places = {
@@ -59,10 +59,12 @@ class _Watch:
     @contextmanager
     def _running(self, part: str) -> Iterator[None]:
         self._inside.append(0.0)
+        wait_for_gpu()
         start = time.perf_counter()
         try:
             yield
         finally:
+            wait_for_gpu()
             took = time.perf_counter() - start
             self.seconds[part] = self.seconds.get(part, 0.0) + took - self._inside.pop()
             self._inside[-1] += took
