@@ -45,10 +45,17 @@ def test_operations_by_hand():
     assert operations(both_ways) == 3 * 2 * 5 * 7 * 3
 
 
-@pytest.mark.parametrize("name, seconds, memory, met", [
-    ("inference-1024", 9.0, 3.5, True), ("inference-1024", 9.1, 3.0, False), ("inference-1024", 8.0, 3.6, False),
-    ("inference-512-bf16", 1.3, 9.0, False), ("evaluation", 0.014, 9.0, True), ("deletion", 3.1, 9.0, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, seconds, memory, met",
+    [
+        ("inference-1024", 9.0, 3.5, True),
+        ("inference-1024", 9.1, 3.0, False),
+        ("inference-1024", 8.0, 3.6, False),
+        ("inference-512-bf16", 1.3, 9.0, False),
+        ("evaluation", 0.014, 9.0, True),
+        ("deletion", 3.1, 9.0, False),
+    ],
+)
 def test_targets(name, seconds, memory, met):
     rates = {**RATES, torch.bfloat16: 4e11}
     assert tool._line(tool.ROWS[name], Timing([seconds], memory, 0.0, {"operations": 1}), None, rates, 1)["met"] is met
@@ -102,7 +109,15 @@ def test_parts_of_a_model(tmp_path, monkeypatch):
     monkeypatch.setattr(model_rows, "random_model", lambda *a: (build_model(parity_config(record, tmp_path)), None))
     run = model_rows.inference("", (64, 96))
     seconds = parts.seconds_of_parts(run.model, run)
-    inside = ("CLIP", "deformable encoder", "rest of the pixel decoder", "query decoder", "class scores", "panoptic rule", "rest")
+    inside = (
+        "CLIP",
+        "deformable encoder",
+        "rest of the pixel decoder",
+        "query decoder",
+        "class scores",
+        "panoptic rule",
+        "rest",
+    )
     assert set(seconds) == {*inside, "all"} and min(seconds.values()) > 0
     assert sum(seconds[part] for part in inside) == pytest.approx(seconds["all"])
     assert "forward" not in vars(run.model.backbone)  # nothing stays behind

@@ -11,13 +11,13 @@ import pytest
 import torch
 from detectron2.evaluation import inference_on_dataset
 
-from zsseg_d2.files import local_path
 from zsseg_d2.data.synthetic import write_minicity
 from zsseg_d2.data.synthetic.miniphrases import SPLIT_SEEDS
 from zsseg_d2.data.synthetic.phrase_scenes import render_view
 from zsseg_d2.data.synthetic.phrases import make_phrases
 from zsseg_d2.engine import Trainer, setup_cfg
 from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, DEFAULT_WEIGHTS, build_segmentor, segment
+from zsseg_d2.files import local_path
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def evaluate(root: Path, output: Path, monkeypatch, *options: str) -> dict:
 
 
 def test_zero_shot_beats_random_weights(root, tmp_path, monkeypatch):
-    report = evaluate(root, tmp_path / "zero_shot", monkeypatch, "ZSSEG.PICTURES", "2", "ZSSEG.SAVE_PREDICTIONS", "True")
+    report = evaluate(
+        root, tmp_path / "zero_shot", monkeypatch, "ZSSEG.PICTURES", "2", "ZSSEG.SAVE_PREDICTIONS", "True"
+    )
     assert report["num_images"] == 50
     assert report["All"]["PQ"] > 25 and report["In"]["PQ"] > 10 and report["Out"]["PQ"] > 10
     assert report["per_class"]["road"]["PQ"] > 60

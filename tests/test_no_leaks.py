@@ -54,7 +54,13 @@ def change_deleted_labels(root: Path, seed: int) -> int:
         ids = np.where(free, new, ids)
         write_panoptic_png(png, ids)
         segments = [
-            {"id": int(i), "category_id": int(i) // 1000, "area": int((ids == i).sum()), "bbox": [0, 0, 9, 9], "iscrowd": 0}
+            {
+                "id": int(i),
+                "category_id": int(i) // 1000,
+                "area": int((ids == i).sum()),
+                "bbox": [0, 0, 9, 9],
+                "iscrowd": 0,
+            }
             for i in np.unique(ids[free])
             if i
         ]

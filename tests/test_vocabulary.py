@@ -12,8 +12,10 @@ from zsseg_d2.vocabulary import PROMPT_TEMPLATES, packaged_vocabularies
 
 NAMES = st.lists(
     st.lists(st.from_regex(r"[a-z]{1,8}( [a-z]{1,5})?", fullmatch=True), min_size=1, max_size=4),
-    min_size=1, max_size=8, unique_by=lambda synonyms: synonyms[0],
-)  # fmt: skip
+    min_size=1,
+    max_size=8,
+    unique_by=lambda synonyms: synonyms[0],
+)
 
 
 def test_packaged_vocabularies_load():
@@ -41,7 +43,9 @@ def test_text_and_yaml_files_hold_the_same(tmp_path_factory, classes):
     folder = tmp_path_factory.mktemp("words")
     expected = Vocabulary(tuple(map(tuple, classes)))
     (folder / "a.txt").write_text("# comment\n" + "\n".join(", ".join(c) for c in classes) + "\n\n")
-    (folder / "b.txt").write_text("0:invalid_class_id\n" + "\n".join(f"{i + 1}:{','.join(c)}" for i, c in enumerate(classes)))
+    (folder / "b.txt").write_text(
+        "0:invalid_class_id\n" + "\n".join(f"{i + 1}:{','.join(c)}" for i, c in enumerate(classes))
+    )
     (folder / "c.yaml").write_text("\n".join(f'- "{", ".join(c)}"' for c in classes))
     (folder / "d.yaml").write_text("\n".join("- [" + ", ".join(f'"{s}"' for s in c) + "]" for c in classes))
     for name in ("a.txt", "b.txt", "c.yaml", "d.yaml"):

@@ -12,9 +12,13 @@ from tests.tiny import random_image
 from zsseg_d2 import add_zsseg_config
 
 TEXT = {
-    "context_length": 48, "vocab_size": 2014, "width": 24, "heads": 2, "layers": 1,
+    "context_length": 48,
+    "vocab_size": 2014,
+    "width": 24,
+    "heads": 2,
+    "layers": 1,
     "tokenizer_kwargs": {"bpe_path": "mini_bpe.txt.gz"},
-}  # fmt: skip
+}
 TOWERS = {
     "tiny_vit": {"image_size": 32, "layers": 5, "width": 32, "head_width": 8, "patch_size": 8},
     "tiny_vit_avg": {"image_size": 32, "layers": 5, "width": 32, "head_width": 8, "patch_size": 8, "pool_type": "avg"},
@@ -38,7 +42,14 @@ def referring_config(folder: Path, *options, tower: str = "tiny_vit") -> CfgNode
     add_zsseg_config(cfg)
     cfg.merge_from_list(
         [
-            *("MODEL.META_ARCHITECTURE", "ReferringSegmentor", "MODEL.DEVICE", "cpu", "INPUT.DATASET_MAPPER_NAME", "phrase"),
+            *(
+                "MODEL.META_ARCHITECTURE",
+                "ReferringSegmentor",
+                "MODEL.DEVICE",
+                "cpu",
+                "INPUT.DATASET_MAPPER_NAME",
+                "phrase",
+            ),
             *("MODEL.FC_CLIP.CLIP_MODEL_NAME", write_clip(folder, tower), "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", ""),
             *("MODEL.REFERRING.DECODER", "model1", "MODEL.REFERRING.CLIP_LAYERS", [1, 2, 4], "INPUT.PHRASE.SIZE", 32),
             *("MODEL.REFERRING.KERNELS", [2, 4], "MODEL.REFERRING.FEEDFORWARD", 32),

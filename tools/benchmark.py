@@ -65,7 +65,9 @@ def _step(*options: str) -> Callable:
 
 def _compiled(part: str) -> Row:
     def form(compiled: bool) -> Callable:
-        return lambda a: model_rows.head_part(a.config_file or ZERO_SHOT, (512, 1024), part, compiled=compiled, options=a.opts)
+        return lambda a: model_rows.head_part(
+            a.config_file or ZERO_SHOT, (512, 1024), part, compiled=compiled, options=a.opts
+        )
 
     return Row(form(True), form(False), "eager", by_name=True)
 
@@ -127,38 +129,101 @@ PICTURE_FOLDER = Path(tempfile.gettempdir()) / "zsseg_d2_benchmark"
 PLAIN = "plain form"
 ROWS = {
     "inference-1024": Row(
-        _inference(1024, 2048), _plain(_inference(1024, 2048)), PLAIN, "9 s, 3.5 GB",
-        lambda r: r["seconds"] <= 9 and r["memory_gb"] <= 3.5, torch.float32, images=1),
+        _inference(1024, 2048),
+        _plain(_inference(1024, 2048)),
+        PLAIN,
+        "9 s, 3.5 GB",
+        lambda r: r["seconds"] <= 9 and r["memory_gb"] <= 3.5,
+        torch.float32,
+        images=1,
+    ),
     "inference-512": Row(
-        _inference(512, 1024), _plain(_inference(512, 1024)), PLAIN, "2 s", lambda r: r["seconds"] <= 2, torch.float32, images=1),
+        _inference(512, 1024),
+        _plain(_inference(512, 1024)),
+        PLAIN,
+        "2 s",
+        lambda r: r["seconds"] <= 2,
+        torch.float32,
+        images=1,
+    ),
     "inference-1024-bf16": Row(
-        _inference(1024, 2048, *BF16), _inference(1024, 2048), "float32", "5 s", lambda r: r["seconds"] <= 5, torch.bfloat16, images=1),
+        _inference(1024, 2048, *BF16),
+        _inference(1024, 2048),
+        "float32",
+        "5 s",
+        lambda r: r["seconds"] <= 5,
+        torch.bfloat16,
+        images=1,
+    ),
     "inference-512-bf16": Row(
-        _inference(512, 1024, *BF16), _inference(512, 1024), "float32", "1.2 s", lambda r: r["seconds"] <= 1.2, torch.bfloat16, images=1),
+        _inference(512, 1024, *BF16),
+        _inference(512, 1024),
+        "float32",
+        "1.2 s",
+        lambda r: r["seconds"] <= 1.2,
+        torch.bfloat16,
+        images=1,
+    ),
     "text-rows": Row(
         lambda a: model_rows.text_rows(a.config_file or ZERO_SHOT, cached=True, options=a.opts),
         lambda a: model_rows.text_rows(a.config_file or ZERO_SHOT, cached=False, options=a.opts),
-        "first start", "0.1 s", lambda r: r["seconds"] <= 0.1),
+        "first start",
+        "0.1 s",
+        lambda r: r["seconds"] <= 0.1,
+    ),
     "deformable": Row(_sampling(1024, 2048, False), _plain(_sampling(1024, 2048, False)), PLAIN),
     "deformable-backward": Row(_sampling(512, 512, True), _plain(_sampling(512, 512, True)), PLAIN),
     "training-step": Row(
-        _step(), _plain(_step()), PLAIN, "half, half the memory",
-        lambda r: r["ratio"] <= 0.5 and r["memory_ratio"] <= 0.5, torch.float32, relative=True, images=2),
+        _step(),
+        _plain(_step()),
+        PLAIN,
+        "half, half the memory",
+        lambda r: r["ratio"] <= 0.5 and r["memory_ratio"] <= 0.5,
+        torch.float32,
+        relative=True,
+        images=2,
+    ),
     "combined-step": Row(
-        _step("MODEL.META_ARCHITECTURE", "CombinedFCCLIP"), _step(), "single model", "1.6 times",
-        lambda r: r["ratio"] <= 1.6, torch.float32, relative=True, images=2),
+        _step("MODEL.META_ARCHITECTURE", "CombinedFCCLIP"),
+        _step(),
+        "single model",
+        "1.6 times",
+        lambda r: r["ratio"] <= 1.6,
+        torch.float32,
+        relative=True,
+        images=2,
+    ),
     "evaluation": Row(
-        lambda a: data_rows.panoptic_evaluation(), _counting, "cityscapesscripts", "15 ms", lambda r: r["seconds"] <= 0.015),
+        lambda a: data_rows.panoptic_evaluation(),
+        _counting,
+        "cityscapesscripts",
+        "15 ms",
+        lambda r: r["seconds"] <= 0.015,
+    ),
     "deletion": Row(
-        _deletion(("008",)), _deletion(("008",), plain=True), PLAIN, "8 images/s", lambda r: r["rate"] >= 8, images=PICTURES),
+        _deletion(("008",)),
+        _deletion(("008",), plain=True),
+        PLAIN,
+        "8 images/s",
+        lambda r: r["rate"] >= 8,
+        images=PICTURES,
+    ),
     "deletion-nine": Row(
-        _deletion(tuple(CONFIGURATIONS)), _deletion(("008",)), "one configuration", "3 times", lambda r: r["ratio"] < 3,
-        relative=True, images=PICTURES),
+        _deletion(tuple(CONFIGURATIONS)),
+        _deletion(("008",)),
+        "one configuration",
+        "3 times",
+        lambda r: r["ratio"] < 3,
+        relative=True,
+        images=PICTURES,
+    ),
     "phrase-masks": Row(lambda a: data_rows.phrase_masks(), _drawing, PLAIN, "30 s", lambda r: r["seconds"] <= 30),
     "compiled-pixel-decoder": _compiled("pixel decoder"),
     "compiled-query-decoder": _compiled("query decoder"),
-    "mapper": Row(lambda a: data_rows.training_mapper(data_rows.city_pictures(PICTURE_FOLDER, PICTURES)), None, "", images=1),
-}  # fmt: skip
+    "mapper": Row(
+        lambda a: data_rows.training_mapper(data_rows.city_pictures(PICTURE_FOLDER, PICTURES)), None, "", images=1
+    ),
+}
 WITH_PARTS = [name for name in ROWS if name.startswith("inference")] + ["training-step"]
 
 
@@ -191,7 +256,12 @@ def measure(name: str, row: Row, args: argparse.Namespace, words: list[str], rat
 
 
 def _line(row: Row, fast: Timing, other: Timing | None, rates: dict, batch: int) -> dict:
-    line = {"seconds": fast.median, "spread": [min(fast.seconds), max(fast.seconds)], "memory_gb": fast.memory, "added_gb": fast.added}
+    line = {
+        "seconds": fast.median,
+        "spread": [min(fast.seconds), max(fast.seconds)],
+        "memory_gb": fast.memory,
+        "added_gb": fast.added,
+    }
     line |= fast.facts
     images = row.images * (batch if row.images == 1 else 1)
     if images:
@@ -200,7 +270,11 @@ def _line(row: Row, fast: Timing, other: Timing | None, rates: dict, batch: int)
         line["limit_seconds"] = fast.facts["operations"] / rates[row.precision]
     if other:
         ratio = statistics.median(a / b for a, b in zip(fast.seconds, other.seconds))
-        line |= {"against": row.against, "other_seconds": other.median, "other_spread": [min(other.seconds), max(other.seconds)]}
+        line |= {
+            "against": row.against,
+            "other_seconds": other.median,
+            "other_spread": [min(other.seconds), max(other.seconds)],
+        }
         line |= {"other_memory_gb": other.memory, "other_added_gb": other.added, "ratio": ratio}
         line["memory_ratio"] = fast.memory / other.memory
         if row.relative and row.precision:  # inference held most of it before, as its model has seen an image
@@ -233,7 +307,9 @@ def report_parts(args: argparse.Namespace) -> None:
 
 def main(words: list[str] | None = None) -> int | None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="NAME", help=f"of {', '.join(ROWS)}; default: all but compiled-…")
+    parser.add_argument(
+        "--rows", nargs="+", choices=ROWS, metavar="NAME", help=f"of {', '.join(ROWS)}; default: all but compiled-…"
+    )
     parser.add_argument("--repeat", type=int, default=3, help="timed calls of each form, after one that is not timed")
     parser.add_argument("--no-plain", action="store_true", help="without what the rows are compared with")
     parser.add_argument("--config-file", help="of the rows that build a model; default: FC-CLIP R50 on Cityscapes")
@@ -250,7 +326,9 @@ def main(words: list[str] | None = None) -> int | None:
     if args.repeat < 1 or args.batch < 1:
         parser.error("--repeat and --batch must be positive")
     try:
-        cfg = setup_cfg(argparse.Namespace(config_file=args.config_file or ZERO_SHOT, opts=list(args.opts)), check=False)
+        cfg = setup_cfg(
+            argparse.Namespace(config_file=args.config_file or ZERO_SHOT, opts=list(args.opts)), check=False
+        )
     except ConfigError as error:
         raise SystemExit(f"error: {error}") from error
     args.device = cfg.MODEL.DEVICE
@@ -259,7 +337,9 @@ def main(words: list[str] | None = None) -> int | None:
         fast = args.serve[1] == "make"
         facts = partial(describe, row=row) if fast else lambda function: {}
         # The plain form stands for a program that knows nothing of this.
-        return serve(lambda: (row.make if fast else row.other)(args), keep_memory=fast or row.against != PLAIN, describe=facts)
+        return serve(
+            lambda: (row.make if fast else row.other)(args), keep_memory=fast or row.against != PLAIN, describe=facts
+        )
     if args.parts:
         return report_parts(args)
     rates = {d: matrix_rate(d, args.device) for d in {ROWS[n].precision for n in args.rows} - {None}}
@@ -284,17 +364,39 @@ def _report(lines: dict[str, dict], rates: dict, args: argparse.Namespace) -> No
     print(f"{machine()}; matrix products: " + (", ".join(f"{k} {v} GFLOP/s" for k, v in speeds.items()) or "not asked"))
     table = [
         [
-            name, *_figures(r["seconds"], r["spread"], r["memory_gb"]), _short(r.get("limit_seconds")), r.get("against", ""),
+            name,
+            *_figures(r["seconds"], r["spread"], r["memory_gb"]),
+            _short(r.get("limit_seconds")),
+            r.get("against", ""),
             *(_figures(r["other_seconds"], r["other_spread"], r["other_memory_gb"]) if "ratio" in r else [""] * 3),
-            *map(_short, (r.get("ratio"), r.get("memory_ratio"), r.get("added_ratio"), r.get("rate"))), r.get("target", ""),
+            *map(_short, (r.get("ratio"), r.get("memory_ratio"), r.get("added_ratio"), r.get("rate"))),
+            r.get("target", ""),
             {True: "met", False: "missed"}.get(r.get("met"), ""),
         ]
         for name, r in lines.items()
-    ]  # fmt: skip
-    headers = ["", "seconds", "spread", "GB", "limit", "against", "seconds", "spread", "GB", "ratio", "GB ratio", "of added", "images/s"]
+    ]
+    headers = [
+        "",
+        "seconds",
+        "spread",
+        "GB",
+        "limit",
+        "against",
+        "seconds",
+        "spread",
+        "GB",
+        "ratio",
+        "GB ratio",
+        "of added",
+        "images/s",
+    ]
     print(tabulate(table, headers=[*headers, "target", ""], disable_numparse=True))
-    print("limit: its matrix products, convolutions and attention at the rate above; ratio: median of the calls' own ratios;")
-    print("GB: peak of the process; of added: the same ratio without what was held before the first call, programs and weights")
+    print(
+        "limit: its matrix products, convolutions and attention at the rate above; ratio: median of the calls' own ratios;"
+    )
+    print(
+        "GB: peak of the process; of added: the same ratio without what was held before the first call, programs and weights"
+    )
     if any(r.get("met") is False for r in lines.values()):
         print("missed: docs/performance.md says what limits it and what was tried")
 

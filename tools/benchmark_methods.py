@@ -28,7 +28,13 @@ from zsseg_d2.engine.errors import ConfigError  # noqa: E402
 METHODS = {
     "single model": ("FCCLIP",),
     "distillation of classes": ("DistilledFCCLIP",),
-    "distillation of classes and masks": ("DistilledFCCLIP", "ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DISTILLATION.MASK_WEIGHT", "5.0"),
+    "distillation of classes and masks": (
+        "DistilledFCCLIP",
+        "ZSSEG.DISTILLATION.LOSS",
+        "kl",
+        "ZSSEG.DISTILLATION.MASK_WEIGHT",
+        "5.0",
+    ),
     "combined": ("CombinedFCCLIP",),
     "combined, queries matched": ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian"),
 }
@@ -48,7 +54,9 @@ class Step:
 
 def _peak(argv: list[str], method: str) -> float:
     """Peak memory in GB of a process that makes two steps of `method`."""
-    output = subprocess.run([sys.executable, __file__, "--memory-of", method, *argv], capture_output=True, text=True, check=True)
+    output = subprocess.run(
+        [sys.executable, __file__, "--memory-of", method, *argv], capture_output=True, text=True, check=True
+    )
     return json.loads(output.stdout.splitlines()[-1])
 
 
@@ -59,7 +67,9 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help=f"of {list(METHODS)}")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help=f"of {list(METHODS)}"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--memory-of", choices=METHODS, help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
@@ -96,7 +106,10 @@ def main(words: list[str] | None = None) -> None:
     if args.json:
         print(json.dumps({"machine": machine(), "size": [args.batch, 3, args.height, args.width], "methods": rows}))
         return
-    table = [[n, r["seconds"], "{} to {}".format(*r["spread"]), r["ratio"], r["memory_gb"], r["memory_ratio"]] for n, r in rows.items()]
+    table = [
+        [n, r["seconds"], "{} to {}".format(*r["spread"]), r["ratio"], r["memory_gb"], r["memory_ratio"]]
+        for n, r in rows.items()
+    ]
     print(f"{args.config_file}, batch {args.batch} x 3 x {args.height} x {args.width}, on {machine()}")
     print(tabulate(table, headers=["training step of", "seconds", "spread", "ratio", "peak GB", "ratio"]))
 

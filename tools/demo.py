@@ -1,6 +1,6 @@
 """Street scenes, zero-shot segmentation, phrases, and what fine-tuning with some labels does to the others, in one command.
 
-    python tools/demo.py [--output output/demo] [--pictures 6] [--zero-shot-only]
+python tools/demo.py [--output output/demo] [--pictures 6] [--zero-shot-only]
 """
 
 from __future__ import annotations
@@ -42,13 +42,11 @@ def main() -> int:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     print(f"     {folder}")
-    print(f"2/{steps}  Zero shot: a model that never saw these streets, with the 19 class names of Cityscapes", flush=True)
-    options = ["OUTPUT_DIR", args.output, "ZSSEG.PICTURES", str(args.pictures), "SEED", "0"]
-    run(
-        default_argument_parser().parse_args(
-            ["--config-file", "minicity/zero_shot.yaml", "--eval-only", *options]
-        )
+    print(
+        f"2/{steps}  Zero shot: a model that never saw these streets, with the 19 class names of Cityscapes", flush=True
     )
+    options = ["OUTPUT_DIR", args.output, "ZSSEG.PICTURES", str(args.pictures), "SEED", "0"]
+    run(default_argument_parser().parse_args(["--config-file", "minicity/zero_shot.yaml", "--eval-only", *options]))
     pictures = Path(args.output) / "inference" / "minicity_panoptic_val" / "pictures"
     print("\nThe pictures (image, prediction, ground truth):")
     for path in sorted(pictures.glob("*.png")):
@@ -56,10 +54,17 @@ def main() -> int:
     print(f"\n3/{steps}  Phrases: what each of them means in a picture", flush=True)
     run_segmenting(
         argparse.Namespace(
-            image=[str(ROOT / "docs" / "phrases_input.png")], phrase=list(PHRASES), phrase_is_given=True,
-            output=str(Path(args.output) / "phrases.png"), save_masks=None, threshold=None, example=None, example_mask=None,
-            config_file=DEFAULT_CONFIG, opts=[],
-        )  # fmt: skip
+            image=[str(ROOT / "docs" / "phrases_input.png")],
+            phrase=list(PHRASES),
+            phrase_is_given=True,
+            output=str(Path(args.output) / "phrases.png"),
+            save_masks=None,
+            threshold=None,
+            example=None,
+            example_mask=None,
+            config_file=DEFAULT_CONFIG,
+            opts=[],
+        )
     )
     status = 0
     if not args.zero_shot_only:
@@ -70,7 +75,9 @@ def main() -> int:
         )
         words = ["minicity/suite_demo.yaml", "--output", str(Path(args.output) / "methods")]
         status = suite.main(words, tools=ROOT / "tools")
-    print(f"\nDone in {time.perf_counter() - start:.0f} s. All methods over three seeds: tools/run_suite.py configs/minicity/suite.yaml")
+    print(
+        f"\nDone in {time.perf_counter() - start:.0f} s. All methods over three seeds: tools/run_suite.py configs/minicity/suite.yaml"
+    )
     return status
 
 

@@ -1,6 +1,6 @@
 """Turn a training checkpoint into weights alone: safetensors, without the state of the optimizer.
 
-    python tools/export_weights.py output/miniworld/pretrain/model_final.pth weights.safetensors --half
+python tools/export_weights.py output/miniworld/pretrain/model_final.pth weights.safetensors --half
 """
 
 from __future__ import annotations

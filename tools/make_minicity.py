@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Makes the embedded data sets: MiniCity (Cityscapes' layout) and MiniWorld (COCO panoptic format).
 
-    python tools/make_minicity.py --root datasets
-    python tools/make_minicity.py --world pretraining --preview sheet.png
+python tools/make_minicity.py --root datasets
+python tools/make_minicity.py --world pretraining --preview sheet.png
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default_root = os.environ.get("DETECTRON2_DATASETS", "datasets")
-    parser.add_argument("--root", type=Path, default=Path(default_root), help="default: $DETECTRON2_DATASETS or ./datasets")
+    parser.add_argument(
+        "--root", type=Path, default=Path(default_root), help="default: $DETECTRON2_DATASETS or ./datasets"
+    )
     parser.add_argument("--world", choices=[*WORLDS, "both"], default="city")
     parser.add_argument("--train", type=int, help="training images (default: 300, pretraining 1000)")
     parser.add_argument("--val", type=int, help="validation images (default: 50, pretraining 100)")
@@ -32,7 +34,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num-workers", type=int, help="processes (default: one a usable core)")
-    parser.add_argument("--preview", type=Path, metavar="PNG", help="write only a contact sheet: pictures beside their objects")
+    parser.add_argument(
+        "--preview", type=Path, metavar="PNG", help="write only a contact sheet: pictures beside their objects"
+    )
     return parser.parse_args()
 
 

@@ -22,7 +22,9 @@ from zsseg_d2.data.synthetic.phrase_sheet import phrase_sheet  # noqa: E402
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default_root = os.environ.get("DETECTRON2_DATASETS") or "datasets"
-    parser.add_argument("--root", type=Path, default=Path(default_root), help="default: $DETECTRON2_DATASETS or ./datasets")
+    parser.add_argument(
+        "--root", type=Path, default=Path(default_root), help="default: $DETECTRON2_DATASETS or ./datasets"
+    )
     parser.add_argument("--train", type=int, default=1000, help="training images")
     parser.add_argument("--val", type=int, default=60, help="validation images, without miniv")
     parser.add_argument("--test", type=int, default=100, help="test images")
@@ -30,7 +32,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=256, help="height and width in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
-    parser.add_argument("--preview", type=Path, metavar="PNG", help="write only a sheet of pictures with phrases and masks")
+    parser.add_argument(
+        "--preview", type=Path, metavar="PNG", help="write only a sheet of pictures with phrases and masks"
+    )
     return parser.parse_args(arguments)
 
 

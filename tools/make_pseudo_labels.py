@@ -23,7 +23,9 @@ from zsseg_d2.engine.pseudo_labelling import run_labelling  # noqa: E402
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="config of the zero-shot model; its test set names the data")
+    parser.add_argument(
+        "--config-file", required=True, help="config of the zero-shot model; its test set names the data"
+    )
     parser.add_argument("--configuration", required=True, help="one of " + ", ".join(list(CONFIGURATIONS)[1:]))
     parser.add_argument("--split", default="train", help="default: train")
     parser.add_argument("--output", help="where to; default: beside the data set, as minicity_invocab_008")

@@ -41,7 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     wrong = any(report.wrong for report in reports)
     if options.json:
-        print(json.dumps({"root": str(options.root), "ok": not wrong, "splits": [asdict(r) for r in reports]}, indent=2))
+        print(
+            json.dumps({"root": str(options.root), "ok": not wrong, "splits": [asdict(r) for r in reports]}, indent=2)
+        )
         return int(wrong)
     print(options.root)
     for report in reports:

@@ -1,7 +1,7 @@
 """Pre-train an embedded mini CLIP on the pre-training world, from nothing and with a fixed seed.
 
-    python tools/pretrain_mini_clip.py --output output/mini_clip.safetensors
-    python tools/pretrain_mini_clip.py --model mini_vit --output output/mini_vit.safetensors
+python tools/pretrain_mini_clip.py --output output/mini_clip.safetensors
+python tools/pretrain_mini_clip.py --model mini_vit --output output/mini_vit.safetensors
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from zsseg_d2.modeling.clip_loading import build_tokenizer, create_clip, resolve
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mini_rn", help="an open_clip config with a ResNet image tower, or a ViT that pools the mean")
+    parser.add_argument(
+        "--model", default="mini_rn", help="an open_clip config with a ResNet image tower, or a ViT that pools the mean"
+    )
     parser.add_argument("--output", type=Path, default=Path("output/mini_clip.safetensors"))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=12, help="scene crops a step")
@@ -41,10 +43,17 @@ def main() -> None:
     name = resolve_clip_name(args.model)
     model = create_clip(name, "")
     history = pretrain_clip(
-        model, build_tokenizer(name), steps=args.steps, batch=args.batch, lr=args.lr, seed=args.seed, scenes=args.scenes,
+        model,
+        build_tokenizer(name),
+        steps=args.steps,
+        batch=args.batch,
+        lr=args.lr,
+        seed=args.seed,
+        scenes=args.scenes,
         workers=args.num_workers,
-        mean=torch.tensor(cfg.MODEL.PIXEL_MEAN).view(3, 1, 1), std=torch.tensor(cfg.MODEL.PIXEL_STD).view(3, 1, 1),
-    )  # fmt: skip
+        mean=torch.tensor(cfg.MODEL.PIXEL_MEAN).view(3, 1, 1),
+        std=torch.tensor(cfg.MODEL.PIXEL_STD).view(3, 1, 1),
+    )
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     arguments = {k: v for k, v in vars(args).items() if k != "output"}
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -28,9 +28,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", required=True, help="picture to write (.png, .jpg); a folder for several images")
     parser.add_argument("--save-masks", metavar="FOLDER", help="also write the masks and the probabilities as PNG")
     parser.add_argument("--threshold", type=float, help="probability above which a pixel is in the mask: 0.01 .. 0.99")
-    parser.add_argument("--example", metavar="IMAGE", help="a picture of what is meant, for models trained with image prompts")
+    parser.add_argument(
+        "--example", metavar="IMAGE", help="a picture of what is meant, for models trained with image prompts"
+    )
     parser.add_argument("--example-mask", metavar="PNG", help="white where --example shows it")
-    parser.add_argument("--config-file", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG} with its embedded weights")
+    parser.add_argument(
+        "--config-file", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG} with its embedded weights"
+    )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
     args = parser.parse_intermixed_args(arguments)
     first = next((k for k, word in enumerate(args.image) if _is_key(word)), None)  # `--image a.jpg MODEL.WEIGHTS x`

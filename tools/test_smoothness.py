@@ -22,7 +22,9 @@ import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importab
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="a registered panoptic or phrase data set")
-    parser.add_argument("--images", type=int, default=200, help="at most, evenly spread over the data set; default: 200")
+    parser.add_argument(
+        "--images", type=int, default=200, help="at most, evenly spread over the data set; default: 200"
+    )
     parser.add_argument("--pairs", type=int, default=500, help="of each population and image; default: 500")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--things-only", action="store_true", help="leave out stuff such as sky and road")
@@ -47,9 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         text = run_smoothness(
-            options.dataset, folder, images=options.images, pairs=options.pairs, seed=options.seed,
+            options.dataset,
+            folder,
+            images=options.images,
+            pairs=options.pairs,
+            seed=options.seed,
             things_only=options.things_only,
-        )  # fmt: skip
+        )
     except (DatasetError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -28,7 +28,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--zero-shot", required=True, metavar="FILE", help="weights at alpha 0")
     parser.add_argument("--fine-tuned", required=True, metavar="FILE", help="weights or checkpoint at alpha 1")
     parser.add_argument("--alphas", nargs="*", default=list(ALPHAS), metavar="ALPHA", help="evaluate these")
-    parser.add_argument("--save", nargs="*", default=[], metavar="ALPHA", help="write the weights at these; default: none")
+    parser.add_argument(
+        "--save", nargs="*", default=[], metavar="ALPHA", help="write the weights at these; default: none"
+    )
     parser.add_argument("--num-gpus", type=int, default=1)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
     parser.set_defaults(num_machines=1, machine_rank=0, dist_url="auto", eval_only=True, resume=False)

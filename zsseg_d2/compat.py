@@ -84,8 +84,8 @@ def apply() -> None:
             stub = _stub_extension()
             sys.modules["detectron2._C"] = stub
             detectron2._C = stub
-        import detectron2.evaluation  # noqa: F401
-        import detectron2.modeling  # noqa: F401
+        import detectron2.evaluation
+        import detectron2.modeling
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\..* is deprecated.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r".*TypedStorage is deprecated.*", category=UserWarning)  # in its comm
 

@@ -26,7 +26,8 @@ def add_zsseg_config(cfg: CN) -> None:
 
 def _add_input(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"
-    cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"  # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase"
+    # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase"
+    cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"
     cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
     cfg.INPUT.SIZE_DIVISIBILITY = -1  # kept for FC-CLIP's YAML files; the model pads and masks, the mapper never does
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # try again while one class fills more than this part of the crop
@@ -87,11 +88,23 @@ def _add_mask_former(cfg: CN) -> None:
 
     s = cfg.MODEL.SWIN = CN()  # Mask2Former's node: accepted so that its YAML files merge, never read
     for key, value in (
-        ("PRETRAIN_IMG_SIZE", 224), ("PATCH_SIZE", 4), ("EMBED_DIM", 96), ("DEPTHS", [2, 2, 6, 2]),
-        ("NUM_HEADS", [3, 6, 12, 24]), ("WINDOW_SIZE", 7), ("MLP_RATIO", 4.0), ("QKV_BIAS", True), ("QK_SCALE", None),
-        ("DROP_RATE", 0.0), ("ATTN_DROP_RATE", 0.0), ("DROP_PATH_RATE", 0.3), ("APE", False), ("PATCH_NORM", True),
-        ("OUT_FEATURES", ["res2", "res3", "res4", "res5"]), ("USE_CHECKPOINT", False),
-    ):  # fmt: skip
+        ("PRETRAIN_IMG_SIZE", 224),
+        ("PATCH_SIZE", 4),
+        ("EMBED_DIM", 96),
+        ("DEPTHS", [2, 2, 6, 2]),
+        ("NUM_HEADS", [3, 6, 12, 24]),
+        ("WINDOW_SIZE", 7),
+        ("MLP_RATIO", 4.0),
+        ("QKV_BIAS", True),
+        ("QK_SCALE", None),
+        ("DROP_RATE", 0.0),
+        ("ATTN_DROP_RATE", 0.0),
+        ("DROP_PATH_RATE", 0.3),
+        ("APE", False),
+        ("PATCH_NORM", True),
+        ("OUT_FEATURES", ["res2", "res3", "res4", "res5"]),
+        ("USE_CHECKPOINT", False),
+    ):
         s[key] = value
 
 
@@ -121,7 +134,8 @@ def _add_zsseg(cfg: CN) -> None:
     z.DELETED_PIXELS = "no_object"  # "no_object": negatives of every mask; "ignore": no loss on pixels of no target
     z.OUT_CLASSES = []  # Out in the PQ table, by name or label id; []: deleted in training, else those of 008
     z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
-    z.SAVE_PREDICTIONS = False  # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
+    # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
+    z.SAVE_PREDICTIONS = False
     z.PICTURES = 0  # write this many pictures (image, prediction, ground truth) an evaluation
     z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
     z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class
@@ -180,12 +194,14 @@ def _add_referring(cfg: CN) -> None:
     r.KERNELS = []  # transposed convolutions of CLIPSeg; []: the decoder's own. Their product is the tower's patch
     r.FEEDFORWARD = 2048  # hidden width of CLIPSeg's transformer layers
     r.DROPOUT = 0.0  # of CLIPSeg's transformer layers in training
-    r.UNET_DIMS = [256, 128, 64, 32]  # channels of the U-Net's stages, deepest first; on a ViT the last reads the image itself
+    # channels of the U-Net's stages, deepest first; on a ViT the last reads the image itself
+    r.UNET_DIMS = [256, 128, 64, 32]
     r.UNET_SIMILARITY = False  # the U-Net is also given CLIP's own cosine of each cell and the prompt
     r.LOSS = "bce+dice"  # a sum of bce, dice and focal, with weights as in "bce + 0.5*dice"
     r.FOCAL_GAMMA = 2.0  # 0 or at least 1; 0 is bce
     r.FOCAL_ALPHA = -1.0  # weight of foreground in the focal loss, background has the rest of 1; -1: both 1
-    r.CONDITION = "text"  # the prompt: "text", "image" (another image of what is meant) or "mixed" (in training at random)
+    # the prompt: "text", "image" (another image of what is meant) or "mixed" (in training at random)
+    r.CONDITION = "text"
     r.TEXT_SHARE = 0.5  # of "mixed" at test time: the text's share of the prompt
     r.THRESHOLD = 0.5  # probability above which a pixel is in the mask: 0.01, 0.02 .. 0.99
 

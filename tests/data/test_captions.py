@@ -67,8 +67,11 @@ def test_plain_captions_are_templates_without_positions():
     """Size before colour before name, one of the templates, the name itself in most of them."""
     expected = {
         template.format(" ".join(filter(None, (size, colour, name))))
-        for template in _TEMPLATES for size in ("small", "") for colour in ("red", "") for name in SYNONYMS
-    }  # fmt: skip
+        for template in _TEMPLATES
+        for size in ("small", "")
+        for colour in ("red", "")
+        for name in SYNONYMS
+    }
     found = captions(count=3000)
     assert {c.text for c in found} == expected and all(c.position is None for c in found)
     assert 0.68 < np.mean(["car" in words(c) for c in found]) < 0.82  # 1/2 + 1/2 · 1/2
@@ -90,7 +93,7 @@ def test_positions_are_said_where_they_are_true(place, said):
 
 
 def test_phrases_are_worded_as_in_the_data_set():
-    """"small red car on the left", often without a sentence around; a plural of several."""
+    """ "small red car on the left", often without a sentence around; a plural of several."""
     texts = {c.text for c in phrases(place=0.1, count=4000)}
     assert {"car", "red car", "small red car on the left", "cars on the left", "small automobile"} <= texts
     bare = {t for t in texts if t.split()[0] in ("car", "cars", "red", "small", "automobile", "automobiles")}

@@ -272,9 +272,14 @@ def test_coco_format_with_any_classes(tmp_path, name):
     (tmp_path / "a.json").write_text(json.dumps(document))
     categories = [PanopticCategory(30, "cat", True, (255, 0, 0)), PanopticCategory(10, "grass", False, (0, 255, 0))]
     register_coco_panoptic(
-        name, tmp_path / "images", tmp_path / "panoptic", tmp_path / "a.json",
-        categories=categories, vocabulary=Vocabulary((("cat", "cats"), ("grass",))), deleted=("grass",),
-    )  # fmt: skip
+        name,
+        tmp_path / "images",
+        tmp_path / "panoptic",
+        tmp_path / "a.json",
+        categories=categories,
+        vocabulary=Vocabulary((("cat", "cats"), ("grass",))),
+        deleted=("grass",),
+    )
     (record,) = DatasetCatalog.get(name)
     assert record["image_id"] == 5
     assert [(s["id"], s["category_id"], s["isthing"]) for s in record["segments_info"]] == [(1, 0, True)]

@@ -63,7 +63,7 @@ def without_paths(records: list[dict]) -> list[dict]:
 
 def test_the_configurations():
     things = (24, 25, 26, 27, 28, 31, 32, 33)
-    assert CONFIGURATIONS == {f"00{n}": things[:n] for n in range(9)}
+    assert {f"00{n}": things[:n] for n in range(9)} == CONFIGURATIONS
 
 
 def test_classes_by_name_label_id_train_id_and_configuration():

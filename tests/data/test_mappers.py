@@ -27,7 +27,9 @@ SEGMENTS = ((2, 0, 0), (70_001, 1, 0), (26_000, 3, 0), (26_001, 3, 0), (24, 2, 1
 def write(folder, ids=MAP, image=None, segments=SEGMENTS) -> dict:
     """A record on disk; the image's red channel is the column, its green channel the row."""
     if image is None:
-        image = np.stack((np.tile(np.arange(W) * 8, (H, 1)), np.tile(np.arange(H)[:, None] * 12, (1, W)), ids % 251), -1)
+        image = np.stack(
+            (np.tile(np.arange(W) * 8, (H, 1)), np.tile(np.arange(H)[:, None] * 12, (1, W)), ids % 251), -1
+        )
     Image.fromarray(image.astype(np.uint8)).save(folder / "image.png")
     write_panoptic_png(folder / "panoptic.png", ids)
     return {
@@ -66,11 +68,14 @@ def test_untouched_image_gives_the_drawn_masks(record):
     assert instances.gt_classes.dtype == torch.int64 and instances.gt_masks.dtype == torch.bool
     assert instances.gt_classes.tolist() == [0, 1, 3, 3]  # the crowd gives no target
     for mask, segment in zip(instances.gt_masks.numpy(), (2, 70_001, 26_000, 26_001)):
-        np.testing.assert_array_equal(mask, MAP == segment)
+        np.testing.assert_array_equal(mask, segment == MAP)
     assert "ignore" not in item
     assert {k: item[k] for k in ("height", "width", "image_id", "dataset_name")} == {
-        "height": H, "width": W, "image_id": "a", "dataset_name": "drawn",
-    }  # fmt: skip
+        "height": H,
+        "width": W,
+        "image_id": "a",
+        "dataset_name": "drawn",
+    }
 
 
 def test_ignore_holds_all_pixels_without_target(record):

@@ -142,7 +142,13 @@ def test_phrases_are_of_every_form_and_number(views):
 def test_words_stand_where_they_belong():
     assert compose("car", ["red", "small"], [["left of the", "bus"]]) == "small red car left of the bus"
     assert compose("people", ["on the left"], []) == "people on the left"
-    assert [plural(n) for n in ("car", "bus", "person", "sheep", "traffic light")] == ["cars", "buses", "people", "sheep", "traffic lights"]
+    assert [plural(n) for n in ("car", "bus", "person", "sheep", "traffic light")] == [
+        "cars",
+        "buses",
+        "people",
+        "sheep",
+        "traffic lights",
+    ]
 
 
 def test_number_and_colour_tell_apart():
@@ -163,8 +169,14 @@ def test_an_object_in_doubt_rules_the_phrase_out():
 
 
 def test_sizes_need_a_gap():
-    near, far, between = thing(1, depth=5, size="large"), thing(2, depth=15, size="small"), thing(3, depth=12.5, size="medium")
-    assert Claim("car", size="large").truth([near, far], 100) == (1,) and Claim("car", size="small").truth([near, far], 100) == (2,)
+    near, far, between = (
+        thing(1, depth=5, size="large"),
+        thing(2, depth=15, size="small"),
+        thing(3, depth=12.5, size="medium"),
+    )
+    assert Claim("car", size="large").truth([near, far], 100) == (1,) and Claim("car", size="small").truth(
+        [near, far], 100
+    ) == (2,)
     assert Claim("car", size="small").truth([near, far, between], 100) is None
 
 
@@ -185,14 +197,20 @@ def test_places_relative_to_the_only_one_of_a_kind():
 
 def test_the_folder_has_the_official_layout(written):
     assert {p.name for p in written.iterdir()} == {
-        "images", "manifest.json", "image_data_split.json", "name_att_rel_count.json", "skip.json",
+        "images",
+        "manifest.json",
+        "image_data_split.json",
+        "name_att_rel_count.json",
+        "skip.json",
         *(f"refer_{split}.json" for split in SPLITS),
-    }  # fmt: skip
+    }
     reports = check_phrasecut(written, progress=False, decode=True)
     assert [(r.split, r.images, r.wrong, r.notes) for r in reports] == [(s, SIZES[s], {}, {}) for s in SPLITS]
     counts = load_word_counts(written)
     records = [r for split in SPLITS for r in load_phrasecut(written, split)]
-    assert sum(counts["cat"].values()) == len(records) and list(counts["cat"].values()) == sorted(counts["cat"].values(), reverse=True)
+    assert sum(counts["cat"].values()) == len(records) and list(counts["cat"].values()) == sorted(
+        counts["cat"].values(), reverse=True
+    )
     for r in records:
         assert r["task_id"] == f"{r['image_id']}__" + "_".join(map(str, r["ann_ids"]))
         assert Image.open(r["file_name"]).size == (128, 128) == (r["width"], r["height"])

@@ -28,11 +28,19 @@ def test_the_plain_item_is_the_whole_image(records):
     np.testing.assert_array_equal(item["image"].numpy(), np.asarray(expected).transpose(2, 0, 1))
     assert item["mask"].shape == (40, 40) and item["mask"].dtype == torch.bool
     assert abs(item["mask"].float().mean() - 25 / (H * W)) < 0.01
-    kept = {k: item[k] for k in ("image_id", "task_id", "height", "width", "phrase", "prompt", "negative", "dataset_name")}
+    kept = {
+        k: item[k] for k in ("image_id", "task_id", "height", "width", "phrase", "prompt", "negative", "dataset_name")
+    }
     assert kept == {
-        "image_id": 1, "task_id": "1__10", "height": H, "width": W, "phrase": "red car", "prompt": "red car",
-        "negative": False, "dataset_name": "tiny",
-    }  # fmt: skip
+        "image_id": 1,
+        "task_id": "1__10",
+        "height": H,
+        "width": W,
+        "phrase": "red car",
+        "prompt": "red car",
+        "negative": False,
+        "dataset_name": "tiny",
+    }
     assert item["polygons"].mask(H, W).sum() == 25
 
 
@@ -122,7 +130,12 @@ def test_visual_prompts_keep_the_region_and_darken_the_rest():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"side": 0}, {"side": 8, "min_visible": 2}, {"side": 8, "negative_probability": 0.5}, {"side": 8, "templates": ()}],
+    [
+        {"side": 0},
+        {"side": 8, "min_visible": 2},
+        {"side": 8, "negative_probability": 0.5},
+        {"side": 8, "templates": ()},
+    ],
 )
 def test_impossible_arguments_are_refused(arguments):
     with pytest.raises(ValueError):

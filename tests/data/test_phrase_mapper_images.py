@@ -64,7 +64,9 @@ def test_a_crop_leaves_out_what_it_hides(tmp_path):
     tasks = sorted(record["tasks"], key=lambda t: t["phrase"] != "bar")
     starts = set()
     for _ in range(60):
-        items = {item["phrase"]: item for item in PhraseMapper(H, crop=True, min_visible=0.2)({**record, "tasks": tasks})}
+        items = {
+            item["phrase"]: item for item in PhraseMapper(H, crop=True, min_visible=0.2)({**record, "tasks": tasks})
+        }
         assert items["bar"]["mask"][10:13].all() and not items["bar"]["mask"][13:].any()
         if "left one" in items and items["left one"]["mask"].sum() == 25:
             starts.add(1 - int(items["left one"]["mask"].numpy().any(0).argmax()))
@@ -81,7 +83,9 @@ def test_draws_follow_from_a_seed_and_leave_those_of_others_alone(tmp_path):
             return [item["prompt"] for item in mapper(record)]
 
     assert prompts(mapper, 3, 7) == prompts(mapper, 3, 7)
-    assert len({tuple(prompts(mapper, 3, k)) for k in range(20)}) > 10 and prompts(mapper, 7, 3) != prompts(mapper, 3, 7)
+    assert len({tuple(prompts(mapper, 3, k)) for k in range(20)}) > 10 and prompts(mapper, 7, 3) != prompts(
+        mapper, 3, 7
+    )
     seeded = SeededByImage(mapper)
     np.random.seed(5)
     expected = np.random.RandomState(5).rand(2)

@@ -28,12 +28,22 @@ def test_a_record_holds_what_models_and_evaluators_need(tmp_path):
     first, second, third = load_phrasecut(root, "test")
     polygons = first.pop("polygons")
     assert first == {
-        "file_name": str(root / "images" / "1.jpg"), "image_id": 1, "height": H, "width": W, "coco_id": 9,
-        "task_id": "1__10", "phrase": "red car", "ann_ids": (10,),
+        "file_name": str(root / "images" / "1.jpg"),
+        "image_id": 1,
+        "height": H,
+        "width": W,
+        "coco_id": 9,
+        "task_id": "1__10",
+        "phrase": "red car",
+        "ann_ids": (10,),
         "phrase_structure": {
-            "name": "car", "attributes": ["red"], "relation_ids": [7], "relation_descriptions": [["on", "road"]], "type": "name",
+            "name": "car",
+            "attributes": ["red"],
+            "relation_ids": [7],
+            "relation_descriptions": [["on", "road"]],
+            "type": "name",
         },
-    }  # fmt: skip
+    }
     assert polygons.mask(H, W).sum() == 25
     assert (second["task_id"], second["phrase"]) == ("1__11", "bus") and third["coco_id"] is None
     assert gc.isenabled()
@@ -42,7 +52,10 @@ def test_a_record_holds_what_models_and_evaluators_need(tmp_path):
 def test_one_record_an_image(tmp_path):
     tasks = [task(ann_id=1), task(image_id=2), task(ann_id=2)]
     records = load_phrasecut(make_tiny_phrasecut(tmp_path, test=tasks), "test", by_image=True)
-    assert [(r["image_id"], [t["task_id"] for t in r["tasks"]]) for r in records] == [(1, ["1__1", "1__2"]), (2, ["2__10"])]
+    assert [(r["image_id"], [t["task_id"] for t in r["tasks"]]) for r in records] == [
+        (1, ["1__1", "1__2"]),
+        (2, ["2__10"]),
+    ]
     assert set(records[0]) == {"file_name", "image_id", "height", "width", "coco_id", "tasks"}
     assert set(records[0]["tasks"][0]) == {"task_id", "phrase", "phrase_structure", "ann_ids", "polygons"}
 
@@ -162,7 +175,9 @@ def test_records_are_small(tmp_path):
 
 def test_registered_names_look_where_the_variable_says(tmp_path, monkeypatch):
     root = make_tiny_phrasecut(tmp_path, miniv=[task()])
-    assert {f"{d}_{s}" for d in ("phrasecut", "miniphrases") for s in ("train", "val", "test", "miniv")} <= set(DatasetCatalog.list())
+    assert {f"{d}_{s}" for d in ("phrasecut", "miniphrases") for s in ("train", "val", "test", "miniv")} <= set(
+        DatasetCatalog.list()
+    )
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     assert len(DatasetCatalog.get("phrasecut_miniv")) == 1
     metadata = MetadataCatalog.get("phrasecut_miniv")
@@ -173,9 +188,13 @@ def test_registered_names_look_where_the_variable_says(tmp_path, monkeypatch):
 
 def test_registering_by_image_prepares_first(tmp_path):
     prepared = []
-    register_phrasecut("tiny_phrases", make_tiny_phrasecut(tmp_path, test=[task()]), "test", by_image=True, prepare=prepared.append)
+    register_phrasecut(
+        "tiny_phrases", make_tiny_phrasecut(tmp_path, test=[task()]), "test", by_image=True, prepare=prepared.append
+    )
     try:
-        assert [len(r["tasks"]) for r in DatasetCatalog.get("tiny_phrases")] == [1] and prepared == [tmp_path / "VGPhraseCut_v0"]
+        assert [len(r["tasks"]) for r in DatasetCatalog.get("tiny_phrases")] == [1] and prepared == [
+            tmp_path / "VGPhraseCut_v0"
+        ]
     finally:
         DatasetCatalog.remove("tiny_phrases")
         MetadataCatalog.remove("tiny_phrases")

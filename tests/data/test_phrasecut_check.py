@@ -42,10 +42,21 @@ def test_every_fault_is_counted(tmp_path, capsys):
     far, nothing = [[[[-9, -9], [99, 3], [3, 99]]]], [[[[3, 3]]]]
     odd = min(WRONG_SIZE_IMAGES)
     tasks = [
-        task(), task(), task(2, phrase=""), task(3, polygons=[[[[1, float("nan")], [2, 2]]]]), task(4, polygons=far),
-        task(5, polygons=nothing), task(6, polygons=[[[[90, 90], [95, 95]]]]), task(7), task(8), task(9), task(10), task(odd),
-        task(11, 3), task(12),
-    ]  # fmt: skip
+        task(),
+        task(),
+        task(2, phrase=""),
+        task(3, polygons=[[[[1, float("nan")], [2, 2]]]]),
+        task(4, polygons=far),
+        task(5, polygons=nothing),
+        task(6, polygons=[[[[90, 90], [95, 95]]]]),
+        task(7),
+        task(8),
+        task(9),
+        task(10),
+        task(odd),
+        task(11, 3),
+        task(12),
+    ]
     root = make_tiny_phrasecut(tmp_path, skip=["11__3"], sizes={8: (5, 6)}, test=tasks, val=[task(12)])
     images = root / "images"
     (images / "7.jpg").unlink()
@@ -59,14 +70,23 @@ def test_every_fault_is_counted(tmp_path, capsys):
     (report,) = check_phrasecut(root, ["test"], progress=False)
     assert (report.images, report.phrases, report.expected) == (11, 14, OFFICIAL_COUNTS["test"])
     assert {kind: f.count for kind, f in report.wrong.items()} == {
-        "duplicate task": 1, "empty phrase": 1, "bad polygon": 1, "phrase without a mask": 2, "unknown image": 1,
-        "missing image": 1, "image of another size than annotated": 1, "damaged image": 1, "image of another split": 1,
-        "other counts than expected": 1,
-    }  # fmt: skip
-    assert {kind: f.count for kind, f in report.notes.items()} == {
-        "polygon beyond the image, cut off": 3, "named in skip.json, left out": 1, "converted to RGB": 1,
+        "duplicate task": 1,
+        "empty phrase": 1,
+        "bad polygon": 1,
+        "phrase without a mask": 2,
+        "unknown image": 1,
+        "missing image": 1,
         "image of another size than annotated": 1,
-    }  # fmt: skip
+        "damaged image": 1,
+        "image of another split": 1,
+        "other counts than expected": 1,
+    }
+    assert {kind: f.count for kind, f in report.notes.items()} == {
+        "polygon beyond the image, cut off": 3,
+        "named in skip.json, left out": 1,
+        "converted to RGB": 1,
+        "image of another size than annotated": 1,
+    }
     assert "8.jpg is 30x20, its entry says 6x5" in report.wrong["image of another size than annotated"].examples[0]
     (decoded,) = check_phrasecut(root, ["test"], decode=True, progress=False)
     assert decoded.wrong["damaged image"].count == 2

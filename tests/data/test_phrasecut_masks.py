@@ -82,7 +82,18 @@ def test_numbers_that_are_none_are_refused(number):
 
 
 @pytest.mark.parametrize(
-    "nested", [None, 7, "polygons", {"a": 1}, [[1, 2], [3, 4]], [[[1, 2, 3, 4]]], [[[[1], [2]]]], [[[[1, 2, 3]]]], [[[[1, "x"]]]]]
+    "nested",
+    [
+        None,
+        7,
+        "polygons",
+        {"a": 1},
+        [[1, 2], [3, 4]],
+        [[[1, 2, 3, 4]]],
+        [[[[1], [2]]]],
+        [[[[1, 2, 3]]]],
+        [[[[1, "x"]]]],
+    ],
 )
 def test_other_nesting_is_refused(nested):
     with pytest.raises(ValueError, match="nested as"):

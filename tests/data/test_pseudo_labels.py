@@ -25,7 +25,13 @@ def segment(number: int, name: str, score: float | None = None) -> dict:
 
 def label(ids, kept, predicted_ids, predicted, deleted=deleted_ids("008"), thresholds=ANY):
     return add_pseudo_labels(
-        np.array(ids), kept, np.array(predicted_ids), predicted, deleted=deleted, categories=CATEGORIES, thresholds=thresholds
+        np.array(ids),
+        kept,
+        np.array(predicted_ids),
+        predicted,
+        deleted=deleted,
+        categories=CATEGORIES,
+        thresholds=thresholds,
     )
 
 
@@ -87,7 +93,9 @@ def test_stuff_is_one_segment_with_its_label_id():
 def test_ids_that_kept_segments_have_are_not_given_again():
     kept = [segment(26_000, "rider"), segment(23, "road"), segment(26_002, "wall")]
     predicted = [segment(k, "car", 0.9) for k in (1, 2)] + [segment(3, "sky", 0.9)]
-    found, _ = label([[26_000, 23, 26_002, 0, 0, 0]], kept, [[0, 0, 0, 1, 2, 3]], predicted, (CLASS["car"], CLASS["sky"]))
+    found, _ = label(
+        [[26_000, 23, 26_002, 0, 0, 0]], kept, [[0, 0, 0, 1, 2, 3]], predicted, (CLASS["car"], CLASS["sky"])
+    )
     assert found.tolist() == [[26_000, 23, 26_002, 26_001, 26_003, 23_000]]
 
 
@@ -119,7 +127,9 @@ def scenes(draw):
     scores = st.floats(0, 1, width=32)
     numbers = draw(st.lists(st.integers(1, 6), unique=True))
     predicted = [segment(n, draw(names), draw(scores)) for n in numbers]
-    thresholds = Thresholds(draw(st.sampled_from([0.0, 0.5])), draw(st.integers(0, 4)), draw(st.sampled_from([0.0, 0.5, 1.0])))
+    thresholds = Thresholds(
+        draw(st.sampled_from([0.0, 0.5])), draw(st.integers(0, 4)), draw(st.sampled_from([0.0, 0.5, 1.0]))
+    )
     return ids, [s for s in KEPT if s["id"] in ids], predicted_ids, predicted, thresholds
 
 
@@ -130,7 +140,8 @@ def test_labels_of_deleted_classes_change_nothing(scene, data):
     hidden = hnp.arrays(np.int32, ids.shape, elements=st.sampled_from([0, 24, 24_000, 24_001, 26_001, 31_005, 33_000]))
     one, two = (np.where(ids == 0, data.draw(hidden), ids) for _ in range(2))
     (first, first_segments), (second, second_segments) = (
-        add_pseudo_labels(i, kept, *rest[:2], deleted=DELETED, categories=CATEGORIES, thresholds=rest[2]) for i in (one, two)
+        add_pseudo_labels(i, kept, *rest[:2], deleted=DELETED, categories=CATEGORIES, thresholds=rest[2])
+        for i in (one, two)
     )
     assert np.array_equal(first, second) and json.dumps(first_segments) == json.dumps(second_segments)
 

@@ -36,7 +36,9 @@ def written_city(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def written_world(tmp_path_factory) -> Path:
-    return miniworld.write_miniworld(tmp_path_factory.mktemp("data"), train=9, val=2, height=96, width=192, num_workers=2)
+    return miniworld.write_miniworld(
+        tmp_path_factory.mktemp("data"), train=9, val=2, height=96, width=192, num_workers=2
+    )
 
 
 def _decode(path: Path) -> np.ndarray:

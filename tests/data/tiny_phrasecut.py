@@ -22,10 +22,14 @@ def task(image_id: int = 1, ann_id: int = 10, phrase: str = "red car", polygons:
         "Polygons": polygons,
         "phrase": phrase,
         "phrase_structure": {
-            "name": "car", "attributes": ["red"], "relation_ids": [7], "relation_descriptions": [["on", "road"]], "type": "name",
+            "name": "car",
+            "attributes": ["red"],
+            "relation_ids": [7],
+            "relation_descriptions": [["on", "road"]],
+            "type": "name",
         },
         **changes,
-    }  # fmt: skip
+    }
 
 
 def make_tiny_phrasecut(root: Path, skip: list | None = None, sizes: dict | None = None, **splits: list[dict]) -> Path:
@@ -49,10 +53,17 @@ def make_tiny_phrasecut(root: Path, skip: list | None = None, sizes: dict | None
         height, width = (sizes or {}).get(image_id, (H, W))
         pixels = np.random.default_rng(image_id).integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{image_id}.jpg")
-        table.append({
-            "image_id": image_id, "coco_id": 9 if image_id % 2 else None, "flickr_id": None, "url": "",
-            "height": height, "width": width, "split": split,
-        })  # fmt: skip
+        table.append(
+            {
+                "image_id": image_id,
+                "coco_id": 9 if image_id % 2 else None,
+                "flickr_id": None,
+                "url": "",
+                "height": height,
+                "width": width,
+                "split": split,
+            }
+        )
     (folder / "image_data_split.json").write_text(json.dumps(table))
     counts = {"cat": [["car", 3], ["bus", 1]], "att": [["red", 2]], "rel": [["on", 1]]}
     (folder / "name_att_rel_count.json").write_text(json.dumps(counts))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import zsseg_d2  # noqa: F401
 from detectron2.engine import default_argument_parser
 
+import zsseg_d2  # noqa: F401
 from tests.engine import tiny_task
 from zsseg_d2.engine import run
 

@@ -44,7 +44,9 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 def test_round_trip_without_the_frozen_clip(saved, caplog):
     model, path = saved
     content = torch.load(path, weights_only=True)
-    assert content["iteration"] == 1 and set(content["model"]) == {k for k in model.state_dict() if k.startswith("head")}
+    assert content["iteration"] == 1 and set(content["model"]) == {
+        k for k in model.state_dict() if k.startswith("head")
+    }
     assert (path.parent / "last_checkpoint").read_text() == path.name
     other = Small()
     ZssegCheckpointer(other).load(str(path))
@@ -105,7 +107,11 @@ def test_missing_and_unexpected_names_are_one_readable_message(caplog):
 
 def test_constants_of_released_checkpoints_are_passed_over(caplog):
     model = Small()
-    state = {**model.head.state_dict(prefix="head."), "criterion.empty_weight": torch.zeros(134), "pixel_mean": torch.ones(3)}
+    state = {
+        **model.head.state_dict(prefix="head."),
+        "criterion.empty_weight": torch.zeros(134),
+        "pixel_mean": torch.ones(3),
+    }
     load_state(Small(), state)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 

@@ -13,10 +13,10 @@ from detectron2.config import get_cfg
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.engine.config_files import config_root, find_config, packaged_configs, setup_cfg
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.meta_arch.settings import out_classes
 from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.engine.validation import CHOICES, validate
 from zsseg_d2.engine.yaml_files import read_yaml
+from zsseg_d2.meta_arch.settings import out_classes
 from zsseg_d2.modeling.clip_loading import resolve_clip_name
 
 OF_PHRASES = [name for name in packaged_configs() if name.startswith(("miniphrases/", "phrasecut/"))]
@@ -32,7 +32,7 @@ def setup(config_file="", *opts, **rest):
 def test_every_packaged_config_merges_and_validates(name):
     untrained = "zero_shot" in name or "naive" in name
     cfg = setup(name, *NO_AMP, eval_only=untrained)
-    assert cfg.OUTPUT_DIR == f"output/{name.removesuffix('.yaml')}" and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
+    assert f"output/{name.removesuffix('.yaml')}" == cfg.OUTPUT_DIR and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
     clip = cfg.SOLVER.CLIP_GRADIENTS
     assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) == (True, "full_model", 0.01, 2.0)
     assert bool(cfg.DATASETS.TRAIN) != untrained
@@ -40,7 +40,7 @@ def test_every_packaged_config_merges_and_validates(name):
     assert ("008" in "".join(cfg.DATASETS.TRAIN)) != (untrained or any(word in name for word in complete))
     architectures = {"combined": "CombinedFCCLIP", "distill": "DistilledFCCLIP", "naive": "NaiveIntersection"}
     method = name.split("/")[1].split("_")[0].removesuffix(".yaml")
-    assert cfg.MODEL.META_ARCHITECTURE == architectures.get(method, "FCCLIP")
+    assert architectures.get(method, "FCCLIP") == cfg.MODEL.META_ARCHITECTURE
 
 
 @pytest.mark.parametrize("name", OF_PHRASES)
@@ -48,15 +48,15 @@ def test_every_packaged_config_of_phrases_merges_and_validates(name):
     family, method = name.removesuffix(".yaml").split("/")
     cfg = setup(name, *NO_AMP)
     assert setup(name, *NO_AMP, eval_only=True) == cfg
-    assert cfg.OUTPUT_DIR == f"output/{family}/{method}" and cfg.MODEL.META_ARCHITECTURE == "ReferringSegmentor"
-    assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == ((f"{family}_train",), (f"{family}_test",))
+    assert f"output/{family}/{method}" == cfg.OUTPUT_DIR and cfg.MODEL.META_ARCHITECTURE == "ReferringSegmentor"
+    assert ((f"{family}_train",), (f"{family}_test",)) == (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
     clip = cfg.SOLVER.CLIP_GRADIENTS
     assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) == (True, "full_model", 1.0, 2.0)
     decoder = "unet" if method.startswith("unet_") else method.removeprefix("clipseg_")
-    assert cfg.MODEL.REFERRING.DECODER == {"rd64": "rd64-refined"}.get(decoder, decoder)
+    assert {"rd64": "rd64-refined"}.get(decoder, decoder) == cfg.MODEL.REFERRING.DECODER
     assert cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME.startswith(("RN50", "mini_rn")) == ("rn50" in method)
     assert cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS and not cfg.MODEL.WEIGHTS, "CLIP is trained, the decoder is not"
-    assert cfg.MODEL.FC_CLIP.EMBED_DIM == clip_embedding(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME)
+    assert clip_embedding(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME) == cfg.MODEL.FC_CLIP.EMBED_DIM
 
 
 def clip_embedding(name: str) -> int:
@@ -131,7 +131,7 @@ def test_bases_merge_in_order_and_below_the_file(tmp_path):
         ("SOLVER: {MAX_ITER: many}", "MAX_ITER"),
         ("SOLVER: 3", "SOLVER"),
         ("SEED: !!python/object/apply:os.system ['touch ran']", "not valid YAML"),
-        ("SEED: !!python/object/apply:eval ['__import__(\"os\").mkdir(\"ran\")']", "asks to run Python"),
+        ('SEED: !!python/object/apply:eval [\'__import__("os").mkdir("ran")\']', "asks to run Python"),
         ("SEED: !!python/object/apply:eval ['[int(x * 9) for x in range(10**9)]']", "asks to run Python"),
     ],
 )
@@ -248,7 +248,7 @@ def test_evaluation_asks_for_test_sets_only(make_config):
 def test_the_device_is_chosen_automatically():
     cfg = get_cfg()
     add_zsseg_config(cfg)
-    assert cfg.MODEL.DEVICE == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert ("cuda" if torch.cuda.is_available() else "cpu") == cfg.MODEL.DEVICE
 
 
 def test_out_classes(make_config):

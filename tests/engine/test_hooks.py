@@ -57,7 +57,7 @@ def test_loading_that_keeps_up_is_not_mentioned(warnings):
 
 
 def test_waits_that_come_again_count_and_a_single_one_does_not(warnings):
-    assert warnings(([(0.0, 1.0)] * 60 + [(30.0, 31.0)] + [(0.0, 1.0)] * 60)) == []
+    assert warnings([(0.0, 1.0)] * 60 + [(30.0, 31.0)] + [(0.0, 1.0)] * 60) == []
     assert len(warnings([(0.0, 1.0), (0.0, 1.0), (0.0, 1.0), (4.0, 5.0)] * 25)) == 1
 
 

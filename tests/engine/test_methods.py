@@ -24,7 +24,16 @@ from zsseg_d2.files import local_path
 
 MINI = "zsseg_d2://weights/mini_fcclip.safetensors"
 SMALL = (
-    *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.CROP.ENABLED", "False", "INPUT.MIN_SIZE_TEST", 64, "DATALOADER.NUM_WORKERS", 0),
+    *(
+        "INPUT.MIN_SIZE_TRAIN",
+        "(64,)",
+        "INPUT.CROP.ENABLED",
+        "False",
+        "INPUT.MIN_SIZE_TEST",
+        64,
+        "DATALOADER.NUM_WORKERS",
+        0,
+    ),
     *("SOLVER.IMS_PER_BATCH", 2, "SOLVER.WARMUP_ITERS", 0, "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", 64, "SEED", 5),
     *("MODEL.DEVICE", "cpu", "DATASETS.TEST", "('methods_val',)"),
 )
@@ -85,7 +94,9 @@ class Stop(Exception):
 
 def train(name: str, output, *options, resume=False, stop_before=None):
     """Four iterations without an evaluation, saved after the second; or up to ``stop_before``, as a crash would."""
-    trainer = Trainer(config(name, output, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, *options, "DATASETS.TEST", "()"))
+    trainer = Trainer(
+        config(name, output, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, *options, "DATASETS.TEST", "()")
+    )
     trainer.resume_or_load(resume=resume)
 
     def crash(running) -> None:
@@ -116,7 +127,9 @@ def test_a_combined_checkpoint_holds_two_ordinary_ones(tmp_path):
     trainer = train("combined_mean", tmp_path / "combined")
     state = read_checkpoint(str(tmp_path / "combined" / "model_final.pth"))["model"]
     single = {k for k in read_checkpoint(str(local_path(MINI)))["model"]}
-    one, two = ({k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in ("model_one.", "model_two."))
+    one, two = (
+        {k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in ("model_one.", "model_two.")
+    )
     assert set(one) == set(two) == single and len(state) == 2 * len(single)
     for number, part in (("one", one), ("two", two)):
         file = tmp_path / f"{number}.pth"
@@ -129,7 +142,13 @@ def test_a_combined_checkpoint_holds_two_ordinary_ones(tmp_path):
 
 def test_a_student_is_an_ordinary_checkpoint(tmp_path):
     train("distill_mse", tmp_path / "distilled")
-    run("in_class_finetune", tmp_path / "student", "MODEL.WEIGHTS", tmp_path / "distilled" / "model_final.pth", flags=["--eval-only"])
+    run(
+        "in_class_finetune",
+        tmp_path / "student",
+        "MODEL.WEIGHTS",
+        tmp_path / "distilled" / "model_final.pth",
+        flags=["--eval-only"],
+    )
 
 
 def fewer_queries(folder) -> str:
@@ -153,12 +172,28 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
     for name, options, message in (
         ("full_finetune", ("MODEL.WEIGHTS", combined), "MODEL.WEIGHTS is a file of two models.*[sS]plit"),
         ("combined_mean", ("MODEL.WEIGHTS", MINI), "MODEL.WEIGHTS is a file of one model.*ZSSEG.MODEL_ONE.WEIGHTS"),
-        ("combined_mean", ("ZSSEG.MODEL_TWO.WEIGHTS", combined), "ZSSEG.MODEL_TWO.WEIGHTS: .*holds two models; split it"),
+        (
+            "combined_mean",
+            ("ZSSEG.MODEL_TWO.WEIGHTS", combined),
+            "ZSSEG.MODEL_TWO.WEIGHTS: .*holds two models; split it",
+        ),
         ("combined_mean", ("MODEL.WEIGHTS", half(combined, tmp_path)), "does not hold the weights of two models"),
-        ("naive", ("ZSSEG.MODEL_TWO.WEIGHTS", "output/minicity/in_class_finetune/model_final.pth"), "config-file configs/minicity/in_class_finetune.yaml"),
+        (
+            "naive",
+            ("ZSSEG.MODEL_TWO.WEIGHTS", "output/minicity/in_class_finetune/model_final.pth"),
+            "config-file configs/minicity/in_class_finetune.yaml",
+        ),
         ("combined_mean", ("ZSSEG.MODEL_TWO.WEIGHTS", fewer_queries(tmp_path)), "40 queries, but .* is 50"),
-        ("combined_mean", ("ZSSEG.MODEL_ONE.WEIGHTS", "missing.pth"), "ZSSEG.MODEL_ONE.WEIGHTS: there are no weights 'missing.pth'"),
-        ("distill_mse", ("ZSSEG.DISTILLATION.TEACHER_WEIGHTS", "no.pth"), "TEACHER_WEIGHTS: there are no weights 'no.pth'"),
+        (
+            "combined_mean",
+            ("ZSSEG.MODEL_ONE.WEIGHTS", "missing.pth"),
+            "ZSSEG.MODEL_ONE.WEIGHTS: there are no weights 'missing.pth'",
+        ),
+        (
+            "distill_mse",
+            ("ZSSEG.DISTILLATION.TEACHER_WEIGHTS", "no.pth"),
+            "TEACHER_WEIGHTS: there are no weights 'no.pth'",
+        ),
     ):
         with pytest.raises(CheckpointError, match=message):
             run(name, tmp_path / "refused", *options, flags=["--eval-only"] if name == "naive" else [])
@@ -193,13 +228,25 @@ def test_weights_that_saw_deleted_labels_are_refused(tmp_path):
         ("combined_mean", "ZSSEG.MODEL_ONE.WEIGHTS"),
         ("naive", "ZSSEG.MODEL_TWO.WEIGHTS"),
     ):
-        with pytest.raises(ConfigError, match=f"{key}: .* was trained on 'methods_train', with ground truth of person, rider"):
+        with pytest.raises(
+            ConfigError, match=f"{key}: .* was trained on 'methods_train', with ground truth of person, rider"
+        ):
             run(name, tmp_path / "refused", key, told, flags=["--eval-only"] if name == "naive" else [])
-    run("in_class_finetune", tmp_path / "evaluated", "MODEL.WEIGHTS", told, flags=["--eval-only"])  # nothing is kept here
+    run(
+        "in_class_finetune", tmp_path / "evaluated", "MODEL.WEIGHTS", told, flags=["--eval-only"]
+    )  # nothing is kept here
 
 
 def test_a_student_is_tested_without_its_teacher(tmp_path):
-    run("distill_mse", tmp_path / "student", "ZSSEG.DISTILLATION.TEACHER_WEIGHTS", "", "MODEL.WEIGHTS", MINI, flags=["--eval-only"])
+    run(
+        "distill_mse",
+        tmp_path / "student",
+        "ZSSEG.DISTILLATION.TEACHER_WEIGHTS",
+        "",
+        "MODEL.WEIGHTS",
+        MINI,
+        flags=["--eval-only"],
+    )
 
 
 def test_a_resumed_run_keeps_its_method(tmp_path):
@@ -221,6 +268,10 @@ def test_a_merge_has_nothing_to_train(tmp_path):
 @pytest.mark.parametrize("name", ["combined_entropy", "distill_kl"])
 def test_two_processes(name, tmp_path):
     opts = [str(o) for o in (*SMALL, *options_of(name), "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)]
-    launch(run_process, default_argument_parser().parse_args(["--config-file", f"minicity/{name}.yaml", "--num-gpus", "2", *opts]), "cpu")
+    launch(
+        run_process,
+        default_argument_parser().parse_args(["--config-file", f"minicity/{name}.yaml", "--num-gpus", "2", *opts]),
+        "cpu",
+    )
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "finished"
     assert read_checkpoint(str(tmp_path / "model_final.pth"))["iteration"] == 1

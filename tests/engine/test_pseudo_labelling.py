@@ -113,7 +113,9 @@ def test_the_manifest_says_how_it_was_made(labelled):
     made = entry["arguments"]
     assert made["thresholds"] == {"min_score": 0.2, "min_area": 32, "min_visible": 0.1}
     assert set(made["deleted_label_ids"]) == THINGS and len(made["vocabulary"]) == 19
-    assert made["settings"]["MODEL.META_ARCHITECTURE"] == "TinyLabeller" and made["settings"]["INPUT.MIN_SIZE_TEST"] == 20
+    assert (
+        made["settings"]["MODEL.META_ARCHITECTURE"] == "TinyLabeller" and made["settings"]["INPUT.MIN_SIZE_TEST"] == 20
+    )
     assert len(made["weights_sha256"]["MODEL.WEIGHTS"]) == 64
     car = entry["classes"]["car"]
     assert isinstance(entry["seconds"], float) and entry["seconds"] < 600
@@ -179,7 +181,9 @@ def test_an_interrupted_run_looks_incomplete_and_goes_on(labelled, monkeypatch, 
         run_labelling(arguments(labelled))
     assert stop.value.code == 130 and "the same command goes on" in capsys.readouterr().err
     assert not (output(labelled) / "manifest.json").exists()
-    with pytest.raises(DatasetError, match="not finished; run the same command again: `python tools/make_pseudo_labels.py"):
+    with pytest.raises(
+        DatasetError, match="not finished; run the same command again: `python tools/make_pseudo_labels.py"
+    ):
         DatasetCatalog.get(REGISTERED)
     monkeypatch.setattr(PseudoLabelSet, "add", add)
     tiny_labeller.SEEN.clear()
@@ -273,7 +277,16 @@ def test_other_arguments_need_overwrite(labelled, options, differs):
 
 def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
     shutil.copy(labelled / "weights.pth", labelled / "moved.pth")
-    options = ("MODEL.WEIGHTS", labelled / "moved.pth", "OUTPUT_DIR", "elsewhere", "ZSSEG.PICTURES", 3, "DATALOADER.NUM_WORKERS", 1)
+    options = (
+        "MODEL.WEIGHTS",
+        labelled / "moved.pth",
+        "OUTPUT_DIR",
+        "elsewhere",
+        "ZSSEG.PICTURES",
+        3,
+        "DATALOADER.NUM_WORKERS",
+        1,
+    )
     make_pseudo_labels(arguments(labelled, *options))
     assert not tiny_labeller.SEEN
 
@@ -288,7 +301,12 @@ def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
         ({"num_gpus": 0}, (), ConfigError, "at least one process"),
         ({}, ("MODEL.WEIGHTS", ""), ConfigError, "random weights make no labels"),
         ({}, ("MODEL.WEIGHTS", "{0}/none.pth"), CheckpointError, "there are no weights"),
-        ({}, ("DATASETS.TEST", "('miniworld_panoptic_val',)"), DatasetError, "whose names start with openvocab_cityscapes"),
+        (
+            {},
+            ("DATASETS.TEST", "('miniworld_panoptic_val',)"),
+            DatasetError,
+            "whose names start with openvocab_cityscapes",
+        ),
         ({}, ("ZSSEG.PSEUDO_LABELS.MIN_SCORE", 1.5), ConfigError, "MIN_SCORE is 1.5"),
         ({}, ("ZSSEG.PSEUDO_LABELS.MIN_AREA", -1), ConfigError, "MIN_AREA is -1"),
         ({}, ("TEST.DETECTIONS_PER_IMAGE", 0), ConfigError, "TinyLabeller gives no scores"),
@@ -299,7 +317,7 @@ def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
             "trained on 'minicity_panoptic_train_003', with ground truth of classes that configuration 008 deletes",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told(datasets, changes, options, error, told):
     changes = {k: v.format(datasets) if isinstance(v, str) else v for k, v in changes.items()}
     with pytest.raises(error, match=told):
@@ -312,7 +330,12 @@ def test_weights_that_saw_the_deleted_labels_are_refused(datasets):
     settings.write_text("DATASETS: {TRAIN: [openvocab_cityscapes_fine_panoptic_train]}")
     with pytest.raises(ConfigError, match="must come from a model that never saw it"):
         make_pseudo_labels(arguments(datasets))
-    for harmless in ("openvocab_cityscapes_fine_panoptic_train_008", REGISTERED, "miniworld_panoptic_train", "unheard_of"):
+    for harmless in (
+        "openvocab_cityscapes_fine_panoptic_train_008",
+        REGISTERED,
+        "miniworld_panoptic_train",
+        "unheard_of",
+    ):
         settings.write_text(f"DATASETS: {{TRAIN: [{harmless}]}}")
         make_pseudo_labels(arguments(datasets))
 
@@ -344,8 +367,11 @@ def _drop_an_image(datasets: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda d: shutil.rmtree(output(d)), "There are no pseudo-labels .*cityscapes_invocab_008; make them with `python tools/make_"
-         "pseudo_labels.py --config-file configs/cityscapes/zero_shot_r50.yaml --configuration 008`"),
+        (
+            lambda d: shutil.rmtree(output(d)),
+            "There are no pseudo-labels .*cityscapes_invocab_008; make them with `python tools/make_"
+            "pseudo_labels.py --config-file configs/cityscapes/zero_shot_r50.yaml --configuration 008`",
+        ),
         (lambda d: (output(d) / "manifest.json").unlink(), "not finished; run the same command again"),
         (lambda d: (output(d) / "manifest.json").write_text("{"), "not finished; run the same command again"),
         (lambda d: _edit(d, configuration="003"), "holds pseudo-labels of configuration 003, not 008"),
@@ -355,7 +381,7 @@ def _drop_an_image(datasets: Path) -> None:
         (lambda d: (output(d) / "gtFine" / "cityscapes_panoptic_train.json").unlink(), "train.json is missing"),
         (lambda d: shutil.rmtree(output(d) / "leftImg8bit"), "There is no folder"),
     ],
-)  # fmt: skip
+)
 def test_only_complete_pseudo_labels_of_the_configuration_load(labelled, damage, told):
     damage(labelled)
     with pytest.raises(DatasetError, match=told):
@@ -367,8 +393,22 @@ def test_only_complete_pseudo_labels_of_the_configuration_load(labelled, damage,
 
 def test_the_real_model_labels_through_the_tool(datasets, capsys):
     """The embedded FC-CLIP on tiny pictures, by the command that the tool's help names."""
-    options = ["--config-file", "configs/minicity/zero_shot.yaml", "--configuration", "003", "--output", str(datasets / "mine")]
-    keys = ["DATASETS.TEST", "('openvocab_cityscapes_fine_panoptic_val',)", "INPUT.MIN_SIZE_TEST", "64", "MODEL.DEVICE", "cpu"]
+    options = [
+        "--config-file",
+        "configs/minicity/zero_shot.yaml",
+        "--configuration",
+        "003",
+        "--output",
+        str(datasets / "mine"),
+    ]
+    keys = [
+        "DATASETS.TEST",
+        "('openvocab_cityscapes_fine_panoptic_val',)",
+        "INPUT.MIN_SIZE_TEST",
+        "64",
+        "MODEL.DEVICE",
+        "cpu",
+    ]
     keys += ["ZSSEG.PSEUDO_LABELS.MIN_SCORE", "0.0", "ZSSEG.PSEUDO_LABELS.MIN_AREA", "1", "DATALOADER.NUM_WORKERS", "0"]
     entry = tool.run_labelling(tool.parse_arguments([*options, *keys]))
     shown = capsys.readouterr().out

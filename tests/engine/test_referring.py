@@ -43,7 +43,16 @@ def report(folder, name="tiny_phrases_test") -> dict:
 def finished(phrase_data, tmp_path_factory):
     """Two iterations and an evaluation with everything that is written."""
     folder = tmp_path_factory.mktemp("phrases")
-    pictures = ("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 2, "ZSSEG.PICTURES", 1, "ZSSEG.SAVE_PREDICTIONS", True)
+    pictures = (
+        "ZSSEG.SAMPLES.PERIOD",
+        2,
+        "ZSSEG.SAMPLES.COUNT",
+        2,
+        "ZSSEG.PICTURES",
+        1,
+        "ZSSEG.SAVE_PREDICTIONS",
+        True,
+    )
     cfg = tiny_phrases.config(folder / "out", *pictures)
     return cfg, folder / "out", run(cfg)
 
@@ -152,7 +161,16 @@ def test_of_many_iterations_some_are_shown(phrase_config, tmp_path, monkeypatch)
     monkeypatch.setattr(samples, "panel", lambda image, text, width: shown.append(text) or panel(image, text, width))
     train(cfg)
     assert Image.open(tmp_path / "out/samples/samples.gif").n_frames == 3
-    assert [text for text in shown if text.isdigit()][-8:] == ["0", "1", "2", "3", "4", "0", "2", "4"]  # strip, then GIF
+    assert [text for text in shown if text.isdigit()][-8:] == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+        "0",
+        "2",
+        "4",
+    ]  # strip, then GIF
 
 
 def test_a_run_is_resumed_with_its_own_settings(phrase_config, tmp_path):

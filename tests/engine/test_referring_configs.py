@@ -16,14 +16,25 @@ from zsseg_d2.engine.run import run_process
 from zsseg_d2.engine.validation import validate
 from zsseg_d2.engine.yaml_files import read_yaml
 
-LARGE = {"ViT-B-32-quickgelu": "tiny_vit_deep32", "ViT-B-16-quickgelu": "tiny_vit_deep16", "RN50-quickgelu": "tiny_resnet"}
+LARGE = {
+    "ViT-B-32-quickgelu": "tiny_vit_deep32",
+    "ViT-B-16-quickgelu": "tiny_vit_deep16",
+    "RN50-quickgelu": "tiny_resnet",
+}
 
 
 @pytest.mark.parametrize("name", [n for n in packaged_configs() if n.startswith(("miniphrases/", "phrasecut/"))])
 def test_packaged_configs_train_and_evaluate(phrase_data, tmp_path, name):
     clip = read_yaml(config_root() / name)["MODEL"]["FC_CLIP"]["CLIP_MODEL_NAME"]
     assert (clip in LARGE) == name.startswith("phrasecut/")
-    opts = ["DATASETS.TRAIN", "('tiny_phrases_train',)", "DATASETS.TEST", "('tiny_phrases_test',)", "SOLVER.MAX_ITER", 2]
+    opts = [
+        "DATASETS.TRAIN",
+        "('tiny_phrases_train',)",
+        "DATASETS.TEST",
+        "('tiny_phrases_test',)",
+        "SOLVER.MAX_ITER",
+        2,
+    ]
     opts += ["SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu", "SEED", 5]
     opts += ["INPUT.PHRASE.SIZE", 64, "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "", "OUTPUT_DIR", tmp_path / "out"]
     opts += ["MODEL.FC_CLIP.CLIP_MODEL_NAME", write_clip(tmp_path, LARGE[clip])] if clip in LARGE else []
@@ -77,7 +88,10 @@ def test_one_prompt_is_used_at_test_time(phrase_config):
         (("MODEL.REFERRING.THRESHOLD", 1.0), "MODEL.REFERRING.THRESHOLD: "),
         (("DATASETS.TRAIN", ("tiny_engine_train",)), "'tiny_engine_train' is .* of classes, .* needs one of phrases"),
         (("DATASETS.TEST", ("tiny_phrases_val", "tiny_engine_val")), "'tiny_engine_val' is a data set of classes"),
-        (("ZSSEG.SAMPLES.PERIOD", 2, "DATASETS.TEST", ()), "SAMPLES.PERIOD asks for pictures, but DATASETS.TEST is empty"),
+        (
+            ("ZSSEG.SAMPLES.PERIOD", 2, "DATASETS.TEST", ()),
+            "SAMPLES.PERIOD asks for pictures, but DATASETS.TEST is empty",
+        ),
         (("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 0), "SAMPLES.PERIOD asks for pictures, but .*COUNT is 0"),
         (("SOLVER.IMS_PER_BATCH", 0), "IMS_PER_BATCH must be positive"),
     ],
@@ -90,11 +104,14 @@ def test_contradictions_are_told(phrase_config, tiny_data, options, told):
 @pytest.mark.parametrize(
     "options",
     [
-        ("MODEL.REFERRING.FOCAL_ALPHA", 0.0), ("MODEL.REFERRING.FOCAL_ALPHA", -1.0), ("MODEL.REFERRING.FOCAL_GAMMA", 0.0),
-        ("MODEL.REFERRING.THRESHOLD", 0.29), ("MODEL.REFERRING.LOSS", "0.5*bce + 2*focal+dice"),
+        ("MODEL.REFERRING.FOCAL_ALPHA", 0.0),
+        ("MODEL.REFERRING.FOCAL_ALPHA", -1.0),
+        ("MODEL.REFERRING.FOCAL_GAMMA", 0.0),
+        ("MODEL.REFERRING.THRESHOLD", 0.29),
+        ("MODEL.REFERRING.LOSS", "0.5*bce + 2*focal+dice"),
         ("MODEL.REFERRING.TEXT_SHARE", 1.0),
     ],
-)  # fmt: skip
+)
 def test_limits_are_allowed(phrase_config, options):
     validate(phrase_config(*options))
 

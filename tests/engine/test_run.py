@@ -81,7 +81,14 @@ def test_fc_clip_trains_in_two_processes_and_resumes(tiny_data, tmp_path):
 
 def test_evaluation_writes_its_record(tiny_data, tmp_path, capfd):
     status = in_two_processes(
-        tmp_path, "--eval-only", "DATASETS.TRAIN", "()", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 133, "SOLVER.IMS_PER_BATCH", 1
+        tmp_path,
+        "--eval-only",
+        "DATASETS.TRAIN",
+        "()",
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+        133,
+        "SOLVER.IMS_PER_BATCH",
+        1,
     )
     output = capfd.readouterr().out
     assert status == 0 and "Panoptic quality on tiny_engine_val (3 images)" in output
@@ -101,7 +108,9 @@ def test_ctrl_c_stops_all_processes_and_resume_goes_on(tiny_data, tmp_path, capf
     command += ["--num-gpus", "2", "SOLVER.MAX_ITER", "100000", "SEED", "-1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with open(tmp_path / "output.txt", "w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
     try:
         metrics, deadline = tmp_path / "out" / "metrics.json", time.monotonic() + 120
         while not metrics.exists() or not metrics.read_text():

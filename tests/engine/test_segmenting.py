@@ -86,7 +86,9 @@ def test_overlays_show_picture_and_masks():
     mask[20:60, 40:100] = True
     painted = paint_mask(image, mask, (200, 0, 50))
     assert painted[40, 70].tolist() == [150, 50, 75] and painted[5, 5].tolist() == [40, 40, 40]
-    assert painted[19, 70].tolist() == [255, 255, 255] and painted[20, 70].tolist() == [150, 50, 75], "the rim is outside"
+    assert painted[19, 70].tolist() == [255, 255, 255] and painted[20, 70].tolist() == [150, 50, 75], (
+        "the rim is outside"
+    )
     found = [Found(f"phrase {k}", mask.astype(np.float32), mask & (k < 4)) for k in range(5)]
     whole = np.asarray(overlays(image, found))
     assert whole.shape[1] == 4 * 320 + 3 * 6 and whole.shape[0] > 2 * 160
@@ -184,7 +186,9 @@ def test_config_keys_may_follow_the_pictures(tool, tmp_path, monkeypatch):
     words = ["--phrase", "x", "--output", "o.png", "--image", "a.jpg", "MODEL.png", "IMG_1.JPG"]
     args = tool.parse_arguments([*words, "MODEL.WEIGHTS", "x", "SEED", "3"])
     assert args.image == ["a.jpg", "MODEL.png", "IMG_1.JPG"] and args.opts == ["MODEL.WEIGHTS", "x", "SEED", "3"]
-    args = tool.parse_arguments(["--image", "a.jpg", "MODEL.WEIGHTS", "x", "--phrase", "p", "--output", "o", "SEED", "3"])
+    args = tool.parse_arguments(
+        ["--image", "a.jpg", "MODEL.WEIGHTS", "x", "--phrase", "p", "--output", "o", "SEED", "3"]
+    )
     assert args.image == ["a.jpg"] and args.opts == ["MODEL.WEIGHTS", "x", "SEED", "3"] and args.phrase == ["p"]
 
 
@@ -206,7 +210,10 @@ PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-m
         (("--example", "b.png", "--output", "b.png"), "--output would overwrite 'b.png', which is read"),
         (("--threshold", "1.5"), "MODEL.REFERRING.THRESHOLD: .*1.5 is none of them"),
         (("--threshold", "nan"), "THRESHOLD"),
-        (("--example", "b.png", "--example-mask", "other/small.png"), "'other/small.png' is not of the size of 'b.png'"),
+        (
+            ("--example", "b.png", "--example-mask", "other/small.png"),
+            "'other/small.png' is not of the size of 'b.png'",
+        ),
         (("MODEL.WEIGHTS", ""), "MODEL.WEIGHTS is empty, and a random decoder finds nothing"),
         (("MODEL.WEIGHTS", "none.pth"), "there are no weights 'none.pth'"),
         (("MODEL.REFERRING.CONDITION", "image"), "an item has no 'visual_prompt'"),

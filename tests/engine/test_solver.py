@@ -65,12 +65,17 @@ def test_fc_clip_follows_the_rules():
     rules = {rule.name: rule.weight_decay for rule in parameter_rules(cfg, build_model(cfg))}
     assert not any(name.startswith("backbone.clip_model") for name in rules)
     free = (
-        "sem_seg_head.predictor.logit_scale", "sem_seg_head.predictor.level_embed.weight", "void_embedding.weight",
-        "sem_seg_head.predictor.query_feat.weight", "sem_seg_head.predictor.query_embed.weight",
-        "sem_seg_head.pixel_decoder.transformer.level_embed", "sem_seg_head.predictor.decoder_norm.weight",
-        "sem_seg_head.pixel_decoder.input_proj.0.1.weight", "sem_seg_head.pixel_decoder.layer_1.norm.bias",
+        "sem_seg_head.predictor.logit_scale",
+        "sem_seg_head.predictor.level_embed.weight",
+        "void_embedding.weight",
+        "sem_seg_head.predictor.query_feat.weight",
+        "sem_seg_head.predictor.query_embed.weight",
+        "sem_seg_head.pixel_decoder.transformer.level_embed",
+        "sem_seg_head.predictor.decoder_norm.weight",
+        "sem_seg_head.pixel_decoder.input_proj.0.1.weight",
+        "sem_seg_head.pixel_decoder.layer_1.norm.bias",
         "sem_seg_head.pixel_decoder.transformer.encoder.layers.0.norm1.weight",
-    )  # fmt: skip
+    )
     assert {name: rules[name] for name in free} == dict.fromkeys(free, 0.0)
     assert rules["sem_seg_head.pixel_decoder.transformer.encoder.layers.0.linear1.weight"] == 0.05
     assert rules["sem_seg_head.predictor.class_embed.layers.0.bias"] == 0.05
@@ -83,10 +88,24 @@ def test_nothing_to_train_is_an_error(cfg):
 
 def clipped(*options, kind="full_model", value=0.5):
     return tiny_config(
-        "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 1.0, "SOLVER.MOMENTUM", 0.0, "SOLVER.WEIGHT_DECAY", 0.0,
-        "SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind,
-        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", value, "SOLVER.CLIP_GRADIENTS.NORM_TYPE", 2.0, *options,
-    )  # fmt: skip
+        "SOLVER.OPTIMIZER",
+        "SGD",
+        "SOLVER.BASE_LR",
+        1.0,
+        "SOLVER.MOMENTUM",
+        0.0,
+        "SOLVER.WEIGHT_DECAY",
+        0.0,
+        "SOLVER.CLIP_GRADIENTS.ENABLED",
+        True,
+        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+        kind,
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
+        value,
+        "SOLVER.CLIP_GRADIENTS.NORM_TYPE",
+        2.0,
+        *options,
+    )
 
 
 def two_weights() -> nn.Module:

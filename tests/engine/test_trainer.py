@@ -23,7 +23,9 @@ def train(cfg, resume=False, at=None, do=None):
     if at is not None:
         trainer.register_hooks([hooks.CallbackHook(before_step=lambda t: do() if t.iter == at else None)])
     trainer.rates = []
-    trainer.register_hooks([hooks.CallbackHook(before_step=lambda t: t.rates.append(t.optimizer.param_groups[0]["lr"]))])
+    trainer.register_hooks(
+        [hooks.CallbackHook(before_step=lambda t: t.rates.append(t.optimizer.param_groups[0]["lr"]))]
+    )
     results = trainer.train()
     return trainer, results
 
@@ -37,7 +39,9 @@ def equal(a, b) -> bool:
 
 
 def test_training_learns_evaluates_and_writes_its_files(make_config, tmp_path):
-    cfg = make_config("SOLVER.MAX_ITER", 30, "SOLVER.BASE_LR", 0.05, "ZSSEG.PICTURES", 2, "SOLVER.CHECKPOINT_PERIOD", 20)
+    cfg = make_config(
+        "SOLVER.MAX_ITER", 30, "SOLVER.BASE_LR", 0.05, "ZSSEG.PICTURES", 2, "SOLVER.CHECKPOINT_PERIOD", 20
+    )
     trainer, results = train(cfg)
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.json").read_text().splitlines()]
     losses = [line["total_loss"] for line in lines if "total_loss" in line]

@@ -61,7 +61,9 @@ def test_interpolation_is_equation_1(start, alpha, dtype_start, dtype_end, data)
         assert value.dtype == torch.float32
         weight = np.float32(1 - alpha), np.float32(alpha)
         expected = weight[0] * a + weight[1] * b
-        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-5, atol=1e-6 * max(np.abs(a).max(), np.abs(b).max(), 1))
+        np.testing.assert_allclose(
+            value.numpy(), expected, rtol=1e-5, atol=1e-6 * max(np.abs(a).max(), np.abs(b).max(), 1)
+        )
 
 
 @given(states(), st.data())
@@ -104,7 +106,10 @@ def test_wrapper_names_and_constants_are_passed_over():
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"sem_seg_head.extra": torch.ones(1)}, "not of one architecture. 1 names are in b.pth alone: sem_seg_head.extra"),
+        (
+            {"sem_seg_head.extra": torch.ones(1)},
+            "not of one architecture. 1 names are in b.pth alone: sem_seg_head.extra",
+        ),
         ({"sem_seg_head.w": torch.ones(3, 3)}, "weights of different shapes: sem_seg_head.w (2, 3) and (3, 3)"),
         ({"sem_seg_head.w": torch.ones(2, 3).int()}, "integers in one alone: sem_seg_head.w"),
         ({"sem_seg_head.n": torch.tensor(2)}, "integer tensors that differ: sem_seg_head.n"),
@@ -152,7 +157,10 @@ def test_files_of_the_wrong_kind():
     ):
         with pytest.raises(CheckpointError, match=f"a.pth is not a checkpoint of two models.*{told}"):
             split_parts(state, "a.pth")
-    for state, told in ((join_parts(HEAD, HEAD), "already one of two models"), ({"w": torch.ones(1)}, "none: it has w")):
+    for state, told in (
+        (join_parts(HEAD, HEAD), "already one of two models"),
+        ({"w": torch.ones(1)}, "none: it has w"),
+    ):
         with pytest.raises(CheckpointError, match=f"is needed, and b.pth is {told}"):
             join_parts(HEAD, state, sources=("a.pth", "b.pth"))
     fewer_queries = {**HEAD, "sem_seg_head.w": torch.ones(1, 3)}
@@ -165,7 +173,9 @@ def test_files_of_the_wrong_kind():
 
 def test_weights_are_written_whole(tmp_path):
     shared = torch.arange(6.0).reshape(2, 3)
-    line = write_weights(tmp_path / "new" / "w.safetensors", {"a": shared, "b": shared, "t": shared.T, "n": torch.tensor(3)})
+    line = write_weights(
+        tmp_path / "new" / "w.safetensors", {"a": shared, "b": shared, "t": shared.T, "n": torch.tensor(3)}
+    )
     read = read_weights(tmp_path / "new" / "w.safetensors")
     assert "4 tensors" in line and torch.equal(read["t"], shared.T) and torch.equal(read["b"], shared)
     write_weights(tmp_path / "half.safetensors", {"a": shared, "n": torch.tensor(3)}, half=True)
@@ -197,7 +207,13 @@ def test_the_tool_splits_and_joins(tmp_path, monkeypatch):
     tool("combined_weights.py", "split", "model_final.pth", "--overwrite")
     with pytest.raises(SystemExit, match="error: 'model_final_one.safetensors' is an ordinary FC-CLIP checkpoint"):
         tool("combined_weights.py", "split", "model_final_one.safetensors")
-    tool("combined_weights.py", "join", "model_final_one.safetensors", "model_final_two.safetensors", "joined.safetensors")
+    tool(
+        "combined_weights.py",
+        "join",
+        "model_final_one.safetensors",
+        "model_final_two.safetensors",
+        "joined.safetensors",
+    )
     assert same(load_file("joined.safetensors"), join_parts(HEAD, two))
 
 

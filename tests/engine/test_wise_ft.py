@@ -28,7 +28,16 @@ parse_arguments = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tool
 def trained(tiny_data, tmp_path_factory) -> list[Path]:
     """Checkpoints of a tiny model, one after the other in a training: both see something, and not the same."""
     folder = tmp_path_factory.mktemp("trained")
-    options = ("DATASETS.TEST", (), "SOLVER.CHECKPOINT_PERIOD", 15, "SOLVER.BASE_LR", 0.05, "MODEL.MASK_FORMER.DROPOUT", 0.0)
+    options = (
+        "DATASETS.TEST",
+        (),
+        "SOLVER.CHECKPOINT_PERIOD",
+        15,
+        "SOLVER.BASE_LR",
+        0.05,
+        "MODEL.MASK_FORMER.DROPOUT",
+        0.0,
+    )
     torch.manual_seed(0)
     Trainer(tiny_task.config(folder, *options, "SOLVER.MAX_ITER", 45)).train()
     return [folder / "model_0000014.pth", folder / "model_final.pth"]
@@ -62,13 +71,18 @@ def test_the_ends_are_the_metrics_of_the_two_files(files):
         Trainer.build_checkpointer(cfg, model).load(str(files / f"{name}.pth"))
         scores = Trainer.test(cfg, model)["panoptic_seg"]
         names = {"pq_all": "PQ", "pq_in": "PQ_in", "pq_out": "PQ_out", "harmonic_mean": "PQ_hm"}
-        assert {k: point[k] for k in names} == {k: None if math.isnan(scores[v]) else scores[v] for k, v in names.items()}
+        assert {k: point[k] for k in names} == {
+            k: None if math.isnan(scores[v]) else scores[v] for k, v in names.items()
+        }
     assert points[0]["pq_all"] > 0 and points[2]["pq_all"] > 0 and points[0]["pq_all"] != points[2]["pq_all"]
     folder = files / "out" / "wise_ft"
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
     assert "| 0.50 |" in (folder / "wise_ft.md").read_text() and (folder / "wise_ft.png").is_file()
     assert (folder / "alpha_0.50/inference/tiny_engine_val/panoptic_quality.json").is_file()
-    assert sorted(p.name for p in folder.glob("*.safetensors")) == ["wise_ft_0.50.safetensors", "wise_ft_1.00.safetensors"]
+    assert sorted(p.name for p in folder.glob("*.safetensors")) == [
+        "wise_ft_0.50.safetensors",
+        "wise_ft_1.00.safetensors",
+    ]
     fine_tuned = torch.load(files / "fine_tuned.pth")["model"]
     written = load_file(folder / "wise_ft_1.00.safetensors")
     assert written.keys() == fine_tuned.keys() and all(torch.equal(v, fine_tuned[k]) for k, v in written.items())
@@ -97,7 +111,9 @@ def test_a_restart_computes_only_what_is_missing(files, monkeypatch):
     run_wise_ft(arguments(files, "--alphas", 0.5, "INPUT.MIN_SIZE_TEST", 20))  # another config: anew
     assert evaluated[4:] == ["alpha_0.50"] and [p["alpha"] for p in curve(files)["points"]] == [0.5]
     state = torch.load(files / "fine_tuned.pth")["model"]
-    torch.save({"model": {k: v if k.startswith("backbone") else v * 2 for k, v in state.items()}}, files / "fine_tuned.pth")
+    torch.save(
+        {"model": {k: v if k.startswith("backbone") else v * 2 for k, v in state.items()}}, files / "fine_tuned.pth"
+    )
     run_wise_ft(arguments(files, "--alphas", 0, "INPUT.MIN_SIZE_TEST", 20))  # other weights: anew
     assert evaluated[5:] == ["alpha_0.00"] and [p["alpha"] for p in curve(files)["points"]] == [0]
     (files / "out/wise_ft/wise_ft.json").write_text("{")
@@ -160,7 +176,9 @@ POINTS = [
 
 def test_the_picture_and_the_table(tmp_path):
     plot_alpha_curve(tmp_path / "new" / "one.png", POINTS)
-    plot_alpha_curve(tmp_path / "two.png", POINTS, errors=[{k: 1.0 for k in p} for p in POINTS], title="mean of 3 seeds")
+    plot_alpha_curve(
+        tmp_path / "two.png", POINTS, errors=[dict.fromkeys(p, 1.0) for p in POINTS], title="mean of 3 seeds"
+    )
     one, two = (np.asarray(Image.open(tmp_path / name).convert("L")) for name in ("new/one.png", "two.png"))
     assert one.shape[1] > 1000 and (one < 128).sum() > 2000 and not np.array_equal(one, two)
     with pytest.raises(ValueError, match="3 and 1"):

@@ -57,12 +57,33 @@ def prepare(datasets: Path, images: int = 4) -> None:
 def arguments(datasets: Path, *options, **changes) -> argparse.Namespace:
     """Parsed arguments of the tool: configuration 008, the tiny model."""
     keys = [
-        *("MODEL.META_ARCHITECTURE", "TinyLabeller", "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(datasets / "weights.pth")),
+        *(
+            "MODEL.META_ARCHITECTURE",
+            "TinyLabeller",
+            "MODEL.DEVICE",
+            "cpu",
+            "MODEL.WEIGHTS",
+            str(datasets / "weights.pth"),
+        ),
         *("MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "", "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True"),
-        *("DATASETS.TEST", "('openvocab_cityscapes_fine_panoptic_val',)", "INPUT.MIN_SIZE_TEST", "20", "DATALOADER.NUM_WORKERS", "0"),
+        *(
+            "DATASETS.TEST",
+            "('openvocab_cityscapes_fine_panoptic_val',)",
+            "INPUT.MIN_SIZE_TEST",
+            "20",
+            "DATALOADER.NUM_WORKERS",
+            "0",
+        ),
         *("ZSSEG.PSEUDO_LABELS.MIN_SCORE", "0.2", "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", "0.1", *map(str, options)),
     ]
-    given = {"config_file": "", "configuration": "008", "split": "train", "output": None, "overwrite": False, "num_gpus": 1}
+    given = {
+        "config_file": "",
+        "configuration": "008",
+        "split": "train",
+        "output": None,
+        "overwrite": False,
+        "num_gpus": 1,
+    }
     return argparse.Namespace(**{**given, **changes}, opts=keys)
 
 
@@ -78,7 +99,9 @@ def change_deleted_labels(root: Path, deleted: set[int], rng: np.random.Generato
         write_panoptic_png(panoptic / annotation["file_name"], np.where(void, rng.choice(choices, ids.shape), ids))
         found = np.unique(read_panoptic_png(panoptic / annotation["file_name"])[void])
         new = [
-            {"id": int(i), "category_id": int(i) // 1000, "iscrowd": 0, "area": 5, "bbox": [0, 0, 2, 2]} for i in found if i
+            {"id": int(i), "category_id": int(i) // 1000, "iscrowd": 0, "area": 5, "bbox": [0, 0, 2, 2]}
+            for i in found
+            if i
         ]
         annotation["segments_info"] = [*new, *kept]
     panoptic.with_suffix(".json").write_text(json.dumps(document))

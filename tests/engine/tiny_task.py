@@ -31,7 +31,14 @@ def write_record(folder: Path, number: int) -> dict:
     Image.fromarray(image.astype(np.uint8)).save(file_name)
     write_panoptic_png(png, ids)
     segments = [
-        {"id": i, "category_id": k, "iscrowd": 0, "isthing": k >= 2, "area": int((ids == i).sum()), "bbox": [0, 0, 1, 1]}
+        {
+            "id": i,
+            "category_id": k,
+            "iscrowd": 0,
+            "isthing": k >= 2,
+            "area": int((ids == i).sum()),
+            "bbox": [0, 0, 1, 1],
+        }
         for i, k in ((1, 0), (2, 1), (26000 + number, 3))
     ]
     return {
@@ -129,7 +136,14 @@ def config(output: Path, *options) -> CfgNode:
     cfg.merge_from_list(
         [
             *("MODEL.META_ARCHITECTURE", "TinySegmenter", "MODEL.DEVICE", "cpu", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 4),
-            *("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", True, "MODEL.MASK_FORMER.DROPOUT", 0.2, "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", ""),
+            *(
+                "MODEL.MASK_FORMER.TEST.PANOPTIC_ON",
+                True,
+                "MODEL.MASK_FORMER.DROPOUT",
+                0.2,
+                "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS",
+                "",
+            ),
             *("DATASETS.TRAIN", ("tiny_engine_train",), "DATASETS.TEST", ("tiny_engine_val",)),
             *("INPUT.MIN_SIZE_TRAIN", (20, 24, 28), "INPUT.MAX_SIZE_TRAIN", 60, "INPUT.COLOR_AUG_SSD", True),
             *("INPUT.MIN_SIZE_TEST", 24, "INPUT.MAX_SIZE_TEST", 60),

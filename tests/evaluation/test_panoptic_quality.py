@@ -79,9 +79,12 @@ def test_equal_to_cityscapesscripts(root, tmp_path, seed):
     ours = json.loads((folder / "panoptic_quality.json").read_text())
     truth = root / "gtFine" / "cityscapes_panoptic_val"
     theirs = oracle.evaluatePanoptic(
-        f"{truth}.json", str(truth), str(folder / "predictions" / "predictions.json"), str(folder / "predictions"),
+        f"{truth}.json",
+        str(truth),
+        str(folder / "predictions" / "predictions.json"),
+        str(folder / "predictions"),
         str(tmp_path / "oracle.json"),
-    )  # fmt: skip
+    )
     for group in ("All", "Things", "Stuff"):
         for key in ("PQ", "SQ", "RQ"):
             assert ours[group][key] == pytest.approx(100 * theirs[group][key.lower()], abs=1e-9)
@@ -92,16 +95,28 @@ def test_equal_to_cityscapesscripts(root, tmp_path, seed):
             assert ours["per_class"][category.name][key] == pytest.approx(expected, abs=1e-9)
     assert 10 < ours["All"]["PQ"] < 90
     assert set(ours) == {
-        "All", "In", "Out", "Things", "Stuff", "harmonic_mean", "per_class", "dataset", "num_images", "versions",
-    }  # fmt: skip
+        "All",
+        "In",
+        "Out",
+        "Things",
+        "Stuff",
+        "harmonic_mean",
+        "per_class",
+        "dataset",
+        "num_images",
+        "versions",
+    }
     assert (ours["dataset"], ours["num_images"]) == (DATASET, 8)
     assert ours["Out"] == ours["Things"] and ours["In"] == ours["Stuff"]
     assert ours["harmonic_mean"] == pytest.approx(2 / (1 / ours["In"]["PQ"] + 1 / ours["Out"]["PQ"]))
     assert dict(scores["panoptic_seg"]) == {
         **{key: ours["All"][key] for key in ("PQ", "SQ", "RQ")},
-        "PQ_in": ours["In"]["PQ"], "PQ_out": ours["Out"]["PQ"], "PQ_hm": ours["harmonic_mean"],
-        "PQ_th": ours["Things"]["PQ"], "PQ_st": ours["Stuff"]["PQ"],
-    }  # fmt: skip
+        "PQ_in": ours["In"]["PQ"],
+        "PQ_out": ours["Out"]["PQ"],
+        "PQ_hm": ours["harmonic_mean"],
+        "PQ_th": ours["Things"]["PQ"],
+        "PQ_st": ours["Stuff"]["PQ"],
+    }
 
 
 def slow_counts(gt_ids, gt_segments, pred_ids, pred_segments, num_classes):
@@ -200,8 +215,16 @@ def test_by_hand():
     assert report["Out"] == {"PQ": 0.0, "SQ": 0.0, "RQ": 0.0, "n": 1}  # no train anywhere: not averaged
     assert report["All"]["PQ"] == 37.5 and report["harmonic_mean"] == 0
     assert report["per_class"]["car"] == {
-        "PQ": 0.0, "SQ": 0.0, "RQ": 0.0, "n": 1, "tp": 0, "fp": 2, "fn": 1, "group": "Out", "isthing": True,
-    }  # fmt: skip
+        "PQ": 0.0,
+        "SQ": 0.0,
+        "RQ": 0.0,
+        "n": 1,
+        "tp": 0,
+        "fp": 2,
+        "fn": 1,
+        "group": "Out",
+        "isthing": True,
+    }
 
 
 def test_void_under_a_prediction_leaves_the_union():

@@ -88,11 +88,19 @@ def test_two_tasks_by_hand(sets, tmp_path):
     name = sets("car", "sky")
     found = blind(tmp_path, name, "car sky")
     # The sky's mask on the car: 25 of 50. The car's mask on the sky: 100 of 100.
-    assert found["n"] == 2 and found["mean_iou"] == pytest.approx(75) and found["cum_iou"] == pytest.approx(100 * 125 / 150)
+    assert (
+        found["n"] == 2
+        and found["mean_iou"] == pytest.approx(75)
+        and found["cum_iou"] == pytest.approx(100 * 125 / 150)
+    )
     assert found["acc@0.5"] == 50 and found["acc@0.9"] == 50
     # At 0.75 the sky's prediction is empty.
     found = blind(tmp_path, name, "car sky", threshold=0.75)
-    assert found["n"] == 2 and found["mean_iou"] == pytest.approx(50) and found["cum_iou"] == pytest.approx(100 * 100 / 125)
+    assert (
+        found["n"] == 2
+        and found["mean_iou"] == pytest.approx(50)
+        and found["cum_iou"] == pytest.approx(100 * 100 / 125)
+    )
 
 
 def test_it_is_no_part_of_the_scores(sets, tmp_path):
@@ -142,8 +150,8 @@ def test_images_in_one_batch_are_not_mixed(sets, tmp_path):
 
 
 def test_the_table_shows_it():
-    scores = {key: 1.0 for key in ("mean_iou", "cum_iou", "acc@0.5", "acc@0.7", "acc@0.9")}
-    rest = {key: 1.0 for key in ("acc@0.6", "acc@0.8", "pixel_accuracy", "dice", "iou_fg", "iou_bin", "miou", "ap")}
+    scores = dict.fromkeys(("mean_iou", "cum_iou", "acc@0.5", "acc@0.7", "acc@0.9"), 1.0)
+    rest = dict.fromkeys(("acc@0.6", "acc@0.8", "pixel_accuracy", "dice", "iou_fg", "iou_bin", "miou", "ap"), 1.0)
     report = {**scores, **rest, "threshold": 0.5, "subsets": {}}
     row = {"n": 2, **scores, "mean_iou": 75.0}
     line = format_table({**report, "phrase_blind": row}).splitlines()[-1]

@@ -28,9 +28,12 @@ OTHER = [[[[10, 2], [19, 2], [19, 11], [10, 11]]]]  # 100 pixels
 
 def structure(name="car", attributes=(), relations=(), kind="name"):
     return {
-        "name": name, "attributes": list(attributes), "relation_ids": [],
-        "relation_descriptions": [list(r) for r in relations], "type": kind,
-    }  # fmt: skip
+        "name": name,
+        "attributes": list(attributes),
+        "relation_ids": [],
+        "relation_descriptions": [list(r) for r in relations],
+        "type": kind,
+    }
 
 
 TASKS = [
@@ -86,9 +89,15 @@ def test_files(root, tmp_path, caplog):
     assert (report["threshold"], report["empty_truth"], report["empty_prediction"]) == (0.5, 0, 0)
     assert set(report["subsets"]) == set(SUBSETS) and set(report["versions"]) == {"zsseg_d2", "detectron2", "torch"}
     assert report["subsets"]["t_stuff"] == {
-        "n": 1, "mean_iou": 50.0, "cum_iou": 50.0, "acc@0.5": 0.0, "acc@0.6": 0.0, "acc@0.7": 0.0, "acc@0.8": 0.0,
+        "n": 1,
+        "mean_iou": 50.0,
+        "cum_iou": 50.0,
+        "acc@0.5": 0.0,
+        "acc@0.6": 0.0,
+        "acc@0.7": 0.0,
+        "acc@0.8": 0.0,
         "acc@0.9": 0.0,
-    }  # fmt: skip
+    }
     assert report["subsets"]["s_large"]["n"] == 1 and report["subsets"]["c500+"]["mean_iou"] == 50
     assert report["subsets"]["a_shape"] == dict.fromkeys(report["subsets"]["a_shape"], None) | {"n": 0}
     assert "threshold_sweep" not in report  # a test split chooses nothing
@@ -110,7 +119,9 @@ def test_sweep_on_validation_only(root, tmp_path):
 def test_records_by_image_and_another_truth(root):
     expected = evaluate(ReferringEvaluator(f"{DATASET}_test"))
     assert evaluate(ReferringEvaluator(f"{DATASET}_test_images")) == expected
-    nothing = evaluate(ReferringEvaluator(f"{DATASET}_test", load_mask=lambda r: np.zeros((r["height"], r["width"]), bool)))
+    nothing = evaluate(
+        ReferringEvaluator(f"{DATASET}_test", load_mask=lambda r: np.zeros((r["height"], r["width"]), bool))
+    )
     assert nothing["referring"]["mean_iou"] == 0
 
 
@@ -158,7 +169,9 @@ def _process(rank: int, world: int, port: int, shares: list[list[int]], folder: 
         torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("shares", [[[0, 2], [1, 0]], [[2], [1], [0, 1]]])  # some twice, as a padding sampler gives them
+@pytest.mark.parametrize(
+    "shares", [[[0, 2], [1, 0]], [[2], [1], [0, 1]]]
+)  # some twice, as a padding sampler gives them
 def test_several_processes(root, tmp_path, shares):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -183,7 +196,8 @@ COUNTS = {
     "record, size, expected",
     [
         (
-            {"phrase_structure": structure("word19"), "num_instances": 1, "coco_id": 5}, 0.0199,
+            {"phrase_structure": structure("word19"), "num_instances": 1, "coco_id": 5},
+            0.0199,
             "c20 c100 c500 i_single p_name t_obj s_small a200+ d_cocotv",
         ),
         (
@@ -192,34 +206,56 @@ COUNTS = {
             "c100 c500 c21-100 i_multi p_att p_att+ t_obj s_mid a20 a100 a200 d_notcocotv",
         ),
         (
-            {"phrase_structure": structure("word100", ["att250", "att100"], [("on", "x")], "relation"), "num_instances": 4},
+            {
+                "phrase_structure": structure("word100", ["att250", "att100"], [("on", "x")], "relation"),
+                "num_instances": 4,
+            },
             0.2,
             "c500 c101-500 i_multi p_att p_rel p_rel+ p_attm p_att_rel t_obj s_mid a200 a101-200",
         ),
         (
-            {"phrase_structure": structure("word500", ["red"], [("on", "x"), ("by", "y")], "verbose"), "num_instances": 5},
+            {
+                "phrase_structure": structure("word500", ["red"], [("on", "x"), ("by", "y")], "verbose"),
+                "num_instances": 5,
+            },
             0.21,
             "c500+ i_many p_att p_rel p_verbose p_relm p_att_rel t_obj s_large a200+ a_color",
         ),
         ({"phrase_structure": structure("person")}, 0.1, "c_coco c500+ p_name t_obj s_mid a200+"),
         (
-            {"phrase_structure": structure("toilet seat", ["light", "many", "wooden"])}, 0.1,
+            {"phrase_structure": structure("toilet seat", ["light", "many", "wooden"])},
+            0.1,
             "c500+ p_name p_att p_attm t_stuff s_mid a200+ a_material a_adj a_count",
         ),
     ],
-)  # fmt: skip
+)
 def test_subsets(record, size, expected):
     assert SubsetFinder(COUNTS)(record, size) == sorted(expected.split(), key=list(SUBSETS).index)
 
 
 def test_subsets_that_are_not_known_are_left_out():
     assert SubsetFinder()({"phrase_structure": structure("car", ["red"])}, 0.1) == [
-        "c_coco", "p_name", "p_att", "t_obj", "s_mid", "a_color",
-    ]  # fmt: skip
+        "c_coco",
+        "p_name",
+        "p_att",
+        "t_obj",
+        "s_mid",
+        "a_color",
+    ]
 
 
 def test_word_lists():
     assert len(COCO_NAMES) == 80 and len(STUFF_NAMES) == 84
-    sizes = {"a_color": 50, "a_shape": 65, "a_material": 49, "a_texture": 40, "a_state": 78, "a_adj": 79, "a_noun": 40,
-             "a_loc": 21, "a_count": 14, "a_bad": 10}  # fmt: skip
+    sizes = {
+        "a_color": 50,
+        "a_shape": 65,
+        "a_material": 49,
+        "a_texture": 40,
+        "a_state": 78,
+        "a_adj": 79,
+        "a_noun": 40,
+        "a_loc": 21,
+        "a_count": 14,
+        "a_bad": 10,
+    }
     assert {key: len(words) for key, words in ATTRIBUTE_KINDS.items()} == sizes

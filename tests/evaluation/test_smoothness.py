@@ -182,7 +182,9 @@ def test_merging_instances():
 
 @pytest.fixture
 def datasets(tmp_path):
-    register_cityscapes_panoptic("tests_smoothness_city", make_tiny_cityscapes(tmp_path / "city", "val", images=3), "val")
+    register_cityscapes_panoptic(
+        "tests_smoothness_city", make_tiny_cityscapes(tmp_path / "city", "val", images=3), "val"
+    )
     two = [[[[2, 2], [6, 2], [6, 6], [2, 6]]], [[[12, 2], [19, 2], [19, 9], [12, 9]]]]
     tasks = [task(1, 10, polygons=two), task(1, 11), task(2, 12), task(3, 13, polygons=two)]
     phrases = make_tiny_phrasecut(tmp_path, test=tasks)

@@ -22,7 +22,14 @@ def model():
 
 def test_an_image_does_not_depend_on_its_company():
     """The embedded model on a scene: alone, beside a larger image, and beside one of the same padded size."""
-    options = ["MODEL.DEVICE", "cpu", "MODEL.MASK_FORMER.TEST.INSTANCE_ON", "True", "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True"]
+    options = [
+        "MODEL.DEVICE",
+        "cpu",
+        "MODEL.MASK_FORMER.TEST.INSTANCE_ON",
+        "True",
+        "MODEL.MASK_FORMER.TEST.SEMANTIC_ON",
+        "True",
+    ]
     cfg = setup_cfg(argparse.Namespace(config_file="minicity/zero_shot.yaml", opts=options, eval_only=True))
     model = Trainer.build_model(cfg).eval()
     Trainer.build_checkpointer(cfg, model).load(cfg.MODEL.WEIGHTS)
@@ -192,7 +199,12 @@ def test_sizes_of_the_released_models(clip, embed, total, trainable):
         [
             *("MODEL.FC_CLIP.CLIP_MODEL_NAME", clip, "MODEL.FC_CLIP.EMBED_DIM", embed, "MODEL.DEVICE", "cpu"),
             *("MODEL.SEM_SEG_HEAD.CONVS_DIM", 256, "MODEL.SEM_SEG_HEAD.MASK_DIM", 256),
-            *("MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS", 6, "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_DIM_FEEDFORWARD", 1024),
+            *(
+                "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS",
+                6,
+                "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_DIM_FEEDFORWARD",
+                1024,
+            ),
             *("MODEL.MASK_FORMER.HIDDEN_DIM", 256, "MODEL.MASK_FORMER.DIM_FEEDFORWARD", 2048),
             *("MODEL.MASK_FORMER.DEC_LAYERS", 10, "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", 250),
         ]
@@ -218,7 +230,9 @@ def scored(*options):
 
 def test_in_vocabulary_scores_alone():
     inside, scores = scored("ZSSEG.ENSEMBLE", False)
-    torch.testing.assert_close(scores, inside.softmax(-1), atol=1e-6, rtol=1e-4)  # softmax over K · (1 - p_void) is softmax over K + 1
+    torch.testing.assert_close(
+        scores, inside.softmax(-1), atol=1e-6, rtol=1e-4
+    )  # softmax over K · (1 - p_void) is softmax over K + 1
     assert not torch.allclose(scores, scored()[1], atol=1e-3)
 
 
@@ -234,6 +248,8 @@ def test_void_suppression_lowers_void_and_nothing_else():
     everywhere = ("MODEL.FC_CLIP.ENSEMBLE_ON_VALID_MASK", False)  # CLIP speaks of every mask, also of tiny ones
     for options in (everywhere, (*everywhere, "ZSSEG.ENSEMBLE", False)):
         plain, suppressed = scored(*options)[1], scored("ZSSEG.VOID_SUPPRESSION", 0.5, *options)[1]
-        assert (suppressed[..., -1] < plain[..., -1]).all() and (suppressed[..., -1] > 0.5 * plain[..., -1] - 1e-6).all()
+        assert (suppressed[..., -1] < plain[..., -1]).all() and (
+            suppressed[..., -1] > 0.5 * plain[..., -1] - 1e-6
+        ).all()
         shares = [s[..., :-1] / s[..., :-1].sum(-1, keepdim=True) for s in (plain, suppressed)]
         torch.testing.assert_close(shares[0], shares[1], atol=1e-4, rtol=1e-3)

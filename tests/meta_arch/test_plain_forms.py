@@ -39,7 +39,10 @@ def test_losses_and_gradients(case):
     model, image = case
     masks = torch.zeros(3, *image.shape[1:], dtype=torch.bool)
     masks[0, :40], masks[1, 40:, :90], masks[2, 40:, 90:] = True, True, True
-    item = {"image": image, "instances": Instances(tuple(image.shape[1:]), gt_masks=masks, gt_classes=torch.tensor([0, 1, 2]))}
+    item = {
+        "image": image,
+        "instances": Instances(tuple(image.shape[1:]), gt_masks=masks, gt_classes=torch.tensor([0, 1, 2])),
+    }
     found = []
     for form in (nullcontext, plain_forms):
         torch.manual_seed(0)

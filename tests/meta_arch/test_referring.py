@@ -121,7 +121,11 @@ def test_many_phrases_of_an_image_are_decoded_in_groups(build, monkeypatch):
     ("options", "tower", "told"),
     [
         (("INPUT.PHRASE.SIZE", 36), "tiny_vit", "INPUT.PHRASE.SIZE is 36, no multiple of 8"),
-        ((REF + "DECODER", "unet", "INPUT.PHRASE.SIZE", 48), "tiny_resnet", "INPUT.PHRASE.SIZE is 48, no multiple of 32"),
+        (
+            (REF + "DECODER", "unet", "INPUT.PHRASE.SIZE", 48),
+            "tiny_resnet",
+            "INPUT.PHRASE.SIZE is 48, no multiple of 32",
+        ),
         ((REF + "KERNELS", [2, 2]), "tiny_vit", "makes 4 pixels of a cell, .* is 8; give MODEL.REFERRING.KERNELS"),
         ((REF + "KERNELS", []), "tiny_vit", "makes 32 pixels of a cell, .* is 8; give MODEL.REFERRING.KERNELS"),
         ((REF + "KERNELS", [2, 2, 2]), "tiny_vit", "not 3. See MODEL.REFERRING.KERNELS"),
@@ -132,7 +136,8 @@ def test_many_phrases_of_an_image_are_decoded_in_groups(build, monkeypatch):
         ((REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True), "tiny_vit", "UNET_SIMILARITY needs a ViT"),
         (
             (REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True, REF + "CLIP_LAYERS", [1, 2, 3]),
-            "tiny_vit_avg", "UNET_SIMILARITY needs .* its last block",
+            "tiny_vit_avg",
+            "UNET_SIMILARITY needs .* its last block",
         ),
         ((REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True), "tiny_resnet", "UNET_SIMILARITY needs a ViT"),
         ((REF + "DECODER", "unett"), "tiny_vit", "MODEL.REFERRING.DECODER is 'unett'; choose one of model0"),

@@ -30,7 +30,9 @@ def seeded_losses(model, items=ITEMS):
 
 
 def same(one, two) -> bool:
-    return torch.equal(one["panoptic_seg"][0], two["panoptic_seg"][0]) and one["panoptic_seg"][1] == two["panoptic_seg"][1]
+    return (
+        torch.equal(one["panoptic_seg"][0], two["panoptic_seg"][0]) and one["panoptic_seg"][1] == two["panoptic_seg"][1]
+    )
 
 
 @pytest.mark.parametrize("architecture", ["CombinedFCCLIP", "DistilledFCCLIP", "NaiveIntersection"])
@@ -94,7 +96,9 @@ def test_the_mean_of_a_model_with_itself_is_that_model(pairing):
 def test_hungarian_pairing_undoes_a_permutation_of_queries():
     model = build("CombinedFCCLIP", "ZSSEG.FUSION.NAME", "mean", "ZSSEG.FUSION.PAIRING", "hungarian").eval()
     state = model.model_one.state_dict()
-    order = torch.randperm(len(state["sem_seg_head.predictor.query_feat.weight"]), generator=torch.Generator().manual_seed(2))
+    order = torch.randperm(
+        len(state["sem_seg_head.predictor.query_feat.weight"]), generator=torch.Generator().manual_seed(2)
+    )
     for name in ("query_feat", "query_embed"):
         state[f"sem_seg_head.predictor.{name}.weight"] = state[f"sem_seg_head.predictor.{name}.weight"][order]
     model.model_two.load_state_dict(state)

@@ -151,7 +151,9 @@ def test_towers_stay_frozen():
         torch.nn.Sequential(tower).train()
         assert not any(m.training for m in tower.modules()) and not any(p.requires_grad for p in tower.parameters())
         images = torch.randn(1, 3, 64, 64, requires_grad=True)
-        assert not any(x.requires_grad for x in (*tower(images), tower.embed_images(images), tower.embed_tokens(tokens())))
+        assert not any(
+            x.requires_grad for x in (*tower(images), tower.embed_images(images), tower.embed_tokens(tokens()))
+        )
 
 
 def test_the_wrong_tower_is_refused():
@@ -190,7 +192,9 @@ def test_similarity_is_the_cosine_of_a_cell_and_a_text():
         last = tower(images)[-1]
         found = tower.similarity(last, texts, (2, 3), owner)
         for n, (text, image) in enumerate(zip(texts, owner)):
-            cells = [torch.cosine_similarity(clip.visual.ln_post(x) @ clip.visual.proj, text, dim=0) for x in last[image][1:]]
+            cells = [
+                torch.cosine_similarity(clip.visual.ln_post(x) @ clip.visual.proj, text, dim=0) for x in last[image][1:]
+            ]
             cells = torch.stack(cells)
             assert torch.allclose(found[n].flatten(), (cells - cells.mean()) / cells.std(), atol=1e-4)
 

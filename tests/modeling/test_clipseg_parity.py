@@ -8,9 +8,9 @@ from argparse import Namespace
 import open_clip
 import pytest
 import torch
-
-import zsseg_d2  # noqa: F401  (before Detectron2, which it makes importable)
 from detectron2.modeling import build_model
+
+import zsseg_d2  # noqa: F401
 from tests.modeling.tiny_clips import VOCABULARY, tiny_vit, tokens
 from zsseg_d2.engine.checkpoint import ZssegCheckpointer
 from zsseg_d2.engine.config_files import setup_cfg
@@ -126,16 +126,41 @@ def test_a_file_that_transformers_saved_runs_from_the_config(tmp_path):
 
     theirs = oracle(True, vision, text, projection_dim=16, reduce_dim=64, decoder_intermediate_size=128)
     theirs.save_pretrained(tmp_path / "released")
-    (tmp_path / "clip_like_theirs.json").write_text(json.dumps({
-        "embed_dim": 16, "quick_gelu": True,
-        "vision_cfg": {"image_size": 48, "layers": 11, "width": 32, "head_width": 8, "patch_size": 16},
-        "text_cfg": {"context_length": 48, "vocab_size": 2014, "width": 24, "heads": 2, "layers": 2,
-                     "tokenizer_kwargs": {"bpe_path": "mini_bpe.txt.gz"}},
-    }))  # fmt: skip
-    cfg = setup_cfg(Namespace(config_file="phrasecut/clipseg_rd64.yaml", eval_only=True, opts=[
-        "MODEL.FC_CLIP.CLIP_MODEL_NAME", str(tmp_path / "clip_like_theirs.json"), "INPUT.PHRASE.SIZE", "96",
-        "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "", "MODEL.REFERRING.FEEDFORWARD", "128", "MODEL.DEVICE", "cpu",
-    ]))  # fmt: skip
+    (tmp_path / "clip_like_theirs.json").write_text(
+        json.dumps(
+            {
+                "embed_dim": 16,
+                "quick_gelu": True,
+                "vision_cfg": {"image_size": 48, "layers": 11, "width": 32, "head_width": 8, "patch_size": 16},
+                "text_cfg": {
+                    "context_length": 48,
+                    "vocab_size": 2014,
+                    "width": 24,
+                    "heads": 2,
+                    "layers": 2,
+                    "tokenizer_kwargs": {"bpe_path": "mini_bpe.txt.gz"},
+                },
+            }
+        )
+    )
+    cfg = setup_cfg(
+        Namespace(
+            config_file="phrasecut/clipseg_rd64.yaml",
+            eval_only=True,
+            opts=[
+                "MODEL.FC_CLIP.CLIP_MODEL_NAME",
+                str(tmp_path / "clip_like_theirs.json"),
+                "INPUT.PHRASE.SIZE",
+                "96",
+                "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS",
+                "",
+                "MODEL.REFERRING.FEEDFORWARD",
+                "128",
+                "MODEL.DEVICE",
+                "cpu",
+            ],
+        )
+    )
     ours = build_model(cfg).eval()
     ZssegCheckpointer(ours).load(str(tmp_path / "released" / "model.safetensors"))
     image = torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8)

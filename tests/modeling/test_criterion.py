@@ -83,7 +83,10 @@ def test_mask_losses_by_hand():
 
 
 def test_a_right_prediction_costs_little_and_a_wrong_one_much():
-    embed, logits = torch.tensor([[4.0, -4.0], [-4.0, -4.0]]), torch.tensor([[-30.0, 30.0, -30.0], [-30.0, -30.0, 30.0]])
+    embed, logits = (
+        torch.tensor([[4.0, -4.0], [-4.0, -4.0]]),
+        torch.tensor([[-30.0, 30.0, -30.0], [-30.0, -30.0, 30.0]]),
+    )
     right, wrong = _losses(False, embed, logits), _losses(False, embed.flip(-1), logits)
     assert float(right["loss_ce"]) < 1e-6
     for name in ("loss_mask", "loss_dice"):

@@ -13,17 +13,26 @@ from zsseg_d2.modeling.deformable_attention import sample_and_weigh
 LEVELS = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3)
 
 
-def _case(seed: int, shapes, batch: int, queries: int, heads: int, points: int, spread: float, dtype=torch.float64) -> list:
+def _case(
+    seed: int, shapes, batch: int, queries: int, heads: int, points: int, spread: float, dtype=torch.float64
+) -> list:
     generator = torch.Generator().manual_seed(seed)
     value = torch.randn(batch, sum(h * w for h, w in shapes), heads, 4, generator=generator, dtype=dtype)
-    locations = 0.5 + spread * (torch.rand(batch, queries, heads, len(shapes), points, 2, generator=generator, dtype=dtype) - 0.5)
+    locations = 0.5 + spread * (
+        torch.rand(batch, queries, heads, len(shapes), points, 2, generator=generator, dtype=dtype) - 0.5
+    )
     weights = torch.rand(batch, queries, heads, len(shapes), points, generator=generator, dtype=dtype)
     return [x.requires_grad_() for x in (value, locations, weights)]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 10_000), LEVELS, st.integers(1, 2), st.integers(1, 9), st.sampled_from([(1, 1), (2, 3)]), st.sampled_from([1.0, 2.5])
+    st.integers(0, 10_000),
+    LEVELS,
+    st.integers(1, 2),
+    st.integers(1, 9),
+    st.sampled_from([(1, 1), (2, 3)]),
+    st.sampled_from([1.0, 2.5]),
 )
 def test_values_and_gradients_equal_the_plain_form(seed, shapes, batch, queries, heads_points, spread):
     value, locations, weights = _case(seed, shapes, batch, queries, *heads_points, spread)
@@ -48,7 +57,10 @@ def test_the_side_that_is_taken_where_the_slope_jumps():
     y, x = torch.meshgrid(torch.arange(-2, 3), torch.arange(-2, 5), indexing="ij")
     places = torch.stack(((x + 0.5) / 4, (y + 0.5) / 2), -1).double().reshape(1, 35, 1, 1, 1, 2).requires_grad_()
     inputs = value, places, weights
-    expected, actual = sample_and_weigh(value, shapes, places, weights), deformable_gather.sampler(value, shapes)(places, weights)
+    expected, actual = (
+        sample_and_weigh(value, shapes, places, weights),
+        deformable_gather.sampler(value, shapes)(places, weights),
+    )
     for mine, plain in zip(torch.autograd.grad(actual.sum(), inputs), torch.autograd.grad(expected.sum(), inputs)):
         torch.testing.assert_close(mine, plain, rtol=0, atol=1e-12)
 
@@ -62,7 +74,9 @@ def test_no_query_at_all():
 
 def test_gradients_equal_finite_differences():
     shapes = [(3, 5), (2, 2)]
-    assert torch.autograd.gradcheck(lambda v, p, w: deformable_gather.sampler(v, shapes)(p, w), _case(1, shapes, 1, 5, 2, 3, 1.3))
+    assert torch.autograd.gradcheck(
+        lambda v, p, w: deformable_gather.sampler(v, shapes)(p, w), _case(1, shapes, 1, 5, 2, 3, 1.3)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -72,8 +86,13 @@ def test_the_values_precision_is_kept_and_sums_are_not_taken_in_it(dtype):
     value = value.to(dtype)
     actual = deformable_gather.sampler(value, shapes)(locations, weights)
     assert actual.dtype == dtype
-    assert torch.equal(actual, sample_and_weigh(value.float(), shapes, locations, weights).to(dtype)) or dtype == torch.float32
-    torch.testing.assert_close(actual.float(), sample_and_weigh(value.float(), shapes, locations, weights), rtol=8e-3, atol=1e-5)
+    assert (
+        torch.equal(actual, sample_and_weigh(value.float(), shapes, locations, weights).to(dtype))
+        or dtype == torch.float32
+    )
+    torch.testing.assert_close(
+        actual.float(), sample_and_weigh(value.float(), shapes, locations, weights), rtol=8e-3, atol=1e-5
+    )
 
 
 def test_what_is_not_a_number_stays_so_and_spoils_nothing_else():
@@ -89,9 +108,13 @@ def test_what_is_not_a_number_stays_so_and_spoils_nothing_else():
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 6), st.sampled_from([1.0, 30.0, 500.0]))
 def test_softmax_of_heads(seed, heads, samples, spread):
-    logits = torch.randn(2, 5, heads * samples, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * spread
+    logits = (
+        torch.randn(2, 5, heads * samples, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * spread
+    )
     expected = logits.unflatten(-1, (heads, samples)).softmax(-1)
-    torch.testing.assert_close(deformable_gather.softmax(logits.float(), heads).double(), expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        deformable_gather.softmax(logits.float(), heads).double(), expected, rtol=1e-3, atol=1e-6
+    )
 
 
 def test_softmax_of_a_head_far_below_another():

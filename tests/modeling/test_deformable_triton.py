@@ -110,9 +110,14 @@ sides = st.sampled_from((1, 2, 3, 4, 5, 8))
 @on_device
 @settings(max_examples=15, deadline=None, database=None, derandomize=True)
 @given(
-    st.lists(st.tuples(sides, sides), min_size=1, max_size=3), st.integers(1, 2), st.integers(1, 4), st.integers(1, 3),
-    st.integers(1, 3), st.sampled_from((1, 2, 3, 4, 5, 8)), st.integers(0, 1000),
-)  # fmt: skip
+    st.lists(st.tuples(sides, sides), min_size=1, max_size=3),
+    st.integers(1, 2),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from((1, 2, 3, 4, 5, 8)),
+    st.integers(0, 1000),
+)
 def test_equals_the_plain_form(shapes, batch, queries, heads, points, channels, seed):
     check(shapes, *make_case(shapes, batch, queries, heads, points, channels, seed))
 
@@ -125,7 +130,9 @@ def test_wide_heads_and_several_programs(channels):
 
 
 @on_device
-@pytest.mark.parametrize("low, low_locations", [(torch.bfloat16, False), (torch.bfloat16, True), (torch.float16, False)])
+@pytest.mark.parametrize(
+    "low, low_locations", [(torch.bfloat16, False), (torch.bfloat16, True), (torch.float16, False)]
+)
 def test_half_precision_within_its_rounding(low, low_locations):
     shapes = [(4, 4), (3, 5)]
     value, locations, weights, gradient = make_case(shapes, 1, 4, 2, 2, 8, 1)
@@ -137,7 +144,9 @@ def test_half_precision_within_its_rounding(low, low_locations):
 def test_gradients_equal_finite_differences():
     """Within a pixel the function is linear in each of its numbers, so that differences over any step are exact."""
     value, _, weights, gradient = make_case([(2, 2)], 1, 1, 1, 2, 2, 2)
-    locations = torch.tensor([[0.4, 0.55], [0.1, 0.7]]).view(1, 1, 1, 1, 2, 2)  # two numbers between pixels, two near borders
+    locations = torch.tensor([[0.4, 0.55], [0.1, 0.7]]).view(
+        1, 1, 1, 1, 2, 2
+    )  # two numbers between pixels, two near borders
     inputs = [x.to(DEVICE).requires_grad_() for x in (value, locations, weights)]
     output = deformable_triton.sample_and_weigh(inputs[0], [(2, 2)], *inputs[1:])
     gradients = torch.autograd.grad(output, inputs, gradient.to(DEVICE))
@@ -179,7 +188,9 @@ def test_the_module_takes_the_kernel(monkeypatch):
     shapes = [(2, 2), (4, 2)]
     module = MSDeformAttn(8, levels=2, heads=2, points=2).to(DEVICE)
     query, source = torch.randn(2, 3, 8, device=DEVICE), torch.randn(2, 12, 8, device=DEVICE)
-    reference = torch.tensor([[0.25, 0.125], [0.75, 0.625], [0.25, 0.75]], device=DEVICE)  # pixel centres, as in a model
+    reference = torch.tensor(
+        [[0.25, 0.125], [0.75, 0.625], [0.25, 0.75]], device=DEVICE
+    )  # pixel centres, as in a model
     kernel, own_choice, results, calls = deformable_triton.sample_and_weigh, deformable_triton.available, [], []
     monkeypatch.delenv("ZSSEG_D2_TRITON", raising=False)
     monkeypatch.setattr(deformable_triton, "sample_and_weigh", lambda *given: calls.append(given) or kernel(*given))
@@ -211,7 +222,13 @@ def test_when_it_is_available(monkeypatch):
     monkeypatch.delenv("ZSSEG_D2_TRITON", raising=False)
 
     def asked(**other) -> bool:
-        tensor = {"is_cuda": True, "dtype": torch.float32, "requires_grad": True, "device": torch.device("cuda"), **other}
+        tensor = {
+            "is_cuda": True,
+            "dtype": torch.float32,
+            "requires_grad": True,
+            "device": torch.device("cuda"),
+            **other,
+        }
         return deformable_triton.available(SimpleNamespace(**tensor))
 
     assert asked() and asked(dtype=torch.bfloat16)

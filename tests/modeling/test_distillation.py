@@ -15,7 +15,10 @@ from zsseg_d2.modeling.matcher import pair_queries
 
 
 def test_mse_by_hand():
-    student, teacher = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 4.0]]), torch.tensor([[0.0, 4.0, 0.0], [0.0, 3.0, 0.0]])
+    student, teacher = (
+        torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 4.0]]),
+        torch.tensor([[0.0, 4.0, 0.0], [0.0, 3.0, 0.0]]),
+    )
     assert class_distillation(student, teacher, None).item() == pytest.approx((1 + 4 + 9 + 16) / 6)
     assert class_distillation(student, teacher, [1]).item() == pytest.approx((4 + 9) / 2)
 

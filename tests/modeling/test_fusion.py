@@ -40,7 +40,9 @@ def test_topk_keeps_the_largest_of_each():
     fused = fuse_logits(torch.tensor([SURE]), torch.tensor([FIRM]), FusionSettings("softmax_topk", top_k=1))
     torch.testing.assert_close(fused, torch.tensor([[0.8, 0.9, 0.0]]))
     many = fuse_logits(torch.tensor([SURE]), torch.tensor([FIRM]), FusionSettings("softmax_topk", top_k=99))
-    torch.testing.assert_close(many, fuse_logits(torch.tensor([SURE]), torch.tensor([FIRM]), FusionSettings("softmax_sum")))
+    torch.testing.assert_close(
+        many, fuse_logits(torch.tensor([SURE]), torch.tensor([FIRM]), FusionSettings("softmax_sum"))
+    )
 
 
 def test_the_published_entropy_formula():

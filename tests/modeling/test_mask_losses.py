@@ -90,7 +90,9 @@ def test_sums_by_name():
     assert list(MaskLoss()(logits, targets)) == ["loss_bce", "loss_dice"]
 
 
-@pytest.mark.parametrize("text", ["", "bce+", "iou", "bce+bce", "x*bce", "0*bce", "-1*dice", "inf*dice", "nan*dice", "bce*2"])
+@pytest.mark.parametrize(
+    "text", ["", "bce+", "iou", "bce+bce", "x*bce", "0*bce", "-1*dice", "inf*dice", "nan*dice", "bce*2"]
+)
 def test_other_names_are_refused(text):
     with pytest.raises(ValueError, match="write bce, dice, focal"):
         parse_loss(text)

@@ -18,16 +18,22 @@ def slow(features: torch.Tensor, embed: torch.Tensor) -> torch.Tensor:
 
 @settings(deadline=None, max_examples=30)
 @given(
-    batch=st.integers(1, 3), queries=st.integers(1, 9), channels=st.integers(1, 5),
-    size=st.tuples(st.integers(1, 6), st.integers(1, 7)), cells=st.sampled_from([1, 3, 1000]),
-    channels_last=st.booleans(), seed=st.integers(0, 1000),
-)  # fmt: skip
+    batch=st.integers(1, 3),
+    queries=st.integers(1, 9),
+    channels=st.integers(1, 5),
+    size=st.tuples(st.integers(1, 6), st.integers(1, 7)),
+    cells=st.sampled_from([1, 3, 1000]),
+    channels_last=st.booleans(),
+    seed=st.integers(0, 1000),
+)
 def test_values_and_gradients(batch, queries, channels, size, cells, channels_last, seed):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64)
     if channels_last:
         features = features.contiguous(memory_format=torch.channels_last)
-    embed, upstream = (torch.randn(batch, queries, channels, generator=generator, dtype=torch.float64) for _ in range(2))
+    embed, upstream = (
+        torch.randn(batch, queries, channels, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(mask_pooling._CELLS, "cpu", cells)

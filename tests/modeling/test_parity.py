@@ -28,8 +28,18 @@ def run(request, tmp_path_factory):
         _, scales = model.sem_seg_head.pixel_decoder(features)
         last, masks = model.decode_last(features)
         (result,) = model([item])
-    return {"record": record, "model": model, "loaded": loaded, "features": features, "queries": queries, "last": last, "masks": masks,
-            "mask_features": mask_features, "scales": scales, "result": result}  # fmt: skip
+    return {
+        "record": record,
+        "model": model,
+        "loaded": loaded,
+        "features": features,
+        "queries": queries,
+        "last": last,
+        "masks": masks,
+        "mask_features": mask_features,
+        "scales": scales,
+        "result": result,
+    }
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:

@@ -66,7 +66,9 @@ def test_every_map_and_the_prompt_reach_the_mask():
             changed = [m + (i == index) * torch.randn_like(m) for i, m in enumerate(maps)]
             assert not torch.allclose(decoder(changed, condition), before)
         assert not torch.allclose(decoder(maps, condition + torch.randn(7)), before)
-        assert torch.allclose(decoder(maps, 5 * condition), before, atol=1e-3), "the length of the embedding says nothing"
+        assert torch.allclose(decoder(maps, 5 * condition), before, atol=1e-3), (
+            "the length of the embedding says nothing"
+        )
 
 
 def test_several_prompts_an_image():

@@ -13,7 +13,9 @@ from zsseg_d2.modeling.criterion import SetCriterion, class_loss, mask_losses, u
 from zsseg_d2.modeling.matcher import sample_points
 
 
-def forward(self: SetCriterion, layers: Sequence, mask_features: Sequence[Tensor], targets: Sequence) -> dict[str, Tensor]:
+def forward(
+    self: SetCriterion, layers: Sequence, mask_features: Sequence[Tensor], targets: Sequence
+) -> dict[str, Tensor]:
     """See :meth:`SetCriterion.forward`; without ignored pixels. Draws the same random numbers in the same order."""
     num_masks = self._num_masks(targets, mask_features[0].device)
     whole = [[torch.einsum("qc,chw->qhw", p.mask_embed, f) for p, f in zip(layer, mask_features)] for layer in layers]

@@ -26,7 +26,9 @@ from . import criterion, panoptic
 def plain_forms() -> Iterator[None]:
     """Inside, models compute as the published code does: every layer's predictions, every mask whole."""
     replaced = (
-        mock.patch.object(deformable_attention, "sampler", lambda value, shapes: partial(sample_and_weigh, value, shapes)),
+        mock.patch.object(
+            deformable_attention, "sampler", lambda value, shapes: partial(sample_and_weigh, value, shapes)
+        ),
         mock.patch.object(MSDeformAttn, "_softmax", lambda self, x: x.unflatten(-1, (self.heads, -1)).softmax(-1)),
         mock.patch.object(pixel_decoder, "_TOKENS", 1 << 40),
         mock.patch.object(GroupNorm, "forward", nn.GroupNorm.forward),
@@ -63,7 +65,9 @@ def attention_pool(pool: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
     """See :func:`zsseg_d2.modeling.clip_resnet.attention_pool`: torch's attention, each mask with keys of its own."""
     side = int((pool.positional_embedding.shape[0] - 1) ** 0.5)
     grid = pool.positional_embedding[1:].T.reshape(1, -1, side, side)
-    tokens = (dense + F.interpolate(grid, dense.shape[-2:], mode="bilinear", align_corners=False)).flatten(2).transpose(1, 2)
+    tokens = (
+        (dense + F.interpolate(grid, dense.shape[-2:], mode="bilinear", align_corners=False)).flatten(2).transpose(1, 2)
+    )
     query = (dense.mean((-1, -2)) + pool.positional_embedding[0])[:, None]
     blocked = ~inside.flatten(2)
     blocked = blocked & ~blocked.all(-1, keepdim=True)
@@ -77,14 +81,18 @@ def attention_pool(pool: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
     return pool.c_proj((weights @ v).transpose(1, 2).flatten(2))
 
 
-def attend(module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None) -> Tensor:
+def attend(
+    module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None
+) -> Tensor:
     """See :func:`zsseg_d2.modeling.layers.attend`: torch's module, with a mask and weights for each head, as published."""
     if blocked is not None:
         blocked = blocked[:, None].expand(-1, module.num_heads, -1, -1).flatten(0, 1)
     return module(*(x.transpose(0, 1) for x in (query, key, value)), attn_mask=blocked)[0].transpose(0, 1)
 
 
-def decode(self: MaskedAttentionDecoder, scales: list[Tensor], mask_features: Tensor, every_layer: bool) -> list[Queries]:
+def decode(
+    self: MaskedAttentionDecoder, scales: list[Tensor], mask_features: Tensor, every_layer: bool
+) -> list[Queries]:
     """See :meth:`MaskedAttentionDecoder.forward`: predicts after every layer whoever asks, and resizes each layer's masks."""
     memories = [s.flatten(2).transpose(1, 2) + e for s, e in zip(scales, self.level_embed.weight)]
     positions = [sine_position(*s.shape[-2:], s.shape[1], s.device).flatten(1).T for s in scales]
@@ -92,7 +100,9 @@ def decode(self: MaskedAttentionDecoder, scales: list[Tensor], mask_features: Te
     predictions = [_predict(self, x, mask_features)]
     for index in range(self.num_layers):
         level = index % len(scales)
-        masks = F.interpolate(predictions[-1].mask_logits, scales[level].shape[-2:], mode="bilinear", align_corners=False)
+        masks = F.interpolate(
+            predictions[-1].mask_logits, scales[level].shape[-2:], mode="bilinear", align_corners=False
+        )
         blocked = (masks.sigmoid() < 0.5).flatten(2).detach()
         blocked = blocked & ~blocked.all(-1, keepdim=True)
         key = memories[level] + positions[level]

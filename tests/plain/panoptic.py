@@ -36,7 +36,12 @@ def panoptic_inference(
             segment = segments[stuff[label] - 1]
             segment["score"] = max(segment["score"], float(best[query]))
         else:
-            segment = {"id": len(segments) + 1, "isthing": label in things, "category_id": label, "score": float(best[query])}
+            segment = {
+                "id": len(segments) + 1,
+                "isthing": label in things,
+                "category_id": label,
+                "score": float(best[query]),
+            }
             segments.append(segment)
             if not segment["isthing"]:
                 stuff[label] = segment["id"]

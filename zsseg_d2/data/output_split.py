@@ -81,7 +81,9 @@ class OutputSplit:
 
     def journal(self, part: int | None = None) -> Path:
         """The journal, or the one of a process of its own."""
-        return self.root / (f".{self.tool}_{self.split}.jsonl" if part is None else f".{self.tool}_{self.split}.{part}.jsonl")
+        return self.root / (
+            f".{self.tool}_{self.split}.jsonl" if part is None else f".{self.tool}_{self.split}.{part}.jsonl"
+        )
 
     def add(self, image_id: int | str, note: object, part: int | None = None) -> None:
         """Note that all files of an image are written; `part` numbers the process where there are several."""

@@ -12,9 +12,18 @@ from ..vocabulary import Vocabulary
 from .panoptic_png import MAX_SEGMENT_ID, DatasetError, check_segments, open_image, read_panoptic_png
 
 __all__ = [
-    "DatasetError", "FolderIndex", "PanopticCategory", "check_segments", "data_folder", "inside", "load_records",
-    "open_image", "panoptic_metadata", "read_panoptic_json", "read_panoptic_png",
-]  # fmt: skip
+    "DatasetError",
+    "FolderIndex",
+    "PanopticCategory",
+    "check_segments",
+    "data_folder",
+    "inside",
+    "load_records",
+    "open_image",
+    "panoptic_metadata",
+    "read_panoptic_json",
+    "read_panoptic_png",
+]
 
 
 @dataclass(frozen=True)

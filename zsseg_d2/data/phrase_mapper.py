@@ -18,7 +18,17 @@ from .phrase_prompts import NegativePhrases
 from .phrasecut_files import WRONG_SIZE_IMAGES
 from .visual_prompts import SupportTasks, visual_prompt
 
-KEPT = ("file_name", "image_id", "task_id", "height", "width", "dataset_name", "coco_id", "phrase_structure", "polygons")
+KEPT = (
+    "file_name",
+    "image_id",
+    "task_id",
+    "height",
+    "width",
+    "dataset_name",
+    "coco_id",
+    "phrase_structure",
+    "polygons",
+)
 
 
 class PhraseMapper:

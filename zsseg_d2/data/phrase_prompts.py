@@ -13,10 +13,14 @@ PROMPTS: dict[str, tuple[str, ...]] = {
     "fixed": ("a photo of a {}.",),
     "shuffle": _SHUFFLE,
     "shuffle+": (
-        *_SHUFFLE, "a cropped photo of a {}.", "a good photo of a {}.", "a photo of one {}.", "a bad photo of a {}.",
+        *_SHUFFLE,
+        "a cropped photo of a {}.",
+        "a good photo of a {}.",
+        "a photo of one {}.",
+        "a bad photo of a {}.",
         "a photo of the {}.",
     ),
-}  # fmt: skip
+}
 """CLIPSeg's lists of templates, by its names; one is drawn for each phrase."""
 
 

@@ -21,8 +21,15 @@ from tqdm import tqdm
 
 from .panoptic_records import DatasetError, FolderIndex, data_folder
 from .phrasecut_files import (
-    SPLITS, WRONG_SIZE_IMAGES, image_path, iterate_entries, load_image_table, load_skip_list, remedy, splits_of,
-)  # fmt: skip
+    SPLITS,
+    WRONG_SIZE_IMAGES,
+    image_path,
+    iterate_entries,
+    load_image_table,
+    load_skip_list,
+    remedy,
+    splits_of,
+)
 from .phrasecut_tasks import TaskError, name_of, parse_task
 
 logger = logging.getLogger(__name__)
@@ -78,7 +85,9 @@ def _records(root: Path, split: str) -> Iterator[dict]:
     wrong, first_wrong = 0, ""
     shared: dict[int, dict] = {}  # one copy of what the tasks of an image have in common
     quiet = not sys.stderr.isatty()
-    bar = tqdm(iterate_entries(root, split), desc=f"phrases of {split}", unit="phrase", delay=2, leave=False, disable=quiet)
+    bar = tqdm(
+        iterate_entries(root, split), desc=f"phrases of {split}", unit="phrase", delay=2, leave=False, disable=quiet
+    )
     for number, entry in enumerate(bar):
         if name_of(entry) in skipped:
             continue
@@ -114,7 +123,9 @@ def _records(root: Path, split: str) -> Iterator[dict]:
             "polygons": task.polygons,
         }
     if wrong:
-        logger.warning("%s: %d tasks are left out of training. The first: %s; %s.", source, wrong, first_wrong, remedy(root))
+        logger.warning(
+            "%s: %d tasks are left out of training. The first: %s; %s.", source, wrong, first_wrong, remedy(root)
+        )
 
 
 @contextmanager

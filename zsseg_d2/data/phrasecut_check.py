@@ -11,14 +11,24 @@ from tqdm import tqdm
 
 from .panoptic_records import DatasetError, FolderIndex
 from .phrasecut_files import (
-    SPLITS, WRONG_SIZE_IMAGES, ImageInfo, image_path, iterate_entries, load_image_table, load_skip_list, load_word_counts,
-)  # fmt: skip
+    SPLITS,
+    WRONG_SIZE_IMAGES,
+    ImageInfo,
+    image_path,
+    iterate_entries,
+    load_image_table,
+    load_skip_list,
+    load_word_counts,
+)
 from .phrasecut_report import SplitReport
 from .phrasecut_tasks import Task, TaskError, name_of, parse_task
 
 OFFICIAL_COUNTS: dict[str, tuple[int, int]] = {
-    "train": (71_746, 310_816), "val": (2_971, 20_316), "test": (2_545, 14_354), "miniv": (100, 821),
-}  # fmt: skip
+    "train": (71_746, 310_816),
+    "val": (2_971, 20_316),
+    "test": (2_545, 14_354),
+    "miniv": (100, 821),
+}
 """Images and phrases of each split, by the README of ChenyunWu/PhraseCutDataset."""
 
 _EXIF_ORIENTATION = 0x0112
@@ -37,8 +47,11 @@ def check_phrasecut(
     """
     reports = [SplitReport(split) for split in splits]
     shared = _Shared(root, decode)
-    for read, kind in ((shared.read_images, "unusable image table"), (shared.read_skipped, "unusable skip list"),
-                       (lambda: load_word_counts(root), "unusable word counts")):  # fmt: skip
+    for read, kind in (
+        (shared.read_images, "unusable image table"),
+        (shared.read_skipped, "unusable skip list"),
+        (lambda: load_word_counts(root), "unusable word counts"),
+    ):
         try:
             read()
         except DatasetError as error:

@@ -14,10 +14,27 @@ from .phrasecut_tasks import name_of
 
 SPLITS: tuple[str, ...] = ("train", "val", "test", "miniv")
 
-WRONG_SIZE_IMAGES: frozenset[int] = frozenset((
-    61530, 61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286065, 286093,
-    498010, 498042, 498187, 498246, 498269,
-))  # fmt: skip
+WRONG_SIZE_IMAGES: frozenset[int] = frozenset(
+    (
+        61530,
+        61564,
+        150333,
+        150344,
+        150417,
+        150516,
+        285665,
+        285743,
+        285761,
+        285814,
+        286065,
+        286093,
+        498010,
+        498042,
+        498187,
+        498246,
+        498269,
+    )
+)
 """Images of the official data that were annotated at another size than their file has (CLIPSeg's `invalid_img_ids`)."""
 
 
@@ -67,12 +84,13 @@ def load_image_table(root: Path) -> dict[int, ImageInfo]:
     Raises:
         DatasetError: image_data_split.json is missing or damaged.
     """
-    names = [root / name for name in ("image_data_split.json", "image_data_split3000.json")]  # the latter by hand from Drive
+    # the latter by hand from Drive
+    names = [root / name for name in ("image_data_split.json", "image_data_split3000.json")]
     path, table = next((p for p in names if p.exists()), names[0]), {}
     for entry in iterate_json_list(path, remedy(root)):
         found = [entry.get(k) if isinstance(entry, dict) else None for k in ("image_id", "height", "width")]
         split = entry.get("split") if isinstance(entry, dict) else None
-        sizes = all(type(v) is int for v in found) and 1 <= min(found[1:]) and max(found[1:]) <= LIMIT
+        sizes = all(type(v) is int for v in found) and min(found[1:]) >= 1 and max(found[1:]) <= LIMIT
         if not sizes or not isinstance(split, str):
             raise DatasetError(
                 f"{path}: an entry has no usable 'image_id', 'height', 'width' or 'split' ({str(entry)[:80]}); "

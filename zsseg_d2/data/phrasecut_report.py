@@ -41,7 +41,9 @@ class SplitReport:
         if self.expected is not None:
             agree = self.expected == (self.images, self.phrases)
             counted += ", as expected" if agree else f" (expected: {self.expected[0]:,} and {self.expected[1]:,})"
-        found = [(word, k, f) for word, group in (("wrong", self.wrong), ("note", self.notes)) for k, f in group.items()]
+        found = [
+            (word, k, f) for word, group in (("wrong", self.wrong), ("note", self.notes)) for k, f in group.items()
+        ]
         return [counted] + [
             f"  {word:6}{kind}: {f.count:,} ({'; '.join(f.examples)}{'; ...' if f.count > len(f.examples) else ''})"
             for word, kind, f in found

@@ -68,9 +68,13 @@ def parse_structure(structure: object, phrase: str) -> dict:
     if structure is not None and not isinstance(structure, dict):
         raise TaskError("malformed task", f"'phrase_structure' is no dictionary ({structure!r})")
     full = {
-        "name": phrase, "attributes": [], "relation_ids": [], "relation_descriptions": [], "type": "name",
+        "name": phrase,
+        "attributes": [],
+        "relation_ids": [],
+        "relation_descriptions": [],
+        "type": "name",
         **{k: v for k, v in (structure or {}).items() if k in _STRUCTURE and v is not None},
-    }  # fmt: skip
+    }
     for key, kind in _STRUCTURE.items():
         if not isinstance(full[key], kind):
             raise TaskError("malformed task", f"'{key}' of 'phrase_structure' is no {kind.__name__} ({full[key]!r})")

@@ -78,7 +78,9 @@ class PseudoLabelSet:
         self.files.open(self._arguments, self._is_complete, overwrite)
         return [] if self.files.complete else list(self._pending())
 
-    def add(self, record: Mapping, predicted_ids: np.ndarray, predicted: Sequence[Mapping], part: int | None = None) -> None:
+    def add(
+        self, record: Mapping, predicted_ids: np.ndarray, predicted: Sequence[Mapping], part: int | None = None
+    ) -> None:
         """Write the files of one image.
 
         Args:
@@ -180,7 +182,13 @@ class PseudoLabelSet:
         """Segments by origin, and of each class images, segments, pixels and mean score."""
         deleted = deleted_ids(self.configuration)
         classes = [
-            {"label_id": c.id, "origin": ZERO_SHOT if k in deleted else GROUND_TRUTH, "images": 0, "segments": 0, "pixels": 0}
+            {
+                "label_id": c.id,
+                "origin": ZERO_SHOT if k in deleted else GROUND_TRUTH,
+                "images": 0,
+                "segments": 0,
+                "pixels": 0,
+            }
             for k, c in enumerate(CATEGORIES)
         ]
         scores: list[list[float]] = [[] for _ in CATEGORIES]
@@ -194,7 +202,9 @@ class PseudoLabelSet:
                 scores[k] += [segment["score"]] if segment["origin"] == ZERO_SHOT else []
         for entry, found in zip(classes, scores):
             entry["mean_score"] = round(float(np.mean(found)), 4) if found else None
-        segments = {origin: sum(c["segments"] for c in classes if c["origin"] == origin) for origin in (GROUND_TRUTH, ZERO_SHOT)}
+        segments = {
+            origin: sum(c["segments"] for c in classes if c["origin"] == origin) for origin in (GROUND_TRUTH, ZERO_SHOT)
+        }
         return {"segments": segments, "classes": {c.name: entry for c, entry in zip(CATEGORIES, classes)}}
 
 

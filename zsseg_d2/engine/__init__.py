@@ -8,5 +8,12 @@ from .solver import build_optimizer
 from .trainer import Trainer
 
 __all__ = [
-    "CheckpointError", "ConfigError", "Trainer", "ZssegCheckpointer", "build_optimizer", "find_config", "run", "setup_cfg",
-]  # fmt: skip
+    "CheckpointError",
+    "ConfigError",
+    "Trainer",
+    "ZssegCheckpointer",
+    "build_optimizer",
+    "find_config",
+    "run",
+    "setup_cfg",
+]

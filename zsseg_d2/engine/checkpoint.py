@@ -39,7 +39,13 @@ class ZssegCheckpointer(DetectionCheckpointer):
     """
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, save_frozen: bool = False, frozen_parts: bool = True, **checkpointables
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        save_frozen: bool = False,
+        frozen_parts: bool = True,
+        **checkpointables,
     ) -> None:
         """
         Args:
@@ -97,7 +103,9 @@ class ZssegCheckpointer(DetectionCheckpointer):
             raise CheckpointError(f"{key} is empty: {type(self.model).__name__} needs weights for its '{part}'.")
         state = read_checkpoint(local_weights(path, key))["model"]
         if kind_of(state) == "combined":
-            raise CheckpointError(f"{key}: '{path}' holds two models; split it first: python tools/combined_weights.py split {path}")
+            raise CheckpointError(
+                f"{key}: '{path}' holds two models; split it first: python tools/combined_weights.py split {path}"
+            )
         clip = {k: v for k, v in state.items() if k.startswith(CLIP)}
         if any(not torch.equal(v, clip[k]) for k, v in self._clip.items() if k in clip):
             raise CheckpointError(f"{key}: '{path}' holds another CLIP than the other model's file; both share one.")
@@ -228,7 +236,9 @@ def read_checkpoint(path: str) -> dict:
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(str(error) if isinstance(error, RuntimeError) else f"Cannot read '{path}': {error}") from error
+        raise CheckpointError(
+            str(error) if isinstance(error, RuntimeError) else f"Cannot read '{path}': {error}"
+        ) from error
     if isinstance(loaded, Mapping):
         key = next((k for k in ("model", "state_dict") if isinstance(loaded.get(k), Mapping)), None)
         checkpoint = {"model": dict(loaded)} if key is None else {**loaded, "model": dict(loaded[key])}
@@ -262,7 +272,9 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"The checkpoint has {len(state[queries])} queries, but MODEL.MASK_FORMER.NUM_OBJECT_QUERIES is "
             f"{len(own[queries])}."
         )
-    misfit = [f"{k} {tuple(state[k].shape)}, model {tuple(own[k].shape)}" for k in fitting if state[k].shape != own[k].shape]
+    misfit = [
+        f"{k} {tuple(state[k].shape)}, model {tuple(own[k].shape)}" for k in fitting if state[k].shape != own[k].shape
+    ]
     if misfit:
         raise CheckpointError(
             f"{len(misfit)} weights of the checkpoint do not fit the model's shapes: {'; '.join(misfit[:5])}"
@@ -277,7 +289,9 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             "and so do the results. Give CLIP's own weights."
         )
     elif clip:
-        logger.info("The checkpoint leaves out the frozen %s*, as expected: they are CLIP's own weights.", "*, ".join(clip))
+        logger.info(
+            "The checkpoint leaves out the frozen %s*, as expected: they are CLIP's own weights.", "*, ".join(clip)
+        )
     if missing or unexpected:
         lines = [f"The checkpoint fits only in part ({len(fitting)} of {len(own)} weights loaded)."]
         lines += [f"  missing, left as initialised: {_summary(missing)}"] if missing else []

@@ -105,7 +105,9 @@ def merge_options(cfg: CfgNode, options: Sequence[str]) -> None:
     known = dict(leaves(cfg))
     for key in options[::2]:
         if key not in known:
-            hint = " (options of the program, such as --eval-only, stand before KEY VALUE)" if key.startswith("-") else ""
+            hint = (
+                " (options of the program, such as --eval-only, stand before KEY VALUE)" if key.startswith("-") else ""
+            )
             raise ConfigError(f"Unknown config key '{key}'{hint}.{near_matches(key, known)}")
     _merge(cfg.merge_from_list, options, "command line")
 

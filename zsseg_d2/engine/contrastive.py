@@ -16,7 +16,10 @@ from ..data.synthetic.captions import Caption, caption, phrase_caption
 from ..modeling.clip import dense_features, region_embeddings, text_embeddings
 from ..modeling.clip_vit import dense_cells, region_means
 
-_KINDS_WITHOUT_CATEGORY = {"pole": ("pole", "poles"), "rider": ("rider",)}  # CLIP knows words that no mask was labelled with
+_KINDS_WITHOUT_CATEGORY = {
+    "pole": ("pole", "poles"),
+    "rider": ("rider",),
+}  # CLIP knows words that no mask was labelled with
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,19 @@ def region_text_loss(regions: Tensor, texts: Tensor, fits: Tensor, own: Tensor, 
 
 
 def pretrain_clip(
-    model: nn.Module, tokenizer, *, steps: int, batch: int, lr: float, seed: int, scenes: int, workers: int,
-    size: tuple[int, int] | None = None, mean: Tensor, std: Tensor,
-) -> list[dict[str, float]]:  # fmt: skip
+    model: nn.Module,
+    tokenizer,
+    *,
+    steps: int,
+    batch: int,
+    lr: float,
+    seed: int,
+    scenes: int,
+    workers: int,
+    size: tuple[int, int] | None = None,
+    mean: Tensor,
+    std: Tensor,
+) -> list[dict[str, float]]:
     """Train ``model`` in place; it is left in eval mode.
 
     Args:
@@ -144,7 +157,9 @@ def pretrain_clip(
     sampler = SceneSampler(scenes, size, seed, workers, stride=stride, phrases=is_vit)
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr)
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr
+    )
     warmup = max(1, min(100, steps // 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: min((i + 1) / warmup, 0.5 * (1 + math.cos(math.pi * i / steps)))

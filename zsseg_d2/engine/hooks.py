@@ -106,8 +106,10 @@ class LoadingWatch(HookBase):
             self._spoke = True
             logger.warning(
                 "Loading took %.3g s of each %.3g s iteration: training waits for data. %s",
-                wait, total, loading_advice(self._num_workers, usable_cores()),
-            )  # fmt: skip
+                wait,
+                total,
+                loading_advice(self._num_workers, usable_cores()),
+            )
 
 
 def usable_cores() -> int:
@@ -150,7 +152,9 @@ class StopOnSignal(HookBase):
             raise KeyboardInterrupt
         self._asked = True
         if comm.is_main_process():
-            tqdm.write("Stopping after this iteration; its weights will be saved. Ctrl-C again stops at once.", sys.stderr)
+            tqdm.write(
+                "Stopping after this iteration; its weights will be saved. Ctrl-C again stops at once.", sys.stderr
+            )
 
     def after_step(self) -> None:
         if any(comm.all_gather(self._asked)) and self.trainer.iter + 1 < self.trainer.max_iter:

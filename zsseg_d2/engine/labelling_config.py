@@ -20,9 +20,16 @@ from .leaks import data_set_with_labels_of, trained_on
 _CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
 # What cannot change a prediction, or is told apart by the hash of a file.
 _NO_MATTER = (
-    "MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "MODEL.MASK_FORMER.TEST.INSTANCE_ON",
-    "ZSSEG.OUT_CLASSES", "ZSSEG.PICTURES", "ZSSEG.PSEUDO_LABELS", "ZSSEG.SAVE_PREDICTIONS", "ZSSEG.TEXT_CACHE",
-)  # fmt: skip
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON",
+    "MODEL.MASK_FORMER.TEST.INSTANCE_ON",
+    "ZSSEG.OUT_CLASSES",
+    "ZSSEG.PICTURES",
+    "ZSSEG.PSEUDO_LABELS",
+    "ZSSEG.SAVE_PREDICTIONS",
+    "ZSSEG.TEXT_CACHE",
+)
 
 
 def labelling_config(args: argparse.Namespace) -> CfgNode:
@@ -30,7 +37,9 @@ def labelling_config(args: argparse.Namespace) -> CfgNode:
     names = argparse.Namespace(config_file=args.config_file, opts=args.opts, eval_only=True, num_gpus=args.num_gpus)
     cfg = setup_cfg(names).clone()
     if cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA < 0:
-        raise ConfigError(f"ZSSEG.PSEUDO_LABELS.MIN_AREA is {cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA}, but must not be negative.")
+        raise ConfigError(
+            f"ZSSEG.PSEUDO_LABELS.MIN_AREA is {cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA}, but must not be negative."
+        )
     cfg.defrost()
     cfg.MODEL.MASK_FORMER.TEST.SEMANTIC_ON = cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON = False
     family = family_of(cfg.DATASETS.TEST)

@@ -62,7 +62,9 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, 
 @contextmanager
 def _waiting() -> Iterator[None]:
     """While processes work, Ctrl-C is theirs, and where one ends with an exit status, this one ends with the same."""
-    previous = signal.signal(signal.SIGINT, lambda *_: None)  # a handler; an ignored signal would be ignored by children
+    previous = signal.signal(
+        signal.SIGINT, lambda *_: None
+    )  # a handler; an ignored signal would be ignored by children
     try:
         yield
     except mp.ProcessExitedException as error:

@@ -15,7 +15,9 @@ from .errors import ConfigError
 from .yaml_files import read_yaml
 
 
-def data_set_with_labels_of(classes: Collection[int], vocabulary: Vocabulary, names: Collection[str]) -> tuple[str, list[int]] | None:
+def data_set_with_labels_of(
+    classes: Collection[int], vocabulary: Vocabulary, names: Collection[str]
+) -> tuple[str, list[int]] | None:
     """The first data set of `names` with the same vocabulary and ground truth of some of `classes`, and those classes."""
     for name in sorted(set(names) & set(MetadataCatalog.list())):
         trained = MetadataCatalog.get(name)

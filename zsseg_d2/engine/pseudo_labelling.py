@@ -84,7 +84,11 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
     default = invocab_folder(family, args.configuration)
     output = Path(args.output).expanduser() if args.output else default
     target = PseudoLabelSet(
-        family, args.split, args.configuration, output, Thresholds(limits.MIN_SCORE, limits.MIN_AREA, limits.MIN_VISIBLE)
+        family,
+        args.split,
+        args.configuration,
+        output,
+        Thresholds(limits.MIN_SCORE, limits.MIN_AREA, limits.MIN_VISIBLE),
     )
     weights = weights_files(cfg)
     check_no_leak(cfg, args.configuration, weights.values())
@@ -168,7 +172,9 @@ def _label(task: Labelling) -> None:
                     )
                 task.target.add(by_id[item["image_id"]], ids.cpu().numpy(), segments, part=rank)
             if not show_bars():
-                log_every_n_seconds(logging.INFO, f"{number} of {len(loader)} images of this process", n=10, name=__name__)
+                log_every_n_seconds(
+                    logging.INFO, f"{number} of {len(loader)} images of this process", n=10, name=__name__
+                )
 
 
 def _label_in_processes(task: Labelling, processes: int) -> None:

@@ -69,7 +69,9 @@ def test_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict], Cal
 def tasks_of(records: Sequence[dict]) -> list[dict]:
     """One record a task, also of data sets that are registered with one an image."""
     return [
-        {k: v for k, v in {**record, **task}.items() if k != "tasks"} for record in records for task in record.get("tasks", ({},))
+        {k: v for k, v in {**record, **task}.items() if k != "tasks"}
+        for record in records
+        for task in record.get("tasks", ({},))
     ]
 
 
@@ -119,7 +121,9 @@ def check_referring(cfg: CfgNode, *, eval_only: bool) -> None:
     except ValueError as error:
         raise ConfigError(f"MODEL.REFERRING.THRESHOLD: {error}") from error
     if cfg.ZSSEG.SAMPLES.PERIOD > 0 and not eval_only and not (cfg.DATASETS.TEST and cfg.ZSSEG.SAMPLES.COUNT > 0):
-        raise ConfigError("ZSSEG.SAMPLES.PERIOD asks for pictures, but DATASETS.TEST is empty or ZSSEG.SAMPLES.COUNT is 0.")
+        raise ConfigError(
+            "ZSSEG.SAMPLES.PERIOD asks for pictures, but DATASETS.TEST is empty or ZSSEG.SAMPLES.COUNT is 0."
+        )
     names = cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     check_data_sets(cfg, names, referring=True)
 
@@ -132,4 +136,6 @@ def check_data_sets(cfg: CfgNode, names: Collection[str], *, referring: bool) ->
     for name in names:
         if (MetadataCatalog.get(name).get("evaluator_type") == EVALUATOR) != referring:
             has, needs = ("classes", "phrases") if referring else ("phrases", "classes")
-            raise ConfigError(f"'{name}' is a data set of {has}, but {cfg.MODEL.META_ARCHITECTURE} needs one of {needs}.")
+            raise ConfigError(
+                f"'{name}' is a data set of {has}, but {cfg.MODEL.META_ARCHITECTURE} needs one of {needs}."
+            )

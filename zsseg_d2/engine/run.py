@@ -31,11 +31,22 @@ logger = logging.getLogger(__name__)
 
 USER_ERRORS = (ConfigError, CheckpointError, DatasetError, FileNotFoundError, FileExistsError)
 _SAME_ON_RESUME = (
-    "DATASETS.TRAIN", "ZSSEG.TRAINING_VOCABULARY", "ZSSEG.DELETED_PIXELS", "MODEL.META_ARCHITECTURE",
-    "MODEL.FC_CLIP.CLIP_MODEL_NAME", "ZSSEG.FUSION.NAME", "ZSSEG.FUSION.SCALE", "ZSSEG.FUSION.PAIRING",
-    "ZSSEG.DISTILLATION", "MODEL.REFERRING.DECODER", "MODEL.REFERRING.CLIP_LAYERS", "MODEL.REFERRING.LOSS",
-    "MODEL.REFERRING.CONDITION", "MODEL.REFERRING.UNET_SIMILARITY", "INPUT.PHRASE",
-)  # fmt: skip
+    "DATASETS.TRAIN",
+    "ZSSEG.TRAINING_VOCABULARY",
+    "ZSSEG.DELETED_PIXELS",
+    "MODEL.META_ARCHITECTURE",
+    "MODEL.FC_CLIP.CLIP_MODEL_NAME",
+    "ZSSEG.FUSION.NAME",
+    "ZSSEG.FUSION.SCALE",
+    "ZSSEG.FUSION.PAIRING",
+    "ZSSEG.DISTILLATION",
+    "MODEL.REFERRING.DECODER",
+    "MODEL.REFERRING.CLIP_LAYERS",
+    "MODEL.REFERRING.LOSS",
+    "MODEL.REFERRING.CONDITION",
+    "MODEL.REFERRING.UNET_SIMILARITY",
+    "INPUT.PHRASE",
+)
 
 
 def run(args: argparse.Namespace) -> dict | None:
@@ -110,9 +121,14 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
                 handler.setLevel(logging.INFO)  # details, such as the traceback behind a message, are in log.txt
     logger.info(
         "zsseg_d2 with Detectron2 %s and torch %s on %s; %d process(es); seed %d; config %s; all settings in %s",
-        detectron2.__version__, torch.__version__, cfg.MODEL.DEVICE, comm.get_world_size(), cfg.SEED,
-        args.config_file or "(defaults)", settings,
-    )  # fmt: skip
+        detectron2.__version__,
+        torch.__version__,
+        cfg.MODEL.DEVICE,
+        comm.get_world_size(),
+        cfg.SEED,
+        args.config_file or "(defaults)",
+        settings,
+    )
     seed_all_rng(cfg.SEED)  # the same on every process: whatever weights are not loaded must agree
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg

@@ -109,7 +109,9 @@ def draw_samples(records: Sequence[dict], folder: Path, threshold: float) -> Non
 
     rows = [truth(k) + [predicted(k, i) for i in _spread(iterations, _MOST_COLUMNS)] for k in range(len(records))]
     save_picture(sheet(rows), folder / "strip.png")
-    frames = [sheet([[*truth(k), predicted(k, i)] for k in range(len(records))]) for i in _spread(iterations, _MOST_FRAMES)]
+    frames = [
+        sheet([[*truth(k), predicted(k, i)] for k in range(len(records))]) for i in _spread(iterations, _MOST_FRAMES)
+    ]
     times = [500] * (len(frames) - 1) + [2500]
     options = {"save_all": True, "append_images": frames[1:], "duration": times if len(frames) > 1 else 2500, "loop": 0}
     save_picture(frames[0], folder / "samples.gif", **options)

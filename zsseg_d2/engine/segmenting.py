@@ -60,9 +60,13 @@ def build_segmentor(cfg: CfgNode) -> nn.Module:
     from .trainer import Trainer
 
     if not is_referring(cfg):
-        raise ConfigError(f"Phrases need MODEL.META_ARCHITECTURE ReferringSegmentor, not {cfg.MODEL.META_ARCHITECTURE}.")
+        raise ConfigError(
+            f"Phrases need MODEL.META_ARCHITECTURE ReferringSegmentor, not {cfg.MODEL.META_ARCHITECTURE}."
+        )
     if not cfg.MODEL.WEIGHTS:
-        raise ConfigError("MODEL.WEIGHTS is empty, and a random decoder finds nothing; give `MODEL.WEIGHTS /path/to/model_final.pth`.")
+        raise ConfigError(
+            "MODEL.WEIGHTS is empty, and a random decoder finds nothing; give `MODEL.WEIGHTS /path/to/model_final.pth`."
+        )
     local_weights(cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
     ZssegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
@@ -71,7 +75,12 @@ def build_segmentor(cfg: CfgNode) -> nn.Module:
 
 @torch.no_grad()
 def segment(
-    model: nn.Module, image: np.ndarray, phrases: Sequence[str], *, threshold: float = 0.5, example: np.ndarray | None = None
+    model: nn.Module,
+    image: np.ndarray,
+    phrases: Sequence[str],
+    *,
+    threshold: float = 0.5,
+    example: np.ndarray | None = None,
 ) -> list[Found]:
     """
     Args:
@@ -98,7 +107,10 @@ def segment(
 
 def overlays(image: np.ndarray, found: Sequence[Found]) -> Image.Image:
     """The picture, and beside it every phrase with its mask and score, four in a row."""
-    size = (2 * _PANEL, max(1, round(2 * _PANEL * image.shape[0] / image.shape[1])))  # photographs need not be painted whole
+    size = (
+        2 * _PANEL,
+        max(1, round(2 * _PANEL * image.shape[0] / image.shape[1])),
+    )  # photographs need not be painted whole
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     panels = [panel(image, "image", _PANEL)]
     for k, result in enumerate(found):
@@ -128,7 +140,7 @@ def run_segmenting(args: argparse.Namespace) -> int:
         # Everything that can be told of the arguments comes before the model.
         phrases = [" ".join(phrase.split()) for phrase in args.phrase]
         if not all(phrases):
-            raise ConfigError("--phrase is empty; say what to look for, as in --phrase \"red car\".")
+            raise ConfigError('--phrase is empty; say what to look for, as in --phrase "red car".')
         for path in args.image:  # a damaged one is told now, and none is kept: there may be thousands
             read_rgb(path)
         targets = _targets(args)

@@ -70,8 +70,11 @@ class Trainer(DefaultTrainer):
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         logger.info(
             "%s on %s: %.2f million parameters, %.2f million trainable",
-            cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, total / 1e6, trainable / 1e6,
-        )  # fmt: skip
+            cfg.MODEL.META_ARCHITECTURE,
+            cfg.MODEL.DEVICE,
+            total / 1e6,
+            trainable / 1e6,
+        )
         return model
 
     @classmethod
@@ -132,8 +135,9 @@ class Trainer(DefaultTrainer):
         if self.start_iter >= self.max_iter:
             logger.warning(
                 "Nothing to train: %d iterations are done and SOLVER.MAX_ITER is %d. Give a larger SOLVER.MAX_ITER to go on.",
-                self.start_iter, self.max_iter,
-            )  # fmt: skip
+                self.start_iter,
+                self.max_iter,
+            )
             return self.test(self.cfg, self.model)
         self.data_loader.start_iter = self.start_iter
         TrainerBase.train(self, self.start_iter, self.max_iter)

@@ -50,9 +50,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 _POSITIVE = ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
 _POSITIVE_IN_TRAINING = (
-    "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_ITER", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",
-    "INPUT.MAX_SIZE_TRAIN", "INPUT.IMAGE_SIZE", "INPUT.MIN_SCALE",
-)  # fmt: skip
+    "SOLVER.IMS_PER_BATCH",
+    "SOLVER.MAX_ITER",
+    "SOLVER.BASE_LR",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "INPUT.MAX_SIZE_TRAIN",
+    "INPUT.IMAGE_SIZE",
+    "INPUT.MIN_SCALE",
+)
 
 
 def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> None:
@@ -123,9 +128,13 @@ def _check_device(cfg: CfgNode, eval_only: bool) -> None:
                 "automatically, or give `MODEL.DEVICE cpu`."
             )
         if (device.index or 0) >= torch.cuda.device_count():
-            raise ConfigError(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but there are {torch.cuda.device_count()} CUDA devices.")
+            raise ConfigError(
+                f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but there are {torch.cuda.device_count()} CUDA devices."
+            )
     elif cfg.SOLVER.AMP.ENABLED and not eval_only:
-        raise ConfigError(f"SOLVER.AMP.ENABLED needs CUDA, but MODEL.DEVICE is '{device}'. Give `SOLVER.AMP.ENABLED False`.")
+        raise ConfigError(
+            f"SOLVER.AMP.ENABLED needs CUDA, but MODEL.DEVICE is '{device}'. Give `SOLVER.AMP.ENABLED False`."
+        )
 
 
 def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
@@ -211,4 +220,6 @@ def _check_method(cfg: CfgNode, eval_only: bool) -> None:
         if not _get(ours, key) > 0:
             raise ConfigError(f"ZSSEG.{key} must be positive, but is {_get(ours, key)}.")
     if not (ours.ENSEMBLE or ours.VOID_RULE) and cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD <= 0:
-        logger.warning("ZSSEG.VOID_RULE is False: every query keeps a class; see MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD.")
+        logger.warning(
+            "ZSSEG.VOID_RULE is False: every query keeps a class; see MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD."
+        )

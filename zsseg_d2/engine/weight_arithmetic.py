@@ -83,7 +83,9 @@ def check_interpolable(
     _check(one, two, lambda a, b: a.is_floating_point() or torch.equal(a, b), sources, "integer tensors that differ")
 
 
-def split_parts(state: Mapping[str, Tensor], source: str = "The checkpoint") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def split_parts(
+    state: Mapping[str, Tensor], source: str = "The checkpoint"
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The checkpoint of two models as two ordinary FC-CLIP checkpoints; :func:`join_parts` puts them together again.
 
     Raises:

@@ -115,7 +115,9 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
     """The work of one process."""
     try:
         cfg = settings(args)
-        pair = Pair.read(args.zero_shot, args.fine_tuned)  # what is wrong with the files is told before anything is built
+        pair = Pair.read(
+            args.zero_shot, args.fine_tuned
+        )  # what is wrong with the files is told before anything is built
         cfg = prepare(cfg, args)
         record = RunRecord(
             cfg.OUTPUT_DIR, mode="eval", seed=cfg.SEED, device=cfg.MODEL.DEVICE, config_file=args.config_file
@@ -126,7 +128,9 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
         try:
             if main:
                 for alpha in sorted(set(args.save)):
-                    logger.info(write_weights(Path(cfg.OUTPUT_DIR) / f"{NAME}_{alpha_name(alpha)}{SUFFIX}", pair.at(alpha)))
+                    logger.info(
+                        write_weights(Path(cfg.OUTPUT_DIR) / f"{NAME}_{alpha_name(alpha)}{SUFFIX}", pair.at(alpha))
+                    )
             points = evaluate_alphas(cfg, pair, args.alphas, config_file=args.config_file)
             status = "finished"
             return points

@@ -54,7 +54,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' stands twice", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -71,7 +73,10 @@ def _size_list(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
         return [int(_product(listed.elt.args[0], loop.target.id, x)) for x in range(*bounds)]
     except (AttributeError, IndexError, KeyError, OverflowError, SyntaxError, TypeError, ValueError):
         raise yaml.constructor.ConstructorError(
-            None, None, f"it asks to run Python code ({text!r}), which is not done; write the value itself", node.start_mark
+            None,
+            None,
+            f"it asks to run Python code ({text!r}), which is not done; write the value itself",
+            node.start_mark,
         ) from None
 
 

@@ -5,6 +5,10 @@ from .panoptic_quality import ClasswiseArithmeticEvaluator, EvaluationError, Pan
 from .pictures import save_comparison
 
 __all__ = [
-    "ClasswiseArithmeticEvaluator", "EvaluationError", "PanopticCounts", "PanopticQualityEvaluator", "count_image",
+    "ClasswiseArithmeticEvaluator",
+    "EvaluationError",
+    "PanopticCounts",
+    "PanopticQualityEvaluator",
+    "count_image",
     "save_comparison",
-]  # fmt: skip
+]

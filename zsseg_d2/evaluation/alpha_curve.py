@@ -29,7 +29,19 @@ _CURVES = (
     ("pq_out", "Out (labels deleted)", "#D55E00", "^", "-"),
     ("harmonic_mean", "harmonic mean of In and Out", "#009E73", "D", "--"),
 )
-_OFFSETS = ((0, 12), (20, 0), (0, -12), (18, 11), (-18, 11), (18, -11), (-18, -11), (0, 23), (0, -23), (0, 34), (0, -34))
+_OFFSETS = (
+    (0, 12),
+    (20, 0),
+    (0, -12),
+    (18, 11),
+    (-18, 11),
+    (18, -11),
+    (-18, -11),
+    (0, 23),
+    (0, -23),
+    (0, 34),
+    (0, -34),
+)
 """Places of a name beside its point, in typographic points, best first."""
 
 
@@ -41,7 +53,10 @@ def alpha_name(alpha: float) -> str:
 def alpha_table(points: Sequence[Point]) -> str:
     """A Markdown table, a row a point."""
     rows = [
-        [alpha_name(point["alpha"]), *("–" if math.isnan(v := _value(point, key)) else f"{v:.2f}" for key, *_ in _CURVES)]
+        [
+            alpha_name(point["alpha"]),
+            *("–" if math.isnan(v := _value(point, key)) else f"{v:.2f}" for key, *_ in _CURVES),
+        ]
         for point in points
     ]
     headers = ["α", "PQ All", "In", "Out", "harmonic mean"]
@@ -116,9 +131,15 @@ def _write_beside(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]
                 break
         taken.append(box)
         axes.annotate(
-            names[k], (x[k], y[k]), xytext=(dx, dy), textcoords="offset points", ha="center", va="center", fontsize=9,
+            names[k],
+            (x[k], y[k]),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=9,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
-        )  # fmt: skip
+        )
 
 
 def _value(point: Point, key: str) -> float:

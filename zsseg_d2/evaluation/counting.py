@@ -109,7 +109,7 @@ def _listed(segments: Sequence[Mapping], num_classes: int, whose: str) -> tuple[
         raise ValueError(f"a {whose} segment id is listed twice in segments_info")
     if len(ids) and ids.min() == 0:
         raise ValueError(f"a {whose} segment has the id 0, which means void")
-    if len(classes) and not (0 <= classes.min() and classes.max() < num_classes):
+    if len(classes) and not (classes.min() >= 0 and classes.max() < num_classes):
         wrong = classes[(classes < 0) | (classes >= num_classes)][0]
         raise ValueError(f"a {whose} segment has the category {wrong}, which is not in 0 .. {num_classes - 1}")
     return ids, classes
@@ -119,7 +119,7 @@ def _number(values: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """(R,) ids -> (R,) int64: i + 1 where the value is ``ids[i]``, 0 where it is none of them."""
     if not len(ids):
         return np.zeros(len(values), np.int64)
-    if 0 < ids.min() and ids.max() <= MAX_SEGMENT_ID:
+    if ids.min() > 0 and ids.max() <= MAX_SEGMENT_ID:
         table = np.zeros(ids.max() + 2, np.int64)  # large tables cost nothing where they are not touched
         table[ids] = np.arange(1, len(ids) + 1)
         return table[np.clip(values, 0, len(table) - 1)]

@@ -195,7 +195,9 @@ class ClasswiseArithmeticEvaluator(PanopticQualityEvaluator):
             for name in ("model_one", "model_two")
         )
         out = np.isin(np.arange(len(self._names)), list(self._out))
-        return PanopticCounts(*(np.where(out, getattr(one, f.name), getattr(two, f.name)) for f in fields(PanopticCounts)))
+        return PanopticCounts(
+            *(np.where(out, getattr(one, f.name), getattr(two, f.name)) for f in fields(PanopticCounts))
+        )
 
 
 def _out_classes(wanted: Iterable[int | str] | None, metadata: object, names: Sequence[str]) -> frozenset[int]:

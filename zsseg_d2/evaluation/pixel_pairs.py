@@ -56,9 +56,12 @@ def draw_pairs(
         across = order[first], order[second]
     width = objects.shape[1]
     return PixelPairs(
-        differences(grey, *within), differences(grey, *across), _distance(*within, width), _distance(*across, width),
+        differences(grey, *within),
+        differences(grey, *across),
+        _distance(*within, width),
+        _distance(*across, width),
         dropped=count - len(within[0]),
-    )  # fmt: skip
+    )
 
 
 def differences(grey: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

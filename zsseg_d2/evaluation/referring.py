@@ -95,7 +95,9 @@ class ReferringEvaluator(DatasetEvaluator):
         Raises:
             EvaluationError: a task that the data set does not have, or a prediction that does not fit it.
         """
-        found = [(item["task_id"], output) for item, output in zip(inputs, outputs) if item["task_id"] not in self._counts]
+        found = [
+            (item["task_id"], output) for item, output in zip(inputs, outputs) if item["task_id"] not in self._counts
+        ]
         for (task_id, output), (other_id, other) in zip(found, [*found[1:], *found[:1]]):
             if task_id in self._counts:
                 continue
@@ -135,7 +137,9 @@ class ReferringEvaluator(DatasetEvaluator):
         table = CountTable.stack(counts[task_id] for task_id in records)
         subsets = [self._find_subsets(r, counts[i].truth / counts[i].pixels) for i, r in records.items()]
         report = referring_report(table, subsets, self._threshold)
-        report["phrase_blind"] = blind_report(CountTable.stack(blind[i] for i in records if i in blind), self._threshold)
+        report["phrase_blind"] = blind_report(
+            CountTable.stack(blind[i] for i in records if i in blind), self._threshold
+        )
         logger.info("Referring segmentation on %s (%d tasks):\n%s", self._dataset, len(table), format_table(report))
         if self._folder is not None:
             write_json(self._folder / self.file_name, {**report, **self._sweep(table), **self._provenance(records)})
@@ -143,7 +147,9 @@ class ReferringEvaluator(DatasetEvaluator):
 
     def _sweep(self, table: CountTable) -> dict:
         split = self._metadata.get("split")
-        return {"threshold_sweep": sweep_report(table, split)} if split and set(split.split("_")) <= SWEEP_SPLITS else {}
+        return (
+            {"threshold_sweep": sweep_report(table, split)} if split and set(split.split("_")) <= SWEEP_SPLITS else {}
+        )
 
     def _provenance(self, records: Mapping[str, Mapping]) -> dict:
         from .. import __version__

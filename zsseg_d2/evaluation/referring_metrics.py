@@ -79,7 +79,7 @@ def count_mask(probability: torch.Tensor, truth: torch.Tensor | np.ndarray) -> M
         raise ValueError("the image has no pixel")
     values = probability.detach().to(torch.float32).flatten()
     low, high = torch.aminmax(values)
-    if not (0 <= low and high <= 1):  # NaN fails both
+    if not (low >= 0 and high <= 1):  # NaN fails both
         raise ValueError(f"the prediction holds {float(low)} .. {float(high)}, which are no probabilities (0 .. 1)")
     limits = torch.as_tensor(THRESHOLDS, dtype=torch.float32, device=values.device)
     passed = torch.bucketize(values, limits)  # (H*W,) how many thresholds are smaller

@@ -9,16 +9,28 @@ import numpy as np
 from tabulate import tabulate
 
 from .referring_metrics import (
-    ACCURACY_AT, THRESHOLDS, CountTable, choose_threshold, clipseg_scores, official_scores, pixel_scores,
+    ACCURACY_AT,
+    THRESHOLDS,
+    CountTable,
+    choose_threshold,
+    clipseg_scores,
+    official_scores,
+    pixel_scores,
     threshold_index,
-)  # fmt: skip
+)
 from .referring_subsets import SUBSETS
 
-
 SCORES = (
-    "mean_iou", "cum_iou", *(f"acc@{limit}" for limit in ACCURACY_AT), "pixel_accuracy", "dice",
-    "iou_fg", "iou_bin", "miou", "ap",
-)  # fmt: skip
+    "mean_iou",
+    "cum_iou",
+    *(f"acc@{limit}" for limit in ACCURACY_AT),
+    "pixel_accuracy",
+    "dice",
+    "iou_fg",
+    "iou_bin",
+    "miou",
+    "ap",
+)
 
 
 def all_scores(table: CountTable, threshold: float) -> dict[str, float]:

@@ -38,8 +38,12 @@ SUBSETS: dict[str, Callable[[TaskFacts], bool]] = {
     **{
         name: lambda t, within=_rank(*bounds): within(t.category_rank)
         for name, bounds in {
-            "c20": (0, 20), "c100": (0, 100), "c500": (0, 500),
-            "c21-100": (20, 100), "c101-500": (100, 500), "c500+": (500, float("inf")),
+            "c20": (0, 20),
+            "c100": (0, 100),
+            "c500": (0, 500),
+            "c21-100": (20, 100),
+            "c101-500": (100, 500),
+            "c500+": (500, float("inf")),
         }.items()
     },
     **{
@@ -65,8 +69,12 @@ SUBSETS: dict[str, Callable[[TaskFacts], bool]] = {
     **{
         name: lambda t, within=_rank(*bounds): within(t.attribute_rank)
         for name, bounds in {
-            "a20": (0, 20), "a100": (0, 100), "a200": (0, 200),
-            "a21-100": (20, 100), "a101-200": (100, 200), "a200+": (200, float("inf")),
+            "a20": (0, 20),
+            "a100": (0, 100),
+            "a200": (0, 200),
+            "a21-100": (20, 100),
+            "a101-200": (100, 200),
+            "a200+": (200, float("inf")),
         }.items()
     },
     **{
@@ -75,7 +83,7 @@ SUBSETS: dict[str, Callable[[TaskFacts], bool]] = {
     },
     "d_cocotv": lambda t: t.in_coco is True,
     "d_notcocotv": lambda t: t.in_coco is False,
-}  # fmt: skip
+}
 """A task belongs to a subset by category (c), instances (i), phrase (p), type (t), size (s), attributes (a), image (d)."""
 
 

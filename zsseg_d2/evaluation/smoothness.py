@@ -1,4 +1,4 @@
-""""Grey levels vary smoothly within an object, and differ across objects": Welch's test, an effect size, a sentence."""
+""" "Grey levels vary smoothly within an object, and differ across objects": Welch's test, an effect size, a sentence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def compare_pairs(images: Sequence[PixelPairs], *, confidence: float = 0.95, see
     within = np.concatenate([i.within for i in images]) if images else np.zeros(0)
     across = np.concatenate([i.across for i in images]) if images else np.zeros(0)
     if min(len(within), len(across)) < 2:
-        raise ValueError(f"There are {len(within)} pairs within and {len(across)} across objects; a test needs two of each.")
+        raise ValueError(
+            f"There are {len(within)} pairs within and {len(across)} across objects; a test needs two of each."
+        )
     (n1, m1, v1), (n2, m2, v2) = ((len(x), x.mean(), x.var(ddof=1)) for x in (across, within))
     if v1 + v2 == 0:
         raise ValueError("All differences of a population are equal; there is nothing to test.")
@@ -85,24 +87,42 @@ def _by_image(images: Sequence[PixelPairs]) -> dict:
         return {"n": len(gaps), "t": math.nan, "df": len(gaps) - 1, "p": math.nan, "share": share}
     test = stats.ttest_1samp(gaps, 0, alternative="greater")
     return {
-        "n": len(gaps), "t": float(test.statistic), "df": len(gaps) - 1, "p": float(test.pvalue), "share": share,
-    }  # fmt: skip
+        "n": len(gaps),
+        "t": float(test.statistic),
+        "df": len(gaps) - 1,
+        "p": float(test.pvalue),
+        "share": share,
+    }
 
 
 def format_comparison(results: dict[str, dict]) -> str:
     """A Markdown table, a row a version (matched or not)."""
     rows = [
         [
-            name, *(f"{r[k]['mean']:.2f} ± {r[k]['std']:.2f}" for k in ("within", "across")),
-            r["within"]["n"], f"{r['t']:.2f}", f"{r['df']:.1f}", _p(r["p"]), f"{r['cohen_d']:.3f}",
-            _interval(r["d_interval"]), _interval(r["d_interval_images"]),
+            name,
+            *(f"{r[k]['mean']:.2f} ± {r[k]['std']:.2f}" for k in ("within", "across")),
+            r["within"]["n"],
+            f"{r['t']:.2f}",
+            f"{r['df']:.1f}",
+            _p(r["p"]),
+            f"{r['cohen_d']:.3f}",
+            _interval(r["d_interval"]),
+            _interval(r["d_interval_images"]),
         ]
         for name, r in results.items()
-    ]  # fmt: skip
+    ]
     headers = [
-        "distances", "within", "across", "pairs each", "t", "df", "p (one-sided)", "Cohen's d",
-        "interval", "interval, images",
-    ]  # fmt: skip
+        "distances",
+        "within",
+        "across",
+        "pairs each",
+        "t",
+        "df",
+        "p (one-sided)",
+        "Cohen's d",
+        "interval",
+        "interval, images",
+    ]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 

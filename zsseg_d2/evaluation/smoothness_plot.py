@@ -32,7 +32,9 @@ def plot_comparison(path: str | os.PathLike, pairs: Mapping[str, Sequence[PixelP
     for axes, (version, images) in zip(left, pairs.items()):
         for key, label, color, line in _POPULATIONS:
             values = _all(images, key)
-            axes.hist(values, bins, density=True, histtype="step", color=color, linestyle=line, linewidth=1.6, label=label)
+            axes.hist(
+                values, bins, density=True, histtype="step", color=color, linestyle=line, linewidth=1.6, label=label
+            )
             axes.axvline(values.mean(), color=color, linestyle=":", linewidth=1)
         axes.set(title=f"{version} distances", xlabel="|difference of grey levels|", ylabel="share of pairs per level")
         axes.set_yscale("log")

@@ -49,10 +49,19 @@ def run_smoothness(
         raise ValueError(f"No image of '{dataset_name}' has two objects to draw pairs from.")
     results = {version: compare_pairs(found, seed=seed) for version, found in drawn.items()}
     text = explain(results)
-    write_json(folder / "smoothness.json", {
-        "dataset": dataset_name, "images": len(drawn["unmatched"]), "images_without_pairs": skipped,
-        "pairs_per_image": pairs, "seed": seed, "things_only": things_only, **results, "conclusion": text,
-        "versions": {"zsseg_d2": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
-    })  # fmt: skip
+    write_json(
+        folder / "smoothness.json",
+        {
+            "dataset": dataset_name,
+            "images": len(drawn["unmatched"]),
+            "images_without_pairs": skipped,
+            "pairs_per_image": pairs,
+            "seed": seed,
+            "things_only": things_only,
+            **results,
+            "conclusion": text,
+            "versions": {"zsseg_d2": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
+        },
+    )
     plot_comparison(folder / "smoothness.png", drawn, f"Grey levels within and across the objects of {dataset_name}")
     return f"{format_comparison(results)}\n\n{text}\n\n{folder / 'smoothness.png'}"

@@ -45,7 +45,9 @@ class CombinedFCCLIP(TwoModels):
         with torch.autocast(self.device.type, enabled=False):  # sums over pixels are beyond half precision
             return self._side_by_side(layers_one, features_one, layers_two, features_two)
 
-    def _side_by_side(self, layers_one, features_one, layers_two, features_two) -> tuple[list[list[Prediction]], list[Tensor]]:
+    def _side_by_side(
+        self, layers_one, features_one, layers_two, features_two
+    ) -> tuple[list[list[Prediction]], list[Tensor]]:
         pairs = [
             self._pairs(a.class_logits, b.class_logits, partial(_masks, a, f), partial(_masks, b, g))
             for a, b, f, g in zip(layers_one[-1], layers_two[-1], features_one, features_two)
@@ -53,7 +55,9 @@ class CombinedFCCLIP(TwoModels):
         first = 0 if self.cfg.ZSSEG.FUSION.DEEP_SUPERVISION else -1
         layers = [
             [
-                Prediction(self._logits(a.class_logits, b.class_logits[p]), torch.cat((a.mask_embed, b.mask_embed[p]), -1))
+                Prediction(
+                    self._logits(a.class_logits, b.class_logits[p]), torch.cat((a.mask_embed, b.mask_embed[p]), -1)
+                )
                 for a, b, p in zip(layer_one, layer_two, pairs)
             ]
             for layer_one, layer_two in zip(layers_one[first:], layers_two[first:])
@@ -69,7 +73,9 @@ class CombinedFCCLIP(TwoModels):
         fused = fuse_logits(one, two, self._settings)
         return fused if self._settings.name in ("mean", "weighted") else fused * self.cfg.ZSSEG.FUSION.SCALE
 
-    def _pairs(self, logits_one: Tensor, logits_two: Tensor, masks_one: Callable, masks_two: Callable) -> Tensor | slice:
+    def _pairs(
+        self, logits_one: Tensor, logits_two: Tensor, masks_one: Callable, masks_two: Callable
+    ) -> Tensor | slice:
         """What puts model two's queries in the order of model one's. Logits (Q, K + 1); masks () -> (Q, pixels)."""
         if self.cfg.ZSSEG.FUSION.PAIRING == "index":
             return slice(None)

@@ -66,7 +66,9 @@ class DistilledFCCLIP(FCCLIP):
         class_logits, teacher_logits, masks, teacher_masks = [], [], [], []
         with torch.autocast(self.device.type, enabled=False):  # sums over points are beyond half precision
             for student, teacher in zip(decoded, taught):
-                images = zip(*(t for d in (student, teacher) for t in (d.logits[-1], d.mask_embed[-1], d.mask_features)))
+                images = zip(
+                    *(t for d in (student, teacher) for t in (d.logits[-1], d.mask_embed[-1], d.mask_features))
+                )
                 for logits, embed, features, logits_t, embed_t, features_t in images:
                     if settings.MASK_WEIGHT or settings.PAIRING == "hungarian":
                         points = torch.rand(1, self.criterion.num_points, 2, device=self.device)
@@ -83,7 +85,11 @@ class DistilledFCCLIP(FCCLIP):
             losses = {
                 "loss_distill": settings.WEIGHT
                 * class_distillation(
-                    torch.cat(class_logits), torch.cat(teacher_logits), self.compared, settings.LOSS, settings.TEMPERATURE
+                    torch.cat(class_logits),
+                    torch.cat(teacher_logits),
+                    self.compared,
+                    settings.LOSS,
+                    settings.TEMPERATURE,
                 )
             }
             if settings.MASK_WEIGHT:

@@ -43,7 +43,13 @@ class FCCLIP(nn.Module):
 
     @configurable
     def __init__(
-        self, *, config: CfgNode, backbone: nn.Module, sem_seg_head: nn.Module, criterion: SetCriterion, training: TrainingClasses
+        self,
+        *,
+        config: CfgNode,
+        backbone: nn.Module,
+        sem_seg_head: nn.Module,
+        criterion: SetCriterion,
+        training: TrainingClasses,
     ) -> None:
         super().__init__()
         self.cfg = cfg = config  # Detectron2 would take an argument called cfg for all that is to be built
@@ -117,7 +123,9 @@ class FCCLIP(nn.Module):
 
     def text_rows(self, vocabulary: Vocabulary) -> Tensor:
         """(T + 1, E) L2-normalised text rows, the learned void last."""
-        return torch.cat((self.text_classifier(vocabulary, self.backbone), F.normalize(self.void_embedding.weight, dim=-1)))
+        return torch.cat(
+            (self.text_classifier(vocabulary, self.backbone), F.normalize(self.void_embedding.weight, dim=-1))
+        )
 
     def in_vocabulary_logits(self, queries: Queries, text: Tensor, vocabulary: Vocabulary) -> Tensor:
         """(B, Q, K + 1) the decoder's class logits, void last."""
@@ -241,7 +249,9 @@ class FCCLIP(nn.Module):
         text = self.text_rows(classes.vocabulary)
         small = shrink(masks, tuple(dense.shape[-2:]))
         regions = self.backbone.embed_regions(dense, small).float()
-        outside = class_logits(regions, text, classes.vocabulary.synonyms_per_class, self.backbone.logit_scale)[..., :-1]
+        outside = class_logits(regions, text, classes.vocabulary.synonyms_per_class, self.backbone.logit_scale)[
+            ..., :-1
+        ]
         valid = (small > 0).flatten(2).any(-1) if settings.ENSEMBLE_ON_VALID_MASK else None
         void = suppress_void(void, outside, ours.VOID_SUPPRESSION, valid)
         mixed = inside[..., :-1]
@@ -251,7 +261,9 @@ class FCCLIP(nn.Module):
             mixed = geometric_ensemble(mixed, outside, seen, alpha, beta, valid)
         return apply_void_rule(mixed, void)
 
-    def assemble(self, scores: Tensor, masks: Tensor, item: dict, padded: tuple[int, int], classes: TestClasses) -> dict:
+    def assemble(
+        self, scores: Tensor, masks: Tensor, item: dict, padded: tuple[int, int], classes: TestClasses
+    ) -> dict:
         """Results of one image from class log-probabilities (Q, K + 1) and mask logits (Q, h, w)."""
         test = self.cfg.MODEL.MASK_FORMER.TEST
         image = tuple(item["image"].shape[-2:])

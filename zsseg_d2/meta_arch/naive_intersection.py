@@ -23,7 +23,9 @@ class NaiveIntersection(TwoModels):
     trainable = False
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        raise RuntimeError("NaiveIntersection joins two trained models and has nothing to train; evaluate it (--eval-only).")
+        raise RuntimeError(
+            "NaiveIntersection joins two trained models and has nothing to train; evaluate it (--eval-only)."
+        )
 
     def segment(self, features: Mapping[str, Tensor], items: Sequence[dict], padded: tuple[int, int]) -> list[dict]:
         """See :meth:`FCCLIP.segment`."""

@@ -72,7 +72,10 @@ class ReferringSegmentor(nn.Module):
             logits = self.mask_logits(batched_inputs)
         if self.training:
             return self.loss(logits, torch.stack([item["mask"] for item in batched_inputs]).to(self.device))
-        sizes = [(item.get("height", s[0]), item.get("width", s[1])) for item, s in zip(batched_inputs, [x.shape for x in logits])]
+        sizes = [
+            (item.get("height", s[0]), item.get("width", s[1]))
+            for item, s in zip(batched_inputs, [x.shape for x in logits])
+        ]
         return [{"mask_logits": _resized(x, size)} for x, size in zip(logits.float(), sizes)]
 
     def mask_logits(self, items: Sequence[Mapping]) -> Tensor:
@@ -87,7 +90,8 @@ class ReferringSegmentor(nn.Module):
         # One crowded image may have a hundred phrases.
         parts = range(0, len(items), _AT_ONCE)
         decoded = [
-            self._decode(features, images, self.conditions(items[k : k + _AT_ONCE]), shared[k : k + _AT_ONCE]) for k in parts
+            self._decode(features, images, self.conditions(items[k : k + _AT_ONCE]), shared[k : k + _AT_ONCE])
+            for k in parts
         ]
         return torch.cat(decoded)
 
@@ -174,7 +178,9 @@ def build_tower(cfg: CfgNode) -> FrozenCLIP:
     )
     if blocks is None:
         if layers:
-            logger.warning("MODEL.REFERRING.CLIP_LAYERS names blocks of a ViT; this CLIP has stages, of which all are read.")
+            logger.warning(
+                "MODEL.REFERRING.CLIP_LAYERS names blocks of a ViT; this CLIP has stages, of which all are read."
+            )
         return CLIPPyramid(model, tokenizer)
     stages = len(ours.UNET_DIMS) - 1  # the finest is the image's own
     return CLIPViT(model, tokenizer, layers or [len(blocks) * (k + 1) // stages - 1 for k in range(stages)])

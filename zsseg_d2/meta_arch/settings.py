@@ -42,7 +42,7 @@ def training_classes(cfg: CfgNode) -> TrainingClasses:
     metadata = _metadata(cfg.DATASETS.TRAIN)
     vocabulary = metadata.get("vocabulary") if metadata else None
     vocabulary = vocabulary or Vocabulary.load(cfg.ZSSEG.PRETRAINING_VOCABULARY)
-    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES != len(vocabulary):
+    if len(vocabulary) != cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:
         source = cfg.DATASETS.TRAIN[0] if metadata else cfg.ZSSEG.PRETRAINING_VOCABULARY
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES}, but the training vocabulary of "
@@ -80,7 +80,9 @@ def test_classes(cfg: CfgNode, dataset: str | None) -> TestClasses:
         )
     if own is not None:
         vocabulary = _in_order_of(own, vocabulary, cfg.ZSSEG.VOCABULARY)
-    things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values() if own is not None else range(len(vocabulary))
+    things = (
+        metadata.get("thing_dataset_id_to_contiguous_id", {}).values() if own is not None else range(len(vocabulary))
+    )
     return TestClasses(vocabulary, frozenset(things), _seen(cfg, vocabulary))
 
 
@@ -108,7 +110,9 @@ def _seen(cfg: CfgNode, vocabulary: Vocabulary) -> tuple[bool, ...]:
         metadata = _metadata(cfg.DATASETS.TRAIN)
         trained = metadata.get("vocabulary") if metadata else None
         if trained is None:
-            raise ValueError(f"ZSSEG.SEEN_CLASSES is '{choice}', but DATASETS.TRAIN names no data set with a vocabulary.")
+            raise ValueError(
+                f"ZSSEG.SEEN_CLASSES is '{choice}', but DATASETS.TRAIN names no data set with a vocabulary."
+            )
         deleted = metadata.get("deleted_contiguous_ids", ())
         known.append(trained.subset(i for i in range(len(trained)) if i not in deleted))
     return tuple(any(seen) for seen in zip(*(vocabulary.seen_in(v) for v in known)))
@@ -119,7 +123,9 @@ def deleted_classes(cfg: CfgNode) -> tuple[int, ...]:
     metadata = _metadata(cfg.DATASETS.TRAIN)
     if metadata is None:
         return ()
-    return tuple(sorted({*metadata.get("deleted_contiguous_ids", ()), *metadata.get("pseudo_label_contiguous_ids", ())}))
+    return tuple(
+        sorted({*metadata.get("deleted_contiguous_ids", ()), *metadata.get("pseudo_label_contiguous_ids", ())})
+    )
 
 
 def distilled_classes(cfg: CfgNode) -> tuple[int, ...] | None:

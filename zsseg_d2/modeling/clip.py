@@ -98,12 +98,16 @@ class CLIP(Backbone):
             self.embed_dim = visual.attnpool.c_proj.out_features
         elif hasattr(getattr(visual, "trunk", None), "stages"):
             widths = [stage.blocks[-1].conv_dw.out_channels for stage in _stages(visual)]
-            self.embed_dim = next(m for m in reversed(list(visual.head.modules())) if isinstance(m, nn.Linear)).out_features
+            self.embed_dim = next(
+                m for m in reversed(list(visual.head.modules())) if isinstance(m, nn.Linear)
+            ).out_features
         else:
             raise ValueError(f"'{name}' has no ResNet or ConvNeXt image tower, which FC-CLIP needs.")
         wanted = cfg.MODEL.FC_CLIP.EMBED_DIM
         if wanted != self.embed_dim:
-            raise ValueError(f"MODEL.FC_CLIP.EMBED_DIM is {wanted}, but '{name}' embeds in {self.embed_dim} dimensions.")
+            raise ValueError(
+                f"MODEL.FC_CLIP.EMBED_DIM is {wanted}, but '{name}' embeds in {self.embed_dim} dimensions."
+            )
         self._out_features = ["res2", "res3", "res4", "res5", "clip_vis_dense"]
         self._out_feature_strides = dict(zip(self._out_features, (4, 8, 16, 32, 32)))
         self._out_feature_channels = dict(zip(self._out_features, (*widths, widths[-1])))

@@ -88,7 +88,7 @@ def create_clip(name: str, weights: str) -> nn.Module:
     if weights not in tags:
         raise FileNotFoundError(
             f"MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS '{weights}' is neither a file nor a tag of open_clip's '{name}' "
-            f"(tags: {', '.join(tags) or 'none'}). Give a path to a .pt or .safetensors file, or \"\" for random weights."
+            f'(tags: {", ".join(tags) or "none"}). Give a path to a .pt or .safetensors file, or "" for random weights.'
         )
     try:
         return open_clip.create_model(name, pretrained=weights, force_quick_gelu=weights == "openai")
@@ -140,4 +140,6 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
             f"{len(misfit)} of another shape; first: {(misfit + missing + unexpected)[0]}. "
             "Check MODEL.FC_CLIP.CLIP_MODEL_NAME."
         )
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items() if k in own}, strict=False)
+    model.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in state.items() if k in own}, strict=False
+    )

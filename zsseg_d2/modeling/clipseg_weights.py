@@ -47,7 +47,9 @@ def _rename(state: Mapping[str, Tensor], prefix: str, names: Mapping[str, str]) 
             renamed[key] = value
     for key, part in parts.items():
         if lacking := [letter for letter in "qkv" if letter not in part]:
-            raise ValueError(f"The weights of transformers' CLIPSeg are not complete: {prefix}{key} lacks {lacking[0]}_proj.")
+            raise ValueError(
+                f"The weights of transformers' CLIPSeg are not complete: {prefix}{key} lacks {lacking[0]}_proj."
+            )
         renamed[key] = torch.cat([part[letter] for letter in "qkv"])
     return renamed
 

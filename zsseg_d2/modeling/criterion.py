@@ -47,7 +47,9 @@ def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: 
     return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
-def mask_losses(logits: Tensor, targets: Tensor, num_masks: float, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def mask_losses(
+    logits: Tensor, targets: Tensor, num_masks: float, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy (mean over points) and dice (1 - (2·Σpt + 1)/(Σp + Σt + 1)), summed over masks / num_masks.
 
     Args:
@@ -127,7 +129,9 @@ class SetCriterion(nn.Module):
             found: list[list[tuple]] = [[] for _ in layers]
             for image, (features, target) in enumerate(zip(mask_features, targets)):
                 predictions = [layer[image] for layer in layers]
-                for of_layer, one in zip(found, self._image(predictions, features.float(), target, num_masks, mask_logits)):
+                for of_layer, one in zip(
+                    found, self._image(predictions, features.float(), target, num_masks, mask_logits)
+                ):
                     of_layer.append(one)
             losses: dict[str, Tensor] = {}
             for index, (layer, of_layer) in enumerate(zip(layers, found)):
@@ -161,7 +165,12 @@ class SetCriterion(nn.Module):
         return sample_points(features[None], points)[0], masks, weight
 
     def _image(
-        self, predictions: Sequence[Prediction], features: Tensor, target: Target, num_masks: float, mask_logits: MaskLogits
+        self,
+        predictions: Sequence[Prediction],
+        features: Tensor,
+        target: Target,
+        num_masks: float,
+        mask_logits: MaskLogits,
     ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Of each layer: class labels (Q,), their weights (Q,), mask loss and dice loss. The matched masks of all layers are
         one product with the features, and so is their gradient."""
@@ -171,20 +180,28 @@ class SetCriterion(nn.Module):
         embeds = torch.cat([p.mask_embed.float()[query] for p, (query, *_) in zip(predictions, matches)])
         masks = mask_logits(embeds, features.flatten(1)).unflatten(1, features.shape[1:])
         result = []
-        for (query, index, labels, weights), of_layer in zip(matches, masks.split([len(query) for query, *_ in matches])):
+        for (query, index, labels, weights), of_layer in zip(
+            matches, masks.split([len(query) for query, *_ in matches])
+        ):
             losses = self._mask_losses(of_layer, truth, target.ignore, index, num_masks)
             result.append((labels, weights, *losses))
         return result
 
     @torch.no_grad()
     def _match(
-        self, prediction: Prediction, target: Target, sample: tuple[Tensor, Tensor, Tensor | None], mask_logits: MaskLogits
+        self,
+        prediction: Prediction,
+        target: Target,
+        sample: tuple[Tensor, Tensor, Tensor | None],
+        mask_logits: MaskLogits,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Matched queries and their targets, in the order of the targets; class labels and weights of all queries."""
         features, truth, weight = sample
         w, logits = self.weights, prediction.class_logits
         at_points = mask_logits(prediction.mask_embed.float(), features)
-        cost = matching_cost(logits, at_points, target.labels, truth, w["loss_ce"], w["loss_mask"], w["loss_dice"], weight)
+        cost = matching_cost(
+            logits, at_points, target.labels, truth, w["loss_ce"], w["loss_mask"], w["loss_dice"], weight
+        )
         query, index = hungarian(cost)
         order = index.argsort()
         query, index = query[order], index[order]

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from . import deformable_gather, deformable_triton
 
 
-def sample_and_weigh(
-    value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
-) -> Tensor:
+def sample_and_weigh(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
     """Bilinear samples of every level at every location, summed with attention weights: the plain form, for any device.
 
     Args:
@@ -100,14 +98,20 @@ class MSDeformAttn(nn.Module):
         return sampler(self.value_proj(source).unflatten(-1, (self.heads, -1)), shapes)
 
     def look(
-        self, query: Tensor, reference: Tensor, sample: Callable[[Tensor, Tensor], Tensor], shapes: Sequence[tuple[int, int]]
+        self,
+        query: Tensor,
+        reference: Tensor,
+        sample: Callable[[Tensor, Tensor], Tensor],
+        shapes: Sequence[tuple[int, int]],
     ) -> Tensor:
         """See :meth:`forward`; ``sample`` as :meth:`sampler` made it."""
         split = (self.heads, self.levels, self.points)
         sizes = _sizes(tuple(shapes), self.heads, self.points, query.device)
         projections = self.sampling_offsets, self.attention_weights
         weight, bias = torch.cat([p.weight for p in projections]), torch.cat([p.bias for p in projections])
-        offsets, logits = F.linear(query, weight, bias).split([p.out_features for p in projections], -1)  # one wide product
+        offsets, logits = F.linear(query, weight, bias).split(
+            [p.out_features for p in projections], -1
+        )  # one wide product
         # In float32: half precision keeps too few bits of a position.
         offsets = offsets.float() / sizes
         locations = (offsets.unflatten(-1, (-1, 2)) + reference[:, None]).unflatten(-2, split)

@@ -79,7 +79,9 @@ class _Softmax(torch.autograd.Function):
             sums = weights @ _members(heads, logits.shape[-1] // heads, logits.dtype)
         # A head whose logits all lie far below another's has no digits left (and what is not a number stays so).
         few = not bool((sums > 1e-30).all())
-        weights = logits.unflatten(-1, (heads, -1)).softmax(-1) if few else weights.div_(sums).unflatten(-1, (heads, -1))
+        weights = (
+            logits.unflatten(-1, (heads, -1)).softmax(-1) if few else weights.div_(sums).unflatten(-1, (heads, -1))
+        )
         ctx.save_for_backward(weights)
         return weights
 
@@ -130,7 +132,9 @@ class _SampleAndWeigh(torch.autograd.Function):
         return *stacked, None
 
 
-def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
+def _backward(
+    value: Tensor, locations: Tensor, weights: Tensor, gradient: Tensor, shapes: Shapes
+) -> tuple[Tensor, ...]:
     """Gradients of one image's value, locations and weights."""
     if not len(locations):
         return torch.zeros_like(value), torch.zeros_like(locations), torch.zeros_like(weights)
@@ -153,7 +157,9 @@ def _backward(value: Tensor, locations: Tensor, weights: Tensor, gradient: Tenso
         corners = [c.reshape(rows.shape) for c in products.view(len(rows), heads, 4, -1).unbind(2)]
         to_weights[part], to_locations[part] = _to_samples(grid, places, share, x, y, corners)
     to_table = _to_table(all_rows, all_shares, gradient, len(table), grid, shapes, points * len(shapes))
-    to_value = torch.cat([level[1:-1, 1:].flatten(0, 1) for level in framed_levels(to_table.unflatten(0, (-1, heads)), shapes)])
+    to_value = torch.cat(
+        [level[1:-1, 1:].flatten(0, 1) for level in framed_levels(to_table.unflatten(0, (-1, heads)), shapes)]
+    )
     return to_value, to_locations, to_weights
 
 
@@ -169,7 +175,9 @@ def _products(table: Tensor, indices: Tensor, gradient: Tensor) -> Tensor:
     return torch.sparse.sampled_addmm(asked, gradient, table.T, beta=0.0).values().view(indices.shape)
 
 
-def _to_samples(grid: Grid, places: Tensor, share: Tensor, x: Tensor, y: Tensor, corners: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _to_samples(
+    grid: Grid, places: Tensor, share: Tensor, x: Tensor, y: Tensor, corners: list[Tensor]
+) -> tuple[Tensor, Tensor]:
     """Gradients of weights (c, M, levels, points) and of locations (…, 2) from those of the shares of the four cells."""
     upper_left, upper_right, lower_left, lower_right = corners
     above, below = upper_left.lerp(upper_right, x), lower_left.lerp(lower_right, x)
@@ -183,7 +191,9 @@ def _to_samples(grid: Grid, places: Tensor, share: Tensor, x: Tensor, y: Tensor,
     return above.lerp(below, y).view(places.shape[:-1]), to_places
 
 
-def _to_table(rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: Grid, shapes: Shapes, samples: int) -> Tensor:
+def _to_table(
+    rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: Grid, shapes: Shapes, samples: int
+) -> Tensor:
     """(size, D) gradient of the table: sorted by upper left cell, the samples that read a cell are one bag of gradients.
 
     Args:

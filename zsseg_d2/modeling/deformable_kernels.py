@@ -75,7 +75,9 @@ def deformable_forward(
             weight = tl.load(weights + sample, mask=real, other=0.0).to(tl.float32)
             left, rightness, top, lowness = _point(locations, sample, real, width, height)
             for corner in tl.static_range(4):
-                cell, inside, across, down = _corner(left, rightness, top, lowness, width, height, corner % 2, corner // 2)
+                cell, inside, across, down = _corner(
+                    left, rightness, top, lowness, width, height, corner % 2, corner // 2
+                )
                 place = (origin + (first + cell).to(tl.int64) * (HEADS * CHANNELS))[:, None] + lane
                 seen = tl.load(value + place, mask=inside[:, None] & (lane < CHANNELS), other=0.0).to(tl.float32)
                 total += (weight * across * down)[:, None] * seen
@@ -120,7 +122,9 @@ def deformable_backward(
             slope_x = tl.zeros((ROWS,), dtype=tl.float32)
             slope_y = tl.zeros((ROWS,), dtype=tl.float32)
             for corner in tl.static_range(4):
-                cell, inside, across, down = _corner(left, rightness, top, lowness, width, height, corner % 2, corner // 2)
+                cell, inside, across, down = _corner(
+                    left, rightness, top, lowness, width, height, corner % 2, corner // 2
+                )
                 place = (origin + (first + cell).to(tl.int64) * (HEADS * CHANNELS))[:, None] + lane
                 there = inside[:, None] & (lane < CHANNELS)
                 seen = tl.load(value + place, mask=there, other=0.0).to(tl.float32)
@@ -129,7 +133,9 @@ def deformable_backward(
                 slope_x += (corner % 2 * 2 - 1) * down * product
                 slope_y += (corner // 2 * 2 - 1) * across * product
                 # Nothing is read back here, so the additions need no order.
-                tl.atomic_add(value_gradient + place, (weight * across * down)[:, None] * gradient, mask=there, sem="relaxed")
+                tl.atomic_add(
+                    value_gradient + place, (weight * across * down)[:, None] * gradient, mask=there, sem="relaxed"
+                )
             tl.store(weight_gradient + sample, along, mask=real)
             tl.store(location_gradient + 2 * sample, weight * slope_x * width, mask=real)
             tl.store(location_gradient + 2 * sample + 1, weight * slope_y * height, mask=real)

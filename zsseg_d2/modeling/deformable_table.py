@@ -32,6 +32,7 @@ class Grid:
 def grid_of(shapes: Shapes, heads: int, points: int, dtype: torch.dtype) -> Grid:
     """The numbers of these levels, made once."""
     with torch.inference_mode(False):  # kept beyond any evaluation
+
         def each(numbers: list[int]) -> Tensor:
             return torch.tensor(numbers, dtype=dtype).repeat_interleave(points).repeat(heads)
 

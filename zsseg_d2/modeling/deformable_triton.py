@@ -107,10 +107,22 @@ def _launch(name: str, shapes: tuple[tuple[int, int], ...], value: Tensor, locat
     # Triton launches on the current device.
     with torch.cuda.device(value.device) if value.is_cuda else contextlib.nullcontext():
         getattr(deformable_kernels, name)[(-(-rows // rows_a_program),)](
-            value, _table(shapes, value.device), locations, *others, rows, queries * heads, value.shape[1],
-            HEADS=heads, CHANNELS=channels, LEVELS=levels, POINTS=points, ROWS=rows_a_program, LANES=lanes,
-            num_warps=warps, enable_fp_fusion=True,  # as grid_sample is compiled
-        )  # fmt: skip
+            value,
+            _table(shapes, value.device),
+            locations,
+            *others,
+            rows,
+            queries * heads,
+            value.shape[1],
+            HEADS=heads,
+            CHANNELS=channels,
+            LEVELS=levels,
+            POINTS=points,
+            ROWS=rows_a_program,
+            LANES=lanes,
+            num_warps=warps,
+            enable_fp_fusion=True,  # as grid_sample is compiled
+        )
 
 
 @functools.lru_cache(maxsize=64)  # a copy to the device waits for it: once for a size, not in every layer
@@ -120,7 +132,7 @@ def _table(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
     return torch.tensor([(h, w, first) for (h, w), first in zip(shapes, firsts)], dtype=torch.int32, device=device)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _runs(device: torch.device) -> bool:
     """Both kernels on a small case, against the plain form: at its first launch Triton needs a C compiler and Python's
     headers, some GPUs are too old for it, and what it compiles differs from GPU to GPU."""
@@ -133,7 +145,9 @@ def _runs(device: torch.device) -> bool:
                 torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
         return True
     except Exception as error:  # whatever is missing or different, the plain form works
-        logger.warning("Triton does not do on %s (%s): deformable attention in its plain form there, slower.", device, error)
+        logger.warning(
+            "Triton does not do on %s (%s): deformable attention in its plain form there, slower.", device, error
+        )
         return False
 
 

@@ -32,7 +32,9 @@ class FCCLIPHead(nn.Module):
         if former.PRE_NORM:
             raise ValueError("MODEL.MASK_FORMER.PRE_NORM is True; only post-norm is implemented, as in FC-CLIP.")
         if head.CONVS_DIM != former.HIDDEN_DIM or former.ENFORCE_INPUT_PROJ:
-            raise ValueError("MODEL.SEM_SEG_HEAD.CONVS_DIM must equal MODEL.MASK_FORMER.HIDDEN_DIM: no input projection.")
+            raise ValueError(
+                "MODEL.SEM_SEG_HEAD.CONVS_DIM must equal MODEL.MASK_FORMER.HIDDEN_DIM: no input projection."
+            )
         self.pixel_decoder = MSDeformAttnPixelDecoder(
             {name: spec.channels for name, spec in input_shape.items()},
             dim=head.CONVS_DIM,

@@ -90,7 +90,9 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-def attend(module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None) -> Tensor:
+def attend(
+    module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None
+) -> Tensor:
     """Multi-head attention with the parameters of ``module`` and one mask for all heads, without its weights in memory.
 
     Args:

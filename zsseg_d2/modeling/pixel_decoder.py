@@ -34,7 +34,9 @@ class EncoderLayer(nn.Module):
         parts = zip(x.split(step, dim=1), position.split(step), reference.split(step))
         return torch.cat([self._update(*part, sample, shapes) for part in parts], dim=1)
 
-    def _update(self, x: Tensor, position: Tensor, reference: Tensor, sample: Callable, shapes: list[tuple[int, int]]) -> Tensor:
+    def _update(
+        self, x: Tensor, position: Tensor, reference: Tensor, sample: Callable, shapes: list[tuple[int, int]]
+    ) -> Tensor:
         x = self.norm1(x + self.self_attn.look(x + position, reference, sample, shapes))
         return self.norm2(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
 
@@ -46,7 +48,9 @@ class DeformableEncoder(nn.Module):
         super().__init__()
         self.level_embed = nn.Parameter(torch.empty(levels, dim).normal_())
         self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(EncoderLayer(dim, feedforward, levels, heads, points) for _ in range(layers))
+        self.encoder.layers = nn.ModuleList(
+            EncoderLayer(dim, feedforward, levels, heads, points) for _ in range(layers)
+        )
 
     def forward(self, sources: list[Tensor]) -> list[Tensor]:
         """(B, C, h, w) of each level, coarsest first, to the same."""

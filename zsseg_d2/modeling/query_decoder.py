@@ -136,7 +136,9 @@ class MaskedAttentionDecoder(nn.Module):
         class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
         return Queries(class_embed, mask_embed, logits)
 
-    def _layers(self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None) -> list[tuple[Tensor, Tensor]]:
+    def _layers(
+        self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None
+    ) -> list[tuple[Tensor, Tensor]]:
         """Queries after their norm and mask embeddings, both (B, Q, C): of the learned queries, then after each layer.
 
         Mask features are ``features``, or their projection.
@@ -153,9 +155,7 @@ class MaskedAttentionDecoder(nn.Module):
         for index in range(self.num_layers):
             level = index % len(scales)
             blocked = self._blocked(said[-1][1], small[level], projection)
-            x = self.transformer_cross_attention_layers[index](
-                x, query_position, keys[level], memories[level], blocked
-            )
+            x = self.transformer_cross_attention_layers[index](x, query_position, keys[level], memories[level], blocked)
             x = self.transformer_self_attention_layers[index](x, query_position)
             x = self.transformer_ffn_layers[index](x)
             normed = self.decoder_norm(x)
@@ -196,7 +196,9 @@ def class_logits(class_embed: Tensor, text: Tensor, synonyms_per_class: tuple[in
     Returns:
         (..., K + 1), void last.
     """
-    with torch.autocast(class_embed.device.type, enabled=False):  # up to 100: half precision would keep one decimal place
+    with torch.autocast(
+        class_embed.device.type, enabled=False
+    ):  # up to 100: half precision would keep one decimal place
         cosines = scale.float() * F.normalize(class_embed.float(), dim=-1) @ text.float().T
     groups = cosines.split((*synonyms_per_class, 1), dim=-1)
     return torch.stack([group.amax(-1) for group in groups], dim=-1)

@@ -40,9 +40,14 @@ class UNetStage(nn.Module):
         nn.init.zeros_(self.film.bias)
 
     def forward(
-        self, below: Tensor | None, skip: Tensor, condition: Tensor, size: tuple[int, int], owner: Tensor | None,
+        self,
+        below: Tensor | None,
+        skip: Tensor,
+        condition: Tensor,
+        size: tuple[int, int],
+        owner: Tensor | None,
         hint: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """
         Args:
             below: (N, C', h', w') or None. skip: (B, C, h, w). condition: (N, E).
@@ -74,7 +79,11 @@ class PixelStem(nn.Module):
         widths = [3, *[max(8, dim // 2)] * (steps - 1), dim]
         layers: list[nn.Module] = []
         for k in range(steps):
-            layers += [nn.Conv2d(widths[k], widths[k + 1], 3, stride=2, padding=1, bias=False), _norm(widths[k + 1]), nn.ReLU()]
+            layers += [
+                nn.Conv2d(widths[k], widths[k + 1], 3, stride=2, padding=1, bias=False),
+                _norm(widths[k + 1]),
+                nn.ReLU(),
+            ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -99,9 +108,15 @@ class UNetDecoder(nn.Module):
     """
 
     def __init__(
-        self, *, widths: Sequence[int], stride: int, condition_dim: int = 512, dims: Sequence[int] = (256, 128, 64, 32),
-        hints: bool = False, pixels: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        widths: Sequence[int],
+        stride: int,
+        condition_dim: int = 512,
+        dims: Sequence[int] = (256, 128, 64, 32),
+        hints: bool = False,
+        pixels: bool = False,
+    ) -> None:
         super().__init__()
         if len(dims) != len(widths) + pixels or not widths:
             raise ValueError(f"A U-Net on {len(widths) + pixels} maps needs as many stage widths, not {tuple(dims)}.")
@@ -117,9 +132,13 @@ class UNetDecoder(nn.Module):
         self.predict = nn.Conv2d(dims[-1], 1, 1)
 
     def forward(
-        self, maps: Sequence[Tensor], condition: Tensor, owner: Tensor | None = None, hint: Tensor | None = None,
+        self,
+        maps: Sequence[Tensor],
+        condition: Tensor,
+        owner: Tensor | None = None,
+        hint: Tensor | None = None,
         images: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """
         Args:
             maps: (B, C, h, w), shallowest first. condition: (N, E) one prompt a mask.
@@ -133,7 +152,9 @@ class UNetDecoder(nn.Module):
             ValueError: another number of maps than stages, or of prompts than images.
         """
         if (images is not None) != (self.stem is not None):
-            raise ValueError("This U-Net reads the image too." if self.stem is not None else "This U-Net does not read the image.")
+            raise ValueError(
+                "This U-Net reads the image too." if self.stem is not None else "This U-Net does not read the image."
+            )
         maps = maps if images is None else [self.stem(images), *maps]
         if len(maps) != len(self.stages):
             raise ValueError(f"The decoder reads {len(self.stages)} maps, not {len(maps)}.")

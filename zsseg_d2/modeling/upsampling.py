@@ -107,7 +107,11 @@ def _phases(low: int, padded: int, image: int, output: int) -> list[_Phase]:
             taps = ((first, 1 - weight), (first + 1, weight))
             phases.append(_Phase(slice(k, image, factor), len(range(k, image, factor)), taps))
         return phases
-    near = [(cell, torch.ones(image)) for cell in (torch.arange(image),)] if low == padded else _linear(low, padded, padded)
+    near = (
+        [(cell, torch.ones(image)) for cell in (torch.arange(image),)]
+        if low == padded
+        else _linear(low, padded, padded)
+    )
     far = [(torch.arange(image), torch.ones(image))] if image == output else _linear(image, output, output)
     taps = tuple((c[pixel] + 1, v[pixel] * w) for pixel, w in far for c, v in near)
     return [_Phase(slice(0, output), output, taps)]
@@ -147,7 +151,9 @@ def _part(place: slice, start: int, stop: int) -> slice:
     return slice(place.start + start * step, min(place.start + stop * step, place.stop), step)
 
 
-def _blend(maps: Tensor, dim: int, phase: _Phase, start: int, stop: int, origin: int, out: Tensor | None = None) -> Tensor:
+def _blend(
+    maps: Tensor, dim: int, phase: _Phase, start: int, stop: int, origin: int, out: Tensor | None = None
+) -> Tensor:
     """Weighted sum of the cells that places start … stop - 1 read; ``maps`` begin at cell ``origin``."""
     if all(isinstance(cells, int) for cells, _ in phase.taps):  # two neighbours with weights that sum to 1
         (first, _), (second, weight) = phase.taps

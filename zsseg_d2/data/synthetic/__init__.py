@@ -8,7 +8,18 @@ from .world import Category, World
 from .worlds import CITY, PRETRAINING, WORLDS
 
 __all__ = [
-    "CITY", "PRETRAINING", "WORLDS", "Category", "Scene", "SceneObject", "World",
-    "ensure_minicity", "ensure_miniphrases", "ensure_miniworld", "render_scene", "write_minicity", "write_miniphrases",
+    "CITY",
+    "PRETRAINING",
+    "WORLDS",
+    "Category",
+    "Scene",
+    "SceneObject",
+    "World",
+    "ensure_minicity",
+    "ensure_miniphrases",
+    "ensure_miniworld",
+    "render_scene",
+    "write_minicity",
+    "write_miniphrases",
     "write_miniworld",
-]  # fmt: skip
+]

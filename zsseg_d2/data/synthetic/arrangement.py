@@ -37,8 +37,16 @@ class Arrangement:
         self._taken.append((x0, x1, z0, z1))
         return True
 
-    def scatter(self, kind: str, xs: Callable[[float], tuple[float, float]], near: float, far: float,
-                yaw: float | None = None, tries: int = 12, size: float | None = None) -> bool:  # fmt: skip
+    def scatter(
+        self,
+        kind: str,
+        xs: Callable[[float], tuple[float, float]],
+        near: float,
+        far: float,
+        yaw: float | None = None,
+        tries: int = 12,
+        size: float | None = None,
+    ) -> bool:
         """Queues one object of `kind` at a free spot; false if none was found.
 
         Args:
@@ -69,7 +77,10 @@ class Arrangement:
         """Queues a group of `count` objects of `kind` under one index, a crowd region."""
         stage, rng = self.stage, self.stage.rng
         rx, _ = footprint(stage, kind, 0.0)
-        offsets = sorted(((float(rng.uniform(-spread, spread)), float(rng.uniform(0, 1.2))) for _ in range(count)), key=lambda o: -o[1])
+        offsets = sorted(
+            ((float(rng.uniform(-spread, spread)), float(rng.uniform(0, 1.2))) for _ in range(count)),
+            key=lambda o: -o[1],
+        )
         self.claim(x, z, spread + rx, 1.0)
 
         def painter() -> None:

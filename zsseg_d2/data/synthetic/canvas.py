@@ -156,8 +156,17 @@ class Flat:
     `yaw` turns the plane about the vertical; `flip` mirrors it.
     """
 
-    def __init__(self, stage: Stage, x: float, z: float, index: int, size: float = 1.0, yaw: float = 0.0,
-                 flip: bool = False, y: float = 0.0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        stage: Stage,
+        x: float,
+        z: float,
+        index: int,
+        size: float = 1.0,
+        yaw: float = 0.0,
+        flip: bool = False,
+        y: float = 0.0,
+    ) -> None:
         self.stage, self.index, self.size = stage, index, size
         self.x, self.z, self.y = x, z, y
         self.cos, self.sin = cos(yaw) * (-1 if flip else 1), sin(yaw)

@@ -26,7 +26,9 @@ def person(flat: Flat, rng: np.random.Generator, rgb: RGB, trousers: tuple[RGB, 
     stride = float(rng.uniform(0.04, 0.26))
     hem = float(rng.choice([0.78, 0.72, 0.55]))
     for side in (-1, 1):
-        flat.stroke([(side * 0.08, 0.88), (side * (0.08 + 0.4 * stride), 0.46), (side * (0.05 + stride), 0.06)], 0.17, legs)
+        flat.stroke(
+            [(side * 0.08, 0.88), (side * (0.08 + 0.4 * stride), 0.46), (side * (0.05 + stride), 0.06)], 0.17, legs
+        )
         flat.stroke([(side * (0.05 + stride), 0.05), (side * (0.05 + stride) + 0.1, 0.05)], 0.1, SHOE)
     swing = stride * 0.8
     for side in (-1, 1):
@@ -37,7 +39,9 @@ def person(flat: Flat, rng: np.random.Generator, rgb: RGB, trousers: tuple[RGB, 
     flat.polygon([(-0.015, hem), (-0.015, 1.45), (0.015, 1.45), (0.015, hem)], shade(rgb, 0.75), False)
     flat.stroke([(0, 1.48), (0, 1.56)], 0.11, skin)
     flat.oval(0, 1.64, 0.115, 0.145, skin)
-    flat.polygon([(-0.125, 1.63), (-0.115, 1.76), (0, 1.81), (0.115, 1.76), (0.125, 1.63), (0.09, 1.7), (-0.09, 1.7)], hair)
+    flat.polygon(
+        [(-0.125, 1.63), (-0.115, 1.76), (0, 1.81), (0.115, 1.76), (0.125, 1.63), (0.09, 1.7), (-0.09, 1.7)], hair
+    )
     kind = rng.random()
     if kind < 0.25:  # a bag
         flat.polygon([(0.22, 0.72), (0.22, 0.95), (0.4, 0.95), (0.4, 0.72)], shade(legs, 0.8))
@@ -58,7 +62,14 @@ def bicycle(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
             flat.stroke([(u - du, v - dv), (u + du, v + dv)], 0.012, METAL, False)
     flat.polygon([crank, seat, head], None)
     flat.polygon([rear, crank, seat], None)
-    for a, b in ((rear, crank), (crank, seat), (seat, rear), (crank, head), ((-0.17, 0.74), (0.35, 0.76)), (head, front)):
+    for a, b in (
+        (rear, crank),
+        (crank, seat),
+        (seat, rear),
+        (crank, head),
+        ((-0.17, 0.74), (0.35, 0.76)),
+        (head, front),
+    ):
         flat.stroke([a, b], 0.075, rgb)
     flat.stroke([head, (0.33, 0.98), (0.46, 1.0)], 0.05, TYRE)
     flat.stroke([(-0.3, 0.88), (-0.08, 0.88)], 0.08, TYRE)
@@ -100,17 +111,28 @@ def rider(flat: Flat, rng: np.random.Generator, rgb: RGB, trousers: tuple[RGB, .
     flat.stroke([hip, knee, foot], 0.18, legs)
     flat.stroke([foot, (foot[0] + 0.14, foot[1])], 0.1, SHOE)
     flat.polygon(
-        [(hip[0] - 0.17, 0.94), (neck[0] - 0.24, 1.46), (neck[0] - 0.06, 1.56), (neck[0] + 0.14, 1.5),
-         (hip[0] + 0.24, 1.18), (hip[0] + 0.2, 0.94)], rgb,
-    )  # fmt: skip
+        [
+            (hip[0] - 0.17, 0.94),
+            (neck[0] - 0.24, 1.46),
+            (neck[0] - 0.06, 1.56),
+            (neck[0] + 0.14, 1.5),
+            (hip[0] + 0.24, 1.18),
+            (hip[0] + 0.2, 0.94),
+        ],
+        rgb,
+    )
     elbow = ((neck[0] + hand[0]) / 2 + 0.02, 1.18)
     flat.stroke([(neck[0] - 0.02, 1.44), elbow, hand], 0.14, shade(rgb, 0.82))
     flat.oval(*hand, 0.06, 0.06, skin)
     head = (neck[0] + 0.08, 1.7)
     flat.oval(*head, 0.125, 0.15, skin)
-    helmet = _pick(rng, ((44, 44, 48), (216, 214, 208), (170, 48, 44))) if motor or rng.random() < 0.6 else _pick(rng, HAIR)
+    helmet = (
+        _pick(rng, ((44, 44, 48), (216, 214, 208), (170, 48, 44))) if motor or rng.random() < 0.6 else _pick(rng, HAIR)
+    )
     u, v = head
-    flat.polygon([(u - 0.16, v - 0.06), (u - 0.14, v + 0.13), (u, v + 0.2), (u + 0.13, v + 0.13), (u + 0.15, v + 0.02)], helmet)
+    flat.polygon(
+        [(u - 0.16, v - 0.06), (u - 0.14, v + 0.13), (u, v + 0.2), (u + 0.13, v + 0.13), (u + 0.15, v + 0.02)], helmet
+    )
 
 
 @dataclass(frozen=True)
@@ -149,9 +171,18 @@ def animal(flat: Flat, rng: np.random.Generator, rgb: RGB, kind: str) -> None:
         for a in np.linspace(0, 2 * np.pi, 13)[:-1]:
             flat.oval(0.9 * half * np.cos(a), mid + 0.36 * b.girth * np.sin(a), 0.2, 0.18, rgb)
     flat.polygon(
-        [(-half, b.leg + 0.12 * b.girth), (-half * 1.03, top - 0.08), (-0.7 * half, top), (0.75 * half, top),
-         (half, top - 0.1), (half, b.leg + 0.2 * b.girth), (0.3 * half, b.leg - 0.02), (-0.6 * half, b.leg + 0.04)], rgb,
-    )  # fmt: skip
+        [
+            (-half, b.leg + 0.12 * b.girth),
+            (-half * 1.03, top - 0.08),
+            (-0.7 * half, top),
+            (0.75 * half, top),
+            (half, top - 0.1),
+            (half, b.leg + 0.2 * b.girth),
+            (0.3 * half, b.leg - 0.02),
+            (-0.6 * half, b.leg + 0.04),
+        ],
+        rgb,
+    )
     neck_width = {"dog": 0.17, "sheep": 0.3, "cow": 0.42, "horse": 0.34}[kind]
     flat.stroke([(half * 0.85, top - neck_width * 0.5), (head_u, head_v)], neck_width, rgb)
     face = (52, 46, 44) if kind == "sheep" else rgb
@@ -160,12 +191,16 @@ def animal(flat: Flat, rng: np.random.Generator, rgb: RGB, kind: str) -> None:
     flat.stroke([(head_u, head_v), (head_u + muzzle, head_v - muzzle * 0.45)], b.head * 0.85, face)
     if kind == "dog":
         flat.stroke([(-half, top - 0.05), (-half - 0.2, top + 0.24)], 0.07, dark)
-        flat.polygon([(head_u - 0.12, head_v + 0.1), (head_u - 0.16, head_v - 0.12), (head_u - 0.03, head_v + 0.06)], dark)
+        flat.polygon(
+            [(head_u - 0.12, head_v + 0.1), (head_u - 0.16, head_v - 0.12), (head_u - 0.03, head_v + 0.06)], dark
+        )
     elif kind == "horse":
         mane = (54, 42, 36)
         flat.stroke([(half * 0.55, top), (head_u - 0.16, head_v + 0.16)], 0.16, mane)
         flat.stroke([(-half, top - 0.05), (-half - 0.16, top - 0.3), (-half - 0.14, b.leg + 0.1)], 0.15, mane)
-        flat.polygon([(head_u - 0.1, head_v + 0.12), (head_u - 0.06, head_v + 0.36), (head_u + 0.05, head_v + 0.12)], dark)
+        flat.polygon(
+            [(head_u - 0.1, head_v + 0.12), (head_u - 0.06, head_v + 0.36), (head_u + 0.05, head_v + 0.12)], dark
+        )
     elif kind == "cow":
         patch = (240, 236, 228) if sum(rgb) < 500 else (60, 50, 46)
         for u, v, r in ((-0.5, 0.6, 0.2), (0.3, 0.4, 0.17)):

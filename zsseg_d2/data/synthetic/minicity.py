@@ -128,8 +128,17 @@ def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
     return {"world": CITY.name, "splits": summary}
 
 
-def write_minicity(root: str | Path, *, train: int = 300, val: int = 50, height: int = 256, width: int = 512,
-                   seed: int = 0, num_workers: int | None = None, reuse: bool = False) -> Path:  # fmt: skip
+def write_minicity(
+    root: str | Path,
+    *,
+    train: int = 300,
+    val: int = 50,
+    height: int = 256,
+    width: int = 512,
+    seed: int = 0,
+    num_workers: int | None = None,
+    reuse: bool = False,
+) -> Path:
     """Writes `root/minicity` in Cityscapes' layout, panoptic files included, and returns that folder.
 
     Args:

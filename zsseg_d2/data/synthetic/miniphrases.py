@@ -56,15 +56,17 @@ def tasks_of(image_id: int, index: np.ndarray, phrases: list[Phrase]) -> list[di
         used += len(ann_ids)
         masks = [np.isin(index, instance) for instance in phrase.instances]
         relations = phrase.structure["relation_descriptions"]
-        tasks.append({
-            "task_id": "_".join([f"{image_id}_", *map(str, ann_ids)]),
-            "image_id": image_id,
-            "ann_ids": ann_ids,
-            "instance_boxes": [_box(mask) for mask in masks],
-            "Polygons": [trace(mask) for mask in masks],
-            "phrase": phrase.text,
-            "phrase_structure": {**phrase.structure, "relation_ids": [ann_ids[0]] * len(relations)},
-        })  # fmt: skip
+        tasks.append(
+            {
+                "task_id": "_".join([f"{image_id}_", *map(str, ann_ids)]),
+                "image_id": image_id,
+                "ann_ids": ann_ids,
+                "instance_boxes": [_box(mask) for mask in masks],
+                "Polygons": [trace(mask) for mask in masks],
+                "phrase": phrase.text,
+                "phrase_structure": {**phrase.structure, "relation_ids": [ann_ids[0]] * len(relations)},
+            }
+        )
     return tasks
 
 
@@ -88,9 +90,14 @@ def _write_frame(frame: _Frame) -> _Written:
     _, image, index, phrases = best
     Image.fromarray(image).save(Path(frame.root, "images", f"{frame.image_id}.jpg"), quality=95)
     entry = {
-        "image_id": frame.image_id, "coco_id": None, "flickr_id": None, "url": "",
-        "width": frame.side, "height": frame.side, "split": frame.split,
-    }  # fmt: skip
+        "image_id": frame.image_id,
+        "coco_id": None,
+        "flickr_id": None,
+        "url": "",
+        "width": frame.side,
+        "height": frame.side,
+        "split": frame.split,
+    }
     return _Written(entry, tasks_of(frame.image_id, index, phrases), Counter(p.form for p in phrases))
 
 
@@ -131,8 +138,18 @@ def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
     return {"world": "pretraining", "splits": summary}
 
 
-def write_miniphrases(root: str | Path, *, train: int = 1000, val: int = 60, test: int = 100, miniv: int = 10,
-                      side: int = 256, seed: int = 0, num_workers: int | None = None, reuse: bool = False) -> Path:  # fmt: skip
+def write_miniphrases(
+    root: str | Path,
+    *,
+    train: int = 1000,
+    val: int = 60,
+    test: int = 100,
+    miniv: int = 10,
+    side: int = 256,
+    seed: int = 0,
+    num_workers: int | None = None,
+    reuse: bool = False,
+) -> Path:
     """Writes `root/miniphrases` in the layout of VGPhraseCut_v0 and returns that folder.
 
     Args:

@@ -60,10 +60,15 @@ def segment_ids(scene: Scene) -> tuple[np.ndarray, list[dict]]:
             continue
         category_id = value // THING_FACTOR if value >= THING_FACTOR else value
         box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
-        info.append({
-            "id": value, "category_id": category_id, "area": area, "bbox": box,
-            "iscrowd": int(value < THING_FACTOR and category_id in crowds),
-        })  # fmt: skip
+        info.append(
+            {
+                "id": value,
+                "category_id": category_id,
+                "area": area,
+                "bbox": box,
+                "iscrowd": int(value < THING_FACTOR and category_id in crowds),
+            }
+        )
     return segments, info
 
 
@@ -116,8 +121,17 @@ def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
     return {"world": PRETRAINING.name, "splits": summary}
 
 
-def write_miniworld(root: str | Path, *, train: int = 1000, val: int = 100, height: int = 256, width: int = 512,
-                    seed: int = 0, num_workers: int | None = None, reuse: bool = False) -> Path:  # fmt: skip
+def write_miniworld(
+    root: str | Path,
+    *,
+    train: int = 1000,
+    val: int = 100,
+    height: int = 256,
+    width: int = 512,
+    seed: int = 0,
+    num_workers: int | None = None,
+    reuse: bool = False,
+) -> Path:
     """Writes `root/miniworld` in COCO's panoptic format and returns that folder.
 
     Args:

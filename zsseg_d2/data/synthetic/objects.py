@@ -14,12 +14,26 @@ from .world import Surface
 
 # Half length and half depth of the footprint in metres, for shadows and for keeping objects apart.
 _FOOTPRINTS: dict[str, tuple[float, float]] = {
-    "person": (0.35, 0.3), "rider": (1.0, 0.4), "bicycle": (0.9, 0.35), "motorcycle": (1.1, 0.4),
-    "dog": (0.5, 0.25), "sheep": (0.7, 0.35), "cow": (1.2, 0.45), "horse": (1.2, 0.45),
-    "boat": (2.4, 0.8), "airplane": (3.5, 1.0), "kite": (1.0, 0.3), "ball": (0.4, 0.4),
-    "bench": (1.0, 0.4), "umbrella": (1.2, 0.8), "traffic cone": (0.35, 0.3), "fire hydrant": (0.3, 0.3),
-    "box": (0.6, 0.6), "table": (0.9, 0.7), "tent": (1.6, 1.4),
-}  # fmt: skip
+    "person": (0.35, 0.3),
+    "rider": (1.0, 0.4),
+    "bicycle": (0.9, 0.35),
+    "motorcycle": (1.1, 0.4),
+    "dog": (0.5, 0.25),
+    "sheep": (0.7, 0.35),
+    "cow": (1.2, 0.45),
+    "horse": (1.2, 0.45),
+    "boat": (2.4, 0.8),
+    "airplane": (3.5, 1.0),
+    "kite": (1.0, 0.3),
+    "ball": (0.4, 0.4),
+    "bench": (1.0, 0.4),
+    "umbrella": (1.2, 0.8),
+    "traffic cone": (0.35, 0.3),
+    "fire hydrant": (0.3, 0.3),
+    "box": (0.6, 0.6),
+    "table": (0.9, 0.7),
+    "tent": (1.6, 1.4),
+}
 _AIRBORNE = ("kite", "airplane")
 _WOVEN = Surface((0, 0, 0), "cloth", 0.09, 48.0)
 _SMOOTH = Surface((0, 0, 0), "fine", 0.03, 24.0)
@@ -54,8 +68,18 @@ def choose_colour(stage: Stage, kind: str) -> tuple[str, RGB]:
     return name, shade(stage.world.palette[name], float(stage.rng.uniform(0.92, 1.08)))
 
 
-def place(stage: Stage, kind: str, x: float, z: float, *, yaw: float | None = None, size: float | None = None,
-          y: float = 0.0, crowd: int | None = None, shadow: bool = True) -> int:  # fmt: skip
+def place(
+    stage: Stage,
+    kind: str,
+    x: float,
+    z: float,
+    *,
+    yaw: float | None = None,
+    size: float | None = None,
+    y: float = 0.0,
+    crowd: int | None = None,
+    shadow: bool = True,
+) -> int:
     """Paints one object standing at (x, z) metres and returns its index.
 
     Args:

@@ -29,37 +29,112 @@ class Place:
 
 PLACES: dict[str, Place] = {
     "country": Place(
-        ("grass",), ("mountain", "trees", "houses"),
+        ("grass",),
+        ("mountain", "trees", "houses"),
         {"cow": 1.6, "horse": 1.2, "sheep": 1.6, "dog": 0.3, "person": 0.6, "bicycle": 0.4, "motorcycle": 0.3},
-        (2, 6), {"dirt": 0.3, "water": 0.15}, {"tree": 2.0, "fence": 0.7, "wall": 0.3, "pole": 0.7, "sign": 0.4}, road=0.8,
+        (2, 6),
+        {"dirt": 0.3, "water": 0.15},
+        {"tree": 2.0, "fence": 0.7, "wall": 0.3, "pole": 0.7, "sign": 0.4},
+        road=0.8,
     ),
     "plaza": Place(
-        ("sidewalk",), ("houses", "houses", "wall"),
-        {"person": 2.5, "bench": 1, "umbrella": 1, "table": 1.2, "dog": 0.6, "bicycle": 1.2, "motorcycle": 0.6,
-         "traffic cone": 0.8, "ball": 0.5, "box": 0.5, "fire hydrant": 0.6, "bus": 0.3, "car": 0.5},
-        (5, 11), {"grass": 0.3, "water": 0.15}, {"tree": 0.8, "pole": 1.0, "sign": 0.6, "light": 0.5, "fence": 0.3},
+        ("sidewalk",),
+        ("houses", "houses", "wall"),
+        {
+            "person": 2.5,
+            "bench": 1,
+            "umbrella": 1,
+            "table": 1.2,
+            "dog": 0.6,
+            "bicycle": 1.2,
+            "motorcycle": 0.6,
+            "traffic cone": 0.8,
+            "ball": 0.5,
+            "box": 0.5,
+            "fire hydrant": 0.6,
+            "bus": 0.3,
+            "car": 0.5,
+        },
+        (5, 11),
+        {"grass": 0.3, "water": 0.15},
+        {"tree": 0.8, "pole": 1.0, "sign": 0.6, "light": 0.5, "fence": 0.3},
     ),
     "park": Place(
-        ("grass",), ("trees", "trees", "houses"),
-        {"person": 2, "dog": 1.5, "bench": 1.2, "kite": 0.4, "ball": 0.8, "tent": 0.6, "table": 0.5, "bicycle": 1.0, "umbrella": 0.4},
-        (4, 9), {"sidewalk": 0.5, "water": 0.4, "dirt": 0.2}, {"tree": 2.5, "pole": 0.5, "fence": 0.4, "sign": 0.2}, airborne=0.4,
+        ("grass",),
+        ("trees", "trees", "houses"),
+        {
+            "person": 2,
+            "dog": 1.5,
+            "bench": 1.2,
+            "kite": 0.4,
+            "ball": 0.8,
+            "tent": 0.6,
+            "table": 0.5,
+            "bicycle": 1.0,
+            "umbrella": 0.4,
+        },
+        (4, 9),
+        {"sidewalk": 0.5, "water": 0.4, "dirt": 0.2},
+        {"tree": 2.5, "pole": 0.5, "fence": 0.4, "sign": 0.2},
+        airborne=0.4,
     ),
     "harbour": Place(
-        ("sidewalk", "gravel"), ("sea",),
-        {"boat": 5.0, "box": 1.5, "person": 1.5, "truck": 1.0, "car": 0.5, "traffic cone": 0.8, "bicycle": 0.5, "bench": 0.5},
-        (6, 12), {}, {"pole": 0.8, "fence": 0.4, "wall": 0.3, "light": 0.2}, airborne=0.3,
+        ("sidewalk", "gravel"),
+        ("sea",),
+        {
+            "boat": 5.0,
+            "box": 1.5,
+            "person": 1.5,
+            "truck": 1.0,
+            "car": 0.5,
+            "traffic cone": 0.8,
+            "bicycle": 0.5,
+            "bench": 0.5,
+        },
+        (6, 12),
+        {},
+        {"pole": 0.8, "fence": 0.4, "wall": 0.3, "light": 0.2},
+        airborne=0.3,
     ),
     "beach": Place(
-        ("sand",), ("sea",),
-        {"person": 2, "umbrella": 1.5, "ball": 0.8, "kite": 0.8, "boat": 1.6, "dog": 0.7, "horse": 0.4, "tent": 0.5, "table": 0.3},
-        (4, 9), {"grass": 0.15}, {"palm": 0.8}, airborne=0.8,
+        ("sand",),
+        ("sea",),
+        {
+            "person": 2,
+            "umbrella": 1.5,
+            "ball": 0.8,
+            "kite": 0.8,
+            "boat": 1.6,
+            "dog": 0.7,
+            "horse": 0.4,
+            "tent": 0.5,
+            "table": 0.3,
+        },
+        (4, 9),
+        {"grass": 0.15},
+        {"palm": 0.8},
+        airborne=0.8,
     ),
     "snow": Place(
-        ("snow",), ("mountain", "conifers"),
-        {"person": 1.5, "dog": 0.8, "tent": 0.7, "horse": 0.4, "sheep": 0.3, "box": 0.4, "car": 0.4, "truck": 0.4, "bus": 0.3},
-        (2, 6), {"water": 0.2}, {"conifer": 2.0, "fence": 0.5, "pole": 0.5, "sign": 0.2}, road=0.4,
+        ("snow",),
+        ("mountain", "conifers"),
+        {
+            "person": 1.5,
+            "dog": 0.8,
+            "tent": 0.7,
+            "horse": 0.4,
+            "sheep": 0.3,
+            "box": 0.4,
+            "car": 0.4,
+            "truck": 0.4,
+            "bus": 0.3,
+        },
+        (2, 6),
+        {"water": 0.2},
+        {"conifer": 2.0, "fence": 0.5, "pole": 0.5, "sign": 0.2},
+        road=0.4,
     ),
-}  # fmt: skip
+}
 
 # Single objects stand before any ground and backdrop that go together.
 _STUDIO_GROUNDS = ("grass", "sidewalk", "road", "sand", "gravel", "snow", "dirt")
@@ -92,12 +167,20 @@ def open_place(stage: Stage, seed: int, name: str) -> None:
             z = float(rng.uniform(edge + 2, edge + 10)) if edge < 40 else 20.0
             x = float(rng.uniform(-0.7, 0.7)) * z
             if everything.claim(x, z, 2.5, 1.0):
-                everything.add(z, partial(place, stage, "boat", x, z, size=float(rng.uniform(0.9, 1.6)), y=-0.2, shadow=False))
+                everything.add(
+                    z, partial(place, stage, "boat", x, z, size=float(rng.uniform(0.9, 1.6)), y=-0.2, shadow=False)
+                )
             continue
         solid = kind in ("car", "truck", "bus")
         far = min(edge - 1.5, 10.0 if not solid else 16.0)
         near = 6.0 if solid else 3.6
-        everything.scatter(kind, lambda z: (-0.75 * z, 0.75 * z), near, max(far, near + 1), float(rng.uniform(0, 2 * pi)) if solid else None)
+        everything.scatter(
+            kind,
+            lambda z: (-0.75 * z, 0.75 * z),
+            near,
+            max(far, near + 1),
+            float(rng.uniform(0, 2 * pi)) if solid else None,
+        )
     everything.paint()
     if rng.random() < spec.airborne:
         _airborne(stage, ("kite", "airplane") if "kite" in spec.things else ("airplane",))
@@ -119,7 +202,9 @@ def studio(stage: Stage, seed: int) -> None:
             continue
         if kind == "boat":
             z = edge + float(rng.uniform(2, 6))
-            everything.add(z, partial(place, stage, "boat", float(rng.uniform(-0.5, 0.5)) * z, z, size=1.3, y=-0.2, shadow=False))
+            everything.add(
+                z, partial(place, stage, "boat", float(rng.uniform(-0.5, 0.5)) * z, z, size=1.3, y=-0.2, shadow=False)
+            )
             continue
         big = kind in ("car", "truck", "bus", "train")
         near = {"car": 5.0, "truck": 6.5, "bus": 7.0, "train": 8.0}.get(kind, 3.2)
@@ -194,7 +279,15 @@ def _road_across(stage: Stage, everything: Arrangement, road: tuple[float, float
     scenery.ground(stage, "road", [(-60, near), (60, near), (60, far), (-60, far)])
     middle = (near + far) / 2
     for k in range(-14, 14):
-        stage.quad3([(2.5 * k, 0, middle - 0.08), (2.5 * k + 1.3, 0, middle - 0.08), (2.5 * k + 1.3, 0, middle + 0.08), (2.5 * k, 0, middle + 0.08)], (236, 232, 214))
+        stage.quad3(
+            [
+                (2.5 * k, 0, middle - 0.08),
+                (2.5 * k + 1.3, 0, middle - 0.08),
+                (2.5 * k + 1.3, 0, middle + 0.08),
+                (2.5 * k, 0, middle + 0.08),
+            ],
+            (236, 232, 214),
+        )
     kinds = ("car", "truck", "bus", "motorcycle", "train", "rider")
     for _ in range(int(rng.integers(1, 5))):
         kind = str(rng.choice(kinds, p=[0.42, 0.16, 0.14, 0.1, 0.06, 0.12]))
@@ -206,7 +299,9 @@ def _road_across(stage: Stage, everything: Arrangement, road: tuple[float, float
         everything.scatter(kind, lambda depth: (-0.75 * depth, 0.75 * depth), z, z + 0.3, yaw)
 
 
-def _fixtures(stage: Stage, everything: Arrangement, fixtures: Mapping[str, float], road: tuple[float, float] | None) -> None:
+def _fixtures(
+    stage: Stage, everything: Arrangement, fixtures: Mapping[str, float], road: tuple[float, float] | None
+) -> None:
     rng = stage.rng
     for kind, expected in fixtures.items():
         for _ in range(int(rng.poisson(expected))):
@@ -246,4 +341,12 @@ def _airborne(stage: Stage, kinds: tuple[str, ...]) -> None:
         z = float(rng.uniform(12, 20)) if kind == "airplane" else float(rng.uniform(7, 11))
         row = float(rng.uniform(0.15, 0.75)) * stage.camera.horizon
         y = stage.camera.height + (stage.camera.horizon - row) * z / stage.camera.focal
-        place(stage, kind, float(rng.uniform(-0.7, 0.7)) * z, z, y=y - 0.3, yaw=float(rng.uniform(-0.4, 0.4)), shadow=False)
+        place(
+            stage,
+            kind,
+            float(rng.uniform(-0.7, 0.7)) * z,
+            z,
+            y=y - 0.3,
+            yaw=float(rng.uniform(-0.4, 0.4)),
+            shadow=False,
+        )

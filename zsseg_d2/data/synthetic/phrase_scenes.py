@@ -16,7 +16,15 @@ PHRASE_WORLD = replace(
     PRETRAINING,
     min_area=1,
     layouts={"street": 0.3, "plaza": 0.22, "park": 0.12, "harbour": 0.12, "beach": 0.1, "country": 0.14},
-    frequency={**PRETRAINING.frequency, "car": 5.0, "person": 3.0, "bicycle": 1.2, "motorcycle": 1.0, "bus": 0.7, "truck": 0.7},
+    frequency={
+        **PRETRAINING.frequency,
+        "car": 5.0,
+        "person": 3.0,
+        "bicycle": 1.2,
+        "motorcycle": 1.0,
+        "bus": 0.7,
+        "truck": 0.7,
+    },
     crowds=0.05,
 )
 
@@ -83,10 +91,17 @@ def _cut(scene: Scene, start: int, side: int) -> View:
         if box is None:
             continue
         area = int(areas[thing.index])
-        objects.append(ViewObject(
-            index=thing.index, kind=thing.kind, colour=thing.colour, size=thing.size,
-            box=(box[1].start, box[0].start, box[1].stop, box[0].stop), depth=thing.depth,
-            is_thing=thing.is_thing, crowd=thing.crowd,
-            clear=area >= max(CLEAR_SHARE * side * side, _WHOLE_SHARE * thing.area),
-        ))  # fmt: skip
+        objects.append(
+            ViewObject(
+                index=thing.index,
+                kind=thing.kind,
+                colour=thing.colour,
+                size=thing.size,
+                box=(box[1].start, box[0].start, box[1].stop, box[0].stop),
+                depth=thing.depth,
+                is_thing=thing.is_thing,
+                crowd=thing.crowd,
+                clear=area >= max(CLEAR_SHARE * side * side, _WHOLE_SHARE * thing.area),
+            )
+        )
     return View(scene.image[:, columns], index, tuple(objects))

@@ -28,7 +28,7 @@ class Phrase:
 
 
 def plural(name: str) -> str:
-    """"car" -> "cars"."""
+    """ "car" -> "cars"."""
     return _PLURALS.get(name, f"{name}s")
 
 
@@ -99,11 +99,14 @@ def _phrase(view: View, claim: Claim, truth: tuple[int, ...], width: int) -> Phr
     bare, related = Claim(claim.kind), Claim(claim.kind, relation=claim.relation)
     attributed = replace(claim, relation=None)
     kind = (
-        "name" if bare.truth(view.objects, width) == truth
-        else "attribute" if claim.attributes and attributed.truth(view.objects, width) == truth
-        else "relation" if claim.relation and related.truth(view.objects, width) == truth
+        "name"
+        if bare.truth(view.objects, width) == truth
+        else "attribute"
+        if claim.attributes and attributed.truth(view.objects, width) == truth
+        else "relation"
+        if claim.relation and related.truth(view.objects, width) == truth
         else "verbose"
-    )  # fmt: skip
+    )
     parts = len(claim.attributes) + (claim.relation is not None)
     if len(truth) > MOST_INSTANCES or (parts > 1 and not _needs_all(view, claim, truth, width)):
         return None
@@ -111,17 +114,24 @@ def _phrase(view: View, claim: Claim, truth: tuple[int, ...], width: int) -> Phr
     name = plural(claim.kind) if several else claim.kind
     relations = [[claim.relation.predicate, claim.relation.other.kind]] if claim.relation else []
     structure = {
-        "name": name, "attributes": list(claim.attributes), "relation_descriptions": relations, "type": kind,
-    }  # fmt: skip
-    form = "mixed" if parts > 1 else next(
-        (form for form in ("colour", "size", "position", "relation") if getattr(claim, form)), "name"
-    )  # fmt: skip
+        "name": name,
+        "attributes": list(claim.attributes),
+        "relation_descriptions": relations,
+        "type": kind,
+    }
+    form = (
+        "mixed"
+        if parts > 1
+        else next((form for form in ("colour", "size", "position", "relation") if getattr(claim, form)), "name")
+    )
     return Phrase(compose(name, claim.attributes, relations), structure, tuple((i,) for i in truth), form)
 
 
 def _needs_all(view: View, claim: Claim, truth: tuple[int, ...], width: int) -> bool:
     """Whether leaving out any part of the claim makes it fit other objects."""
-    shorter = [replace(claim, **{part: None}) for part in ("colour", "size", "position", "relation") if getattr(claim, part)]
+    shorter = [
+        replace(claim, **{part: None}) for part in ("colour", "size", "position", "relation") if getattr(claim, part)
+    ]
     return all(c.truth(view.objects, width) != truth for c in shorter)
 
 

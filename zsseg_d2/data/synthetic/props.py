@@ -111,7 +111,9 @@ def _box(stage: Stage, index: int, x: float, z: float, yaw: float, size: float, 
     solid = box(-side / 2, side / 2, 0, side * 0.85, side, rgb, {1: shade(rgb, 1.15)})
     for face in (solid.left, solid.right):
         l, w = side / 2, face.points[0][1]
-        face.decals.append(([(-l, w, 0.36 * side), (-l, w, 0.46 * side), (l, w, 0.46 * side), (l, w, 0.36 * side)], shade(rgb, 0.7)))
+        face.decals.append(
+            ([(-l, w, 0.36 * side), (-l, w, 0.46 * side), (l, w, 0.46 * side), (l, w, 0.36 * side)], shade(rgb, 0.7))
+        )
     solid.decal_edge(0, (-0.08, 0, 0.08, 1), shade(rgb, 0.7))
     solid.decal_edge(2, (-0.08, 0, 0.08, 1), shade(rgb, 0.7))
     paint(stage, index, [solid], x, z, yaw)
@@ -135,9 +137,17 @@ def _tent(stage: Stage, index: int, x: float, z: float, yaw: float, size: float,
 
 
 FLAT_PROPS: dict[str, Callable[[Flat, np.random.Generator, RGB], None]] = {
-    "boat": boat, "airplane": airplane, "kite": kite, "ball": ball, "bench": bench,
-    "umbrella": umbrella, "traffic cone": cone, "fire hydrant": hydrant,
-}  # fmt: skip
+    "boat": boat,
+    "airplane": airplane,
+    "kite": kite,
+    "ball": ball,
+    "bench": bench,
+    "umbrella": umbrella,
+    "traffic cone": cone,
+    "fire hydrant": hydrant,
+}
 SOLID_PROPS: dict[str, Callable[[Stage, int, float, float, float, float, RGB], None]] = {
-    "box": _box, "table": _table, "tent": _tent,
-}  # fmt: skip
+    "box": _box,
+    "table": _table,
+    "tent": _tent,
+}

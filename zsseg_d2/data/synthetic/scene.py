@@ -99,9 +99,10 @@ def _collect(stage: Stage, image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarr
     for i in range(1, count):
         total[parts[i].kind] += int(area[i])
     kept = [
-        i for i in range(1, count)
+        i
+        for i in range(1, count)
         if area[i] and (area[i] if parts[i].kind in things else total[parts[i].kind]) >= least
-    ]  # fmt: skip
+    ]
     renumber = np.zeros(count, dtype=np.int32)
     renumber[kept] = np.arange(1, len(kept) + 1)
     index = renumber[ids]
@@ -118,10 +119,17 @@ def _collect(stage: Stage, image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarr
             if not _shows(shown[new], colour, part.kind in _DARK_WHEELED):
                 colour = None
         apparent = part.scale * 256 / stage.height
-        objects.append(SceneObject(
-            index=new, kind=part.kind, colour=None if part.crowd else colour,
-            size="small" if apparent < _SMALL else "large" if apparent > _LARGE else "medium",
-            box=(columns.start, rows.start, columns.stop, rows.stop), area=int(area[old]),
-            is_thing=part.kind in things, crowd=part.crowd, depth=round(part.depth, 2),
-        ))  # fmt: skip
+        objects.append(
+            SceneObject(
+                index=new,
+                kind=part.kind,
+                colour=None if part.crowd else colour,
+                size="small" if apparent < _SMALL else "large" if apparent > _LARGE else "medium",
+                box=(columns.start, rows.start, columns.stop, rows.stop),
+                area=int(area[old]),
+                is_thing=part.kind in things,
+                crowd=part.crowd,
+                depth=round(part.depth, 2),
+            )
+        )
     return index, tuple(objects)

@@ -22,11 +22,17 @@ def sky(stage: Stage) -> int:
     for k in range(12):
         y0, y1 = k / 12 * horizon, (k + 1) / 12 * horizon
         bottom = stage.height if k == 11 else y1 + 1
-        stage.polygon([(0, y0), (w, y0), (w, bottom), (0, bottom)], mix(surface.rgb, (236, 238, 238), 0.55 * (k / 11) ** 1.5), index)
+        stage.polygon(
+            [(0, y0), (w, y0), (w, bottom), (0, bottom)],
+            mix(surface.rgb, (236, 238, 238), 0.55 * (k / 11) ** 1.5),
+            index,
+        )
     return index
 
 
-def ground(stage: Stage, kind: str, outline: list[tuple[float, float]] | None = None, surface: Surface | None = None) -> int:
+def ground(
+    stage: Stage, kind: str, outline: list[tuple[float, float]] | None = None, surface: Surface | None = None
+) -> int:
     """A patch of ground given by (x, z) metres; None covers everything below the horizon."""
     surface = surface or stage.surface(kind)
     index = stage.new(kind, 20.0, surface, plane="ground")
@@ -50,11 +56,15 @@ def marking(stage: Stage, x: float, z0: float, z1: float, width: float, rgb: RGB
     stage.quad3([(a, 0, b) for a, b in corners], rgb)
 
 
-def _side_wall(stage: Stage, index: int, x: float, z0: float, z1: float, y0: float, y1: float, rgb: RGB, solid: bool = True) -> None:
+def _side_wall(
+    stage: Stage, index: int, x: float, z0: float, z1: float, y0: float, y1: float, rgb: RGB, solid: bool = True
+) -> None:
     stage.quad3([(x, y0, z0), (x, y1, z0), (x, y1, z1), (x, y0, z1)], rgb, index if solid else None)
 
 
-def _front_wall(stage: Stage, index: int, z: float, x0: float, x1: float, y0: float, y1: float, rgb: RGB, solid: bool = True) -> None:
+def _front_wall(
+    stage: Stage, index: int, z: float, x0: float, x1: float, y0: float, y1: float, rgb: RGB, solid: bool = True
+) -> None:
     stage.quad3([(x0, y0, z), (x0, y1, z), (x1, y1, z), (x1, y0, z)], rgb, index if solid else None)
 
 
@@ -194,13 +204,21 @@ def tree(stage: Stage, x: float, z: float, height: float, kind: str = "broad", i
         flat.stroke([(0, 0), (0.1, height * 0.5), (0.25, height * 0.85)], 0.05 * height, (150, 122, 86))
         for a in np.linspace(-0.5, pi + 0.5, 8):
             u, v = 0.25 + 0.4 * height * np.cos(a), height * (0.85 + 0.22 * np.sin(a)) - 0.1 * height * abs(np.cos(a))
-            flat.stroke([(0.25, 0.86 * height), ((0.25 + u) / 2, (v + height) / 2), (u, v)], 0.075 * height, surface.rgb)
+            flat.stroke(
+                [(0.25, 0.86 * height), ((0.25 + u) / 2, (v + height) / 2), (u, v)], 0.075 * height, surface.rgb
+            )
     else:
         r = 0.3 * height
         for _ in range(9):
             a, d = rng.uniform(0, 2 * pi), rng.uniform(0, 0.75) * r
             tone = shade(surface.rgb, float(rng.uniform(0.8, 1.15)))
-            flat.oval(d * np.cos(a), 0.68 * height + 0.75 * d * np.sin(a), r * rng.uniform(0.4, 0.62), r * rng.uniform(0.38, 0.55), tone)
+            flat.oval(
+                d * np.cos(a),
+                0.68 * height + 0.75 * d * np.sin(a),
+                r * rng.uniform(0.4, 0.62),
+                r * rng.uniform(0.38, 0.55),
+                tone,
+            )
     return index
 
 
@@ -226,15 +244,33 @@ def treeline(stage: Stage, z: float, height: float, x0: float, x1: float, kind: 
         peaks = np.sort(rng.uniform(x0, x1, count))
         for p in peaks:
             h, w = height * rng.uniform(0.55, 1.15), height * rng.uniform(1.2, 2.4)
-            stage.quad3([(p - w, 0, z), (p - 0.1 * w, h, z), (p + 0.12 * w, 0.93 * h, z), (p + w, 0, z)], shade(surface.rgb, rng.uniform(0.88, 1.1)), index)
-            stage.quad3([(p - 0.32 * w, 0.74 * h, z), (p - 0.1 * w, h, z), (p + 0.12 * w, 0.93 * h, z), (p + 0.02 * w, 0.7 * h, z)], (238, 240, 244))
+            stage.quad3(
+                [(p - w, 0, z), (p - 0.1 * w, h, z), (p + 0.12 * w, 0.93 * h, z), (p + w, 0, z)],
+                shade(surface.rgb, rng.uniform(0.88, 1.1)),
+                index,
+            )
+            stage.quad3(
+                [
+                    (p - 0.32 * w, 0.74 * h, z),
+                    (p - 0.1 * w, h, z),
+                    (p + 0.12 * w, 0.93 * h, z),
+                    (p + 0.02 * w, 0.7 * h, z),
+                ],
+                (238, 240, 244),
+            )
         stage.quad3([(x0, 0, z), (x0, 0.25 * height, z), (x1, 0.25 * height, z), (x1, 0, z)], surface.rgb, index)
         return index
     step = height * 0.5
     stage.quad3([(x0, 0, z), (x0, 0.6 * height, z), (x1, 0.6 * height, z), (x1, 0, z)], shade(surface.rgb, 0.85), index)
     flat = Flat(stage, 0, z, index)
     for u in np.arange(x0, x1, step):
-        flat.oval(float(u), 0.6 * height, step * rng.uniform(0.55, 0.9), height * rng.uniform(0.25, 0.45), shade(surface.rgb, float(rng.uniform(0.85, 1.1))))
+        flat.oval(
+            float(u),
+            0.6 * height,
+            step * rng.uniform(0.55, 0.9),
+            height * rng.uniform(0.25, 0.45),
+            shade(surface.rgb, float(rng.uniform(0.85, 1.1))),
+        )
     return index
 
 
@@ -248,7 +284,10 @@ def pole(stage: Stage, x: float, z: float, height: float, arm: float = 0.0) -> i
     flat.stroke([(width * 0.3, 0), (width * 0.3, height)], width * 0.3, shade(surface.rgb, 0.7), False)
     if arm:
         flat.stroke([(0, height), (arm, height + 0.25)], width * 0.7, surface.rgb)
-        flat.polygon([(arm - 0.1, height + 0.15), (arm, height + 0.38), (arm * 1.5, height + 0.34), (arm * 1.5, height + 0.18)], shade(surface.rgb, 0.8))
+        flat.polygon(
+            [(arm - 0.1, height + 0.15), (arm, height + 0.38), (arm * 1.5, height + 0.34), (arm * 1.5, height + 0.18)],
+            shade(surface.rgb, 0.8),
+        )
     return index
 
 

@@ -28,7 +28,9 @@ def colour_map(scene: Scene, world: World) -> np.ndarray:
     return image
 
 
-def contact_sheet(world: World, seeds: Sequence[int], height: int = 256, width: int = 512, columns: int = 2) -> Image.Image:
+def contact_sheet(
+    world: World, seeds: Sequence[int], height: int = 256, width: int = 512, columns: int = 2
+) -> Image.Image:
     """A sheet with `columns` pairs (picture, objects) a row."""
     tiles = []
     for seed in seeds:

@@ -50,9 +50,7 @@ class Prism:
         (l0, _, y0), (l1, _, y1) = face.points[0], face.points[2]
         w0, t0, w1, t1 = box
         corners = ((w0, t0), (w1, t0), (w1, t1), (w0, t1))
-        face.decals.append(
-            ([(l0 + (l1 - l0) * t, w * self.half_width, y0 + (y1 - y0) * t) for w, t in corners], rgb)
-        )
+        face.decals.append(([(l0 + (l1 - l0) * t, w * self.half_width, y0 + (y1 - y0) * t) for w, t in corners], rgb))
 
 
 def prism(profile: Sequence[tuple[float, float]], width: float, rgb: RGB, edges: dict[int, RGB] | None = None) -> Prism:
@@ -72,7 +70,9 @@ def prism(profile: Sequence[tuple[float, float]], width: float, rgb: RGB, edges:
     return Prism(faces, left, right, h)
 
 
-def box(l0: float, l1: float, y0: float, y1: float, width: float, rgb: RGB, edges: dict[int, RGB] | None = None) -> Prism:
+def box(
+    l0: float, l1: float, y0: float, y1: float, width: float, rgb: RGB, edges: dict[int, RGB] | None = None
+) -> Prism:
     """A cuboid; edges: 0 rear, 1 top, 2 front, 3 bottom."""
     return prism([(l0, y0), (l0, y1), (l1, y1), (l1, y0)], width, rgb, edges)
 

@@ -117,7 +117,7 @@ def _lots(stage: Stage, everything: Arrangement, side: int, x: float, gap: float
             end = max(gap - 3.8, z + 0.5)
         # Far away a wall or fence is a few pixels: only what can be seen is built.
         kind = str(rng.choice(kinds, p=shares)) if z < 22 else str(rng.choice(["building", "trees"], p=[0.8, 0.2]))
-        if featured in ("wall", "fence") and side == feature_side and 4 < end and z < 9:
+        if featured in ("wall", "fence") and side == feature_side and end > 4 and z < 9:
             kind = featured
         everything.add(end, partial(_lot, stage, kind, side, side * x, z, end))
         z = end + float(rng.uniform(0, 1.5))
@@ -157,7 +157,15 @@ def _train(stage: Stage, everything: Arrangement, half: float, gap: float | None
     if gap is not None:
         scenery.ground(stage, bed, [(-90, gap - 2), (90, gap - 2), (90, gap + 2), (-90, gap + 2)])
         for dz in (-0.75, 0.75):
-            stage.quad3([(-90, 0, gap + dz - 0.07), (90, 0, gap + dz - 0.07), (90, 0, gap + dz + 0.07), (-90, 0, gap + dz + 0.07)], rail)
+            stage.quad3(
+                [
+                    (-90, 0, gap + dz - 0.07),
+                    (90, 0, gap + dz - 0.07),
+                    (90, 0, gap + dz + 0.07),
+                    (-90, 0, gap + dz + 0.07),
+                ],
+                rail,
+            )
         x, yaw = float(rng.uniform(-7, 7)), float(rng.choice([-pi / 2, pi / 2]))
         everything.claim(x, gap, length / 2, width / 2)
         everything.add(gap - width / 2, partial(place, stage, "train", x, gap, yaw=yaw, size=1.0))
@@ -190,7 +198,13 @@ def _furniture(stage: Stage, everything: Arrangement, half: float, walk: float) 
 def _post(stage: Stage, kind: str, x: float, z: float, side: int) -> None:
     rng = stage.rng
     if kind == "pole":
-        scenery.pole(stage, x, z, float(rng.uniform(4.5, 7.5)), arm=-side * float(rng.uniform(0.8, 1.6)) if rng.random() < 0.6 else 0.0)
+        scenery.pole(
+            stage,
+            x,
+            z,
+            float(rng.uniform(4.5, 7.5)),
+            arm=-side * float(rng.uniform(0.8, 1.6)) if rng.random() < 0.6 else 0.0,
+        )
     elif kind == "traffic light":
         y = float(rng.uniform(2.3, 2.9))
         scenery.pole(stage, x, z, y + 1.0)
@@ -206,7 +220,9 @@ def _post(stage: Stage, kind: str, x: float, z: float, side: int) -> None:
         rgb = [(74, 78, 82), (62, 92, 70), (120, 104, 84)][int(rng.integers(3))]
         index = stage.new("static", z)
         stage.quad3([(x - 0.33, 0, z), (x - 0.38, 1.05, z), (x + 0.38, 1.05, z), (x + 0.33, 0, z)], rgb, index)
-        stage.quad3([(x - 0.42, 1.05, z), (x - 0.36, 1.2, z), (x + 0.36, 1.2, z), (x + 0.42, 1.05, z)], (44, 46, 50), index)
+        stage.quad3(
+            [(x - 0.42, 1.05, z), (x - 0.36, 1.2, z), (x + 0.36, 1.2, z), (x + 0.42, 1.05, z)], (44, 46, 50), index
+        )
     else:  # a handcart
         index = stage.new("dynamic", z)
         rgb = (132, 118, 100)
@@ -238,7 +254,9 @@ def _traffic(stage: Stage, everything: Arrangement, half: float, walk: float, ga
             elif kind == "rider":
                 everything.scatter(kind, road, 4.6, 14.0, float(rng.uniform(-0.55, 0.55)))
             elif kind == "motorcycle":
-                everything.scatter(kind, road if rng.random() < 0.6 else pavement, 4.4, 12.0, float(rng.uniform(-0.6, 0.6)))
+                everything.scatter(
+                    kind, road if rng.random() < 0.6 else pavement, 4.4, 12.0, float(rng.uniform(-0.6, 0.6))
+                )
             else:
                 everything.scatter(kind, pavement, 4.3, 11.0, float(rng.uniform(-0.6, 0.6)))
     if rng.random() < stage.world.crowds:
@@ -247,7 +265,9 @@ def _traffic(stage: Stage, everything: Arrangement, half: float, walk: float, ga
         if kind == "car":
             everything.crowd(kind, 4, side * half * 0.5, float(rng.uniform(24, 32)), half * 0.45)
         else:
-            everything.crowd(kind, int(rng.integers(5, 9)), side * (half + walk / 2), float(rng.uniform(10, 17)), walk * 0.45)
+            everything.crowd(
+                kind, int(rng.integers(5, 9)), side * (half + walk / 2), float(rng.uniform(10, 17)), walk * 0.45
+            )
 
 
 def _vehicle(stage: Stage, everything: Arrangement, kind: str, half: float, gap: float | None) -> None:

@@ -8,9 +8,25 @@ import numpy as np
 
 SIZE = 256  # texels; every texture is SIZE x SIZE and wraps around
 NAMES: tuple[str, ...] = (
-    "fine", "cloth", "asphalt", "leaves", "needles", "grass", "brick", "stone", "tiles", "slabs",
-    "planks", "clouds", "haze", "waves", "sand", "snow", "plaster", "gravel",
-)  # fmt: skip
+    "fine",
+    "cloth",
+    "asphalt",
+    "leaves",
+    "needles",
+    "grass",
+    "brick",
+    "stone",
+    "tiles",
+    "slabs",
+    "planks",
+    "clouds",
+    "haze",
+    "waves",
+    "sand",
+    "snow",
+    "plaster",
+    "gravel",
+)
 
 
 def _noise(rng: np.random.Generator, slope: float, low: float = 0.0, stretch: float = 1.0) -> np.ndarray:

@@ -31,6 +31,7 @@ def _ends(body: Prism, rear: int, front: int, bottom: float, height: float) -> N
     """Lamps, number plates and the tyres seen below the body; `bottom`, `height` of the end faces."""
     under = -bottom / height
     for edge, lamp, down in ((rear, LAMP_REAR, 0), (front, LAMP_FRONT, 1)):
+
         def t(v: float) -> float:  # the front edge runs from top to bottom
             return 1 - v if down else v
 
@@ -47,9 +48,7 @@ def car(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
     glass = _pick(rng, world.glass)
     belt, low = 0.60 * height, 0.2 * height
     h = length / 2
-    body = prism(
-        [(-h, low), (-h * 0.98, belt), (0.45 * h, belt), (0.95 * h, belt * 0.86), (h, low)], width, rgb
-    )
+    body = prism([(-h, low), (-h * 0.98, belt), (0.45 * h, belt), (0.95 * h, belt * 0.86), (h, low)], width, rgb)
     _ends(body, 0, 3, low, belt - low)
     body.decal_sides([(-h, low), (h, low), (h, low * 1.5), (-h, low * 1.5)], shade(rgb, 0.6))
     _wheels(body, (-0.6 * h, 0.6 * h), 0.24 * height)
@@ -89,7 +88,9 @@ def truck(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
     top = 0.74 * height
     cab = prism(
         [(h - cab_length, 0.5), (h - cab_length, top), (h - 0.3, top), (h, 0.55 * top), (h, 0.5)],
-        width * 0.96, cab_rgb, {2: glass},
+        width * 0.96,
+        cab_rgb,
+        {2: glass},
     )
     y0, y1 = 0.56 * top, 0.92 * top
     cab.decal_sides([(h - cab_length * 0.75, y0), (h - cab_length * 0.75, y1), (h - 0.36, y1), (h - 0.12, y0)], glass)
@@ -142,7 +143,9 @@ def train(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
         nose0, nose1 = 0.9 * (k == 0), 0.9 * (k == coaches - 1)
         coach = prism(
             [(l0, 0.3), (l0, 0.5 * height), (l0 + nose0, height), (l1 - nose1, height), (l1, 0.5 * height), (l1, 0.3)],
-            width, rgb, {2: (92, 94, 98), 1: glass if nose0 else rgb, 3: glass if nose1 else rgb},
+            width,
+            rgb,
+            {2: (92, 94, 98), 1: glass if nose0 else rgb, 3: glass if nose1 else rgb},
         )
         coach.decal_sides([(l0, 0.3), (l1, 0.3), (l1, 0.62), (l0, 0.62)], (58, 58, 62))
         coach.decal_sides([(l0, 0.36 * height), (l1, 0.36 * height), (l1, 0.44 * height), (l0, 0.44 * height)], stripe)
@@ -161,5 +164,8 @@ def train(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
 
 
 VEHICLES: dict[str, Callable[[World, np.random.Generator, RGB], list[Prism]]] = {
-    "car": car, "truck": truck, "bus": bus, "train": train,
-}  # fmt: skip
+    "car": car,
+    "truck": truck,
+    "bus": bus,
+    "train": train,
+}

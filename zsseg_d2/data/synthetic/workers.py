@@ -30,7 +30,9 @@ def _prepare(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run(function: Callable[[Task], Result], tasks: Sequence[Task], label: str, num_workers: int | None, unit: str = "image") -> list[Result]:
+def run(
+    function: Callable[[Task], Result], tasks: Sequence[Task], label: str, num_workers: int | None, unit: str = "image"
+) -> list[Result]:
     """Results in the order of `tasks`.
 
     Args:

@@ -66,9 +66,7 @@ def panoptic_maps(image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60) 
     return gt_ids, gt_segments, pred_ids, pred_segments
 
 
-def panoptic_evaluation(
-    image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60
-) -> Callable[[], PanopticCounts]:
+def panoptic_evaluation(image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60) -> Callable[[], PanopticCounts]:
     """The counting of one image; decoding its annotation is :func:`panoptic_decoding`."""
     maps = panoptic_maps(image_size, segments)
     return lambda: count_image(*maps, 19)

@@ -129,7 +129,11 @@ class Worker:
             command: a program that ends in :func:`serve`; returns when it is ready, so that its start disturbs no timing.
         """
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True  # Ctrl-C is not for it
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is not for it
         )
         try:
             self._answer()
@@ -165,11 +169,15 @@ class Worker:
     def _answer(self) -> dict:
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"The measuring process ended with status {self._process.wait()}; its error stands above.")
+            raise RuntimeError(
+                f"The measuring process ended with status {self._process.wait()}; its error stands above."
+            )
         return json.loads(line)
 
 
-def serve(make: Callable[[], Callable[[], Any]], *, keep_memory: bool, describe: Callable[[Callable[[], Any]], dict]) -> None:
+def serve(
+    make: Callable[[], Callable[[], Any]], *, keep_memory: bool, describe: Callable[[Callable[[], Any]], dict]
+) -> None:
     """The other side of :class:`Worker`: answers on standard output, one JSON object a line.
 
     Args:

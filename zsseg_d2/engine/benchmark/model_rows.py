@@ -32,7 +32,9 @@ def random_model(config_file: str, options: Sequence[str] = ()) -> tuple[nn.Modu
     return build_model(cfg), cfg
 
 
-def inference(config_file: str, image_size: tuple[int, int], options: Sequence[str] = (), batch: int = 1) -> Callable[[], dict]:
+def inference(
+    config_file: str, image_size: tuple[int, int], options: Sequence[str] = (), batch: int = 1
+) -> Callable[[], dict]:
     """Panoptic inference on images of noise, text rows made before. No query is void: the most that can be asked.
 
     Returns:
@@ -41,7 +43,9 @@ def inference(config_file: str, image_size: tuple[int, int], options: Sequence[s
     model, _ = random_model(config_file, ("MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0", *options))
     model.eval()
     generator = torch.Generator().manual_seed(0)
-    items = [{"image": torch.randint(0, 256, (3, *image_size), dtype=torch.uint8, generator=generator)} for _ in range(batch)]
+    items = [
+        {"image": torch.randint(0, 256, (3, *image_size), dtype=torch.uint8, generator=generator)} for _ in range(batch)
+    ]
     model.text_rows(model.classes(None).vocabulary)
     with torch.no_grad():  # random weights may call every query void: void becomes the queries' opposite
         (_, images), *_ = model.padded_batches(items[:1])
@@ -55,7 +59,9 @@ def inference(config_file: str, image_size: tuple[int, int], options: Sequence[s
     return run
 
 
-def head_part(config_file: str, image_size: tuple[int, int], part: str, *, compiled: bool, options: Sequence[str] = ()) -> Callable:
+def head_part(
+    config_file: str, image_size: tuple[int, int], part: str, *, compiled: bool, options: Sequence[str] = ()
+) -> Callable:
     """Inference of one part of the head on the features of an image of noise.
 
     Args:
@@ -128,7 +134,12 @@ def text_rows(config_file: str, *, cached: bool, options: Sequence[str] = ()) ->
 
 
 def deformable_sampling(
-    image_size: tuple[int, int], *, backward: bool, device: str = "cpu", dtype: torch.dtype = torch.float32, batch: int = 1
+    image_size: tuple[int, int],
+    *,
+    backward: bool,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    batch: int = 1,
 ) -> Callable[[], tuple[Tensor, ...]]:
     """One layer's sampling of the pixel decoder (8 heads of 32 channels, 3 levels, 4 points), from projections to sums."""
     shapes = [(image_size[0] // s, image_size[1] // s) for s in (32, 16, 8)]

@@ -30,7 +30,9 @@ def seconds_of_parts(model: nn.Module, function: Callable[[], Any]) -> dict[str,
         "panoptic rule": [(model, "assemble")],
     }
     watch = _Watch()
-    patches = [mock.patch.object(o, n, watch.over(getattr(o, n), part)) for part, found in places.items() for o, n in found]
+    patches = [
+        mock.patch.object(o, n, watch.over(getattr(o, n), part)) for part, found in places.items() for o, n in found
+    ]
     for patch in patches:
         patch.start()
     try:
