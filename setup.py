@@ -27,7 +27,7 @@ setup(
     package_dir=config_packages(),
     package_data={
         "zsseg_d2": ["vocabularies/*.yaml", "weights/*"],
-        "zsseg_d2.modeling": ["clip_configs/*"],
+        "zsseg_d2.modeling.clip": ["configs/*"],
         **{name: ["*.yaml"] for name in config_packages()},
     },
     install_requires=[

@@ -16,7 +16,7 @@ from zsseg_d2.data.synthetic.miniphrases import SPLIT_SEEDS
 from zsseg_d2.data.synthetic.phrase_scenes import render_view
 from zsseg_d2.data.synthetic.phrases import make_phrases
 from zsseg_d2.engine import Trainer, setup_cfg
-from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, DEFAULT_WEIGHTS, build_segmentor, segment
+from zsseg_d2.engine.prediction.phrase_segmentation import DEFAULT_CONFIG, DEFAULT_WEIGHTS, build_segmentor, segment
 from zsseg_d2.files import local_path
 
 

@@ -14,12 +14,12 @@ from detectron2.modeling import build_model
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from tests.tiny import tiny_config
-from zsseg_d2.data.cityscapes import CATEGORIES, register_cityscapes_panoptic
-from zsseg_d2.data.class_deletion import CONFIGURATIONS
-from zsseg_d2.data.panoptic_png import read_panoptic_png, write_panoptic_png
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, register_cityscapes_panoptic
+from zsseg_d2.data.class_deletion.configurations import CONFIGURATIONS
+from zsseg_d2.data.panoptic.png import read_panoptic_png, write_panoptic_png
 from zsseg_d2.engine import setup_cfg
-from zsseg_d2.engine.config_files import packaged_configs
-from zsseg_d2.engine.loaders import build_train_loader
+from zsseg_d2.engine.config.setup import packaged_configs
+from zsseg_d2.engine.training.loaders import build_train_loader
 
 CONFIGURATION = "004"  # person, rider, car and truck are deleted; bus, train, motorcycle and bicycle stay
 DELETED = CONFIGURATIONS[CONFIGURATION]

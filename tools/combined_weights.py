@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree 
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
 from zsseg_d2.engine.run import USER_ERRORS  # noqa: E402
-from zsseg_d2.engine.weight_arithmetic import join_parts, split_parts  # noqa: E402
-from zsseg_d2.engine.weights_files import SUFFIX, check_output, find_weights, read_weights, write_weights  # noqa: E402
+from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts, split_parts  # noqa: E402
+from zsseg_d2.engine.checkpoints.weights_files import SUFFIX, check_output, find_weights, read_weights, write_weights  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -15,9 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also from a clone that is not installed
 
 from zsseg_d2.data import CONFIGURATIONS, DatasetError, resolve_classes  # noqa: E402
-from zsseg_d2.data.cityscapes import CATEGORIES  # noqa: E402
-from zsseg_d2.data.class_deletion import chosen_configurations  # noqa: E402
-from zsseg_d2.data.deleted_copy import DeletedCopy, write_deleted_copies  # noqa: E402
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES  # noqa: E402
+from zsseg_d2.data.class_deletion.configurations import chosen_configurations  # noqa: E402
+from zsseg_d2.data.class_deletion.export import ClassDeletedExport, write_deleted_copies  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def planned_copies(arguments: argparse.Namespace) -> list[DeletedCopy]:
+def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
     """Where each copy goes, and what it goes without."""
     root = arguments.root.resolve()
     configurations = ["all"] if arguments.all else arguments.configuration
@@ -55,9 +55,12 @@ def planned_copies(arguments: argparse.Namespace) -> list[DeletedCopy]:
         label_ids = resolve_classes(arguments.classes, CATEGORIES)
         chosen = {"without_" + "_".join(map(str, label_ids)): label_ids}
     if arguments.output is None:
-        return [DeletedCopy(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]
+        return [ClassDeletedExport(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]
     several = len(chosen) > 1
-    return [DeletedCopy(arguments.output / name if several else arguments.output, ids) for name, ids in chosen.items()]
+    return [
+        ClassDeletedExport(arguments.output / name if several else arguments.output, ids)
+        for name, ids in chosen.items()
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

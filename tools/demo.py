@@ -17,10 +17,10 @@ os.environ.setdefault("DETECTRON2_DATASETS", str(ROOT / "datasets"))
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
 from detectron2.engine import default_argument_parser  # noqa: E402
-from zsseg_d2.data.panoptic_records import data_folder  # noqa: E402
+from zsseg_d2.data.panoptic.records import data_folder  # noqa: E402
 from zsseg_d2.data.synthetic import ensure_minicity  # noqa: E402
 from zsseg_d2.engine import run, suite  # noqa: E402
-from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, run_segmenting  # noqa: E402
+from zsseg_d2.engine.prediction.phrase_segmentation import DEFAULT_CONFIG, run_segmenting  # noqa: E402
 
 PHRASES = ("bench", "person")
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree 
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
 from zsseg_d2.data import CONFIGURATIONS  # noqa: E402
-from zsseg_d2.engine.pseudo_labelling import run_labelling  # noqa: E402
+from zsseg_d2.engine.pseudo_labeling.labeling import run_labelling  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

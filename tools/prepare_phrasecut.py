@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also from a clone that is not installed
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
-from zsseg_d2.data.phrasecut_check import check_phrasecut  # noqa: E402
-from zsseg_d2.data.phrasecut_files import SPLITS  # noqa: E402
+from zsseg_d2.data.phrasecut.check import check_phrasecut  # noqa: E402
+from zsseg_d2.data.phrasecut.folder import SPLITS  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -19,8 +19,8 @@ import zsseg_d2  # noqa: E402  (before Detectron2, which it makes importable)
 from detectron2.config import get_cfg  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 from zsseg_d2.files import atomic_path  # noqa: E402
-from zsseg_d2.engine.contrastive import pretrain_clip  # noqa: E402
-from zsseg_d2.modeling.clip_loading import build_tokenizer, create_clip, resolve_clip_name  # noqa: E402
+from zsseg_d2.engine.training.clip_pretraining import pretrain_clip  # noqa: E402
+from zsseg_d2.modeling.clip.loading import build_tokenizer, create_clip, resolve_clip_name  # noqa: E402
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree 
 
 from zsseg_d2 import add_zsseg_config  # noqa: E402  (before Detectron2, which it makes importable)
 from detectron2.config import get_cfg  # noqa: E402
-from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, run_segmenting  # noqa: E402
+from zsseg_d2.engine.prediction.phrase_segmentation import DEFAULT_CONFIG, run_segmenting  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

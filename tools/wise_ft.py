@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
 
 import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
-from zsseg_d2.engine.wise_ft import ALPHAS, run_wise_ft  # noqa: E402
+from zsseg_d2.engine.checkpoints.wise_ft import ALPHAS, run_wise_ft  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

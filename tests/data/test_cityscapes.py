@@ -22,7 +22,7 @@ from zsseg_d2.data import (
     register_coco_panoptic,
     write_panoptic_png,
 )
-from zsseg_d2.data.cityscapes import CATEGORIES
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 
 from .tiny_cityscapes import make_tiny_cityscapes
 

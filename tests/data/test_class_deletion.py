@@ -16,14 +16,14 @@ from zsseg_d2.data import (
     CONFIGURATIONS,
     DatasetError,
     delete_from_record,
-    deleted_pictures,
     load_cityscapes_panoptic,
     read_panoptic_png,
     register_cityscapes_panoptic,
     resolve_classes,
 )
-from zsseg_d2.data.cityscapes import CATEGORIES
-from zsseg_d2.data.class_deletion import chosen_configurations
+from zsseg_d2.data.class_deletion import label_maps as deleted_pictures
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
+from zsseg_d2.data.class_deletion.configurations import chosen_configurations
 
 from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes
 

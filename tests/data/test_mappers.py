@@ -11,8 +11,8 @@ from PIL import Image
 
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.data import DatasetError, write_panoptic_png
-from zsseg_d2.data.augmentations import ColorJitter, jitter_color
-from zsseg_d2.data.mappers import PanopticMapper, mapper_kind, read_rgb
+from zsseg_d2.data.panoptic.augmentations import ColorJitter, jitter_color
+from zsseg_d2.data.panoptic.mapper import PanopticMapper, mapper_kind, read_rgb
 
 H, W = 20, 32
 MAP = np.zeros((H, W), np.int64)  # void, unless:

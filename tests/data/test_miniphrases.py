@@ -15,8 +15,8 @@ from PIL import Image
 from scipy import ndimage
 
 from zsseg_d2.data import load_phrasecut, polygons_to_mask
-from zsseg_d2.data.phrasecut_check import check_phrasecut
-from zsseg_d2.data.phrasecut_files import SPLITS, load_word_counts
+from zsseg_d2.data.phrasecut.check import check_phrasecut
+from zsseg_d2.data.phrasecut.folder import SPLITS, load_word_counts
 from zsseg_d2.data.synthetic import ensure_miniphrases, folders, write_miniphrases
 from zsseg_d2.data.synthetic.claims import RELATIONS, Claim, Relation
 from zsseg_d2.data.synthetic.miniphrases import SPLIT_SEEDS, tasks_of

@@ -9,10 +9,10 @@ from PIL import Image
 
 from tests.data.tiny_phrasecut import H, W, make_tiny_phrasecut, task
 from zsseg_d2.data import DatasetError, load_phrasecut
-from zsseg_d2.data.phrase_mapper import PhraseMapper, read_annotated_rgb, square_around
-from zsseg_d2.data.phrase_prompts import PROMPTS, NegativePhrases, prompt_templates
-from zsseg_d2.data.phrasecut_files import WRONG_SIZE_IMAGES
-from zsseg_d2.data.visual_prompts import SupportTasks, visual_prompt
+from zsseg_d2.data.phrasecut.phrase_mapper import PhraseMapper, read_annotated_rgb, random_square_crop
+from zsseg_d2.data.phrasecut.prompts import PROMPTS, NegativePhrases, prompt_templates
+from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES
+from zsseg_d2.data.phrasecut.visual_prompts import SupportTasks, visual_prompt
 
 
 @pytest.fixture
@@ -74,12 +74,12 @@ def test_squares_keep_enough_of_the_mask(shape):
         enough = {s for s in range(longer - side + 1) if flat[:, s : s + side].sum() >= share * mask.sum()}
         drawn = set()
         for _ in range(300):
-            rows, columns = square_around(mask, share)
+            rows, columns = random_square_crop(mask, share)
             assert mask[rows, columns].shape == (side, side)
             drawn.add((columns if shape[1] == longer else rows).start)
         best = max(range(longer - side + 1), key=lambda s: (flat[:, s : s + side].sum(), -s))
         assert drawn <= (enough or {best}) and len(drawn) >= min(len(enough or {best}), 5)
-    assert square_around(np.zeros(shape, bool), 0.05)[0].stop <= shape[0]
+    assert random_square_crop(np.zeros(shape, bool), 0.05)[0].stop <= shape[0]
 
 
 def test_negative_phrases_are_of_other_images_and_empty_the_mask(records):

@@ -8,8 +8,8 @@ import torch
 
 from tests.data.tiny_phrasecut import H, W, make_tiny_phrasecut, task
 from zsseg_d2.data import load_phrasecut
-from zsseg_d2.data.phrase_mapper import PhraseMapper
-from zsseg_d2.data.phrase_prompts import prompt_templates
+from zsseg_d2.data.phrasecut.phrase_mapper import PhraseMapper
+from zsseg_d2.data.phrasecut.prompts import prompt_templates
 from zsseg_d2.data.seeding import SeededByImage, numpy_seed
 
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.tiny_phrasecut import SQUARE, H, W, make_tiny_phrasecut, task
-from zsseg_d2.data import DatasetError, json_stream, load_phrasecut, register_phrasecut
-from zsseg_d2.data.json_stream import iterate_json_list
-from zsseg_d2.data.phrasecut_files import WRONG_SIZE_IMAGES, load_word_counts
+from zsseg_d2.data import DatasetError, load_phrasecut, register_phrasecut
+from zsseg_d2.data.phrasecut import json_stream
+from zsseg_d2.data.phrasecut.json_stream import iterate_json_list
+from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES, load_word_counts
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -213,7 +214,7 @@ def test_wrong_tasks_are_left_out_of_training_and_counted(tmp_path, caplog):
     tasks = [task(), task(ann_id=11, polygons=[[[[float("nan"), 2], [6, 2], [6, 6]]]]), task(ann_id=12, phrase=" ")]
     root = make_tiny_phrasecut(tmp_path, train=tasks, test=[{**t, "task_id": f"t{t['task_id']}"} for t in tasks])
     assert [r["task_id"] for r in load_phrasecut(root, "train")] == ["1__10"]
-    (line,) = [r.getMessage() for r in caplog.records if r.name == "zsseg_d2.data.phrasecut"]
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "zsseg_d2.data.phrasecut.dataset"]
     assert "2 tasks are left out" in line and "1__11" in line and "prepare_phrasecut.py check" in line
     with pytest.raises(DatasetError, match="t1__11.*or name the task in skip.json"):
         load_phrasecut(root, "test")

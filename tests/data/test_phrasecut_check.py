@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.data.tiny_phrasecut import SQUARE, H, W, make_tiny_phrasecut, task
-from zsseg_d2.data.phrasecut_check import OFFICIAL_COUNTS, check_phrasecut
-from zsseg_d2.data.phrasecut_files import WRONG_SIZE_IMAGES
+from zsseg_d2.data.phrasecut.check import OFFICIAL_COUNTS, check_phrasecut
+from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zsseg_d2.data import polygons_to_mask
-from zsseg_d2.data.phrasecut_masks import LIMIT, pack_polygons
+from zsseg_d2.data.phrasecut.polygons import LIMIT, pack_polygons
 
 from ..plain.data import polygon_mask
 

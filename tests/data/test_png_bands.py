@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from zsseg_d2.data import DatasetError, read_panoptic_png, relabelled
-from zsseg_d2.data.panoptic_png import write_png
-from zsseg_d2.data.png_bands import BAND, encode_png, rgb_bytes
-from zsseg_d2.data.relabelled import RelabelledPicture
+from zsseg_d2.data import DatasetError, read_panoptic_png
+from zsseg_d2.data.class_deletion import relabelled
+from zsseg_d2.data.panoptic.png import write_png
+from zsseg_d2.data.panoptic.png_bands import BAND, encode_png, rgb_bytes
+from zsseg_d2.data.class_deletion.relabelled import RelabelledPicture
 
 SIZES = st.tuples(st.integers(1, 3 * BAND + 1), st.integers(1, 6))
 
@@ -97,7 +98,7 @@ def test_written_whole_beside_and_renamed(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     write_png(path, np.zeros((4, 4), np.uint8))
     before = path.read_bytes()
-    monkeypatch.setattr("zsseg_d2.data.panoptic_png.encode_png", lambda pixels: 1 / 0)
+    monkeypatch.setattr("zsseg_d2.data.panoptic.png.encode_png", lambda pixels: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_png(path, np.ones((4, 4), np.uint8))
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"] and path.read_bytes() == before

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zsseg_d2.data.cityscapes import CATEGORIES
-from zsseg_d2.data.invocab import deleted_ids
-from zsseg_d2.data.pseudo_labels import GROUND_TRUTH, ZERO_SHOT, Thresholds, add_pseudo_labels
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
+from zsseg_d2.data.pseudo_labels.dataset import deleted_ids
+from zsseg_d2.data.pseudo_labels.targets import GROUND_TRUTH, ZERO_SHOT, Thresholds, add_pseudo_labels
 
 ANY = Thresholds(min_score=0.0, min_area=0, min_visible=0.0)
 CLASS = {c.name: k for k, c in enumerate(CATEGORIES)}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from zsseg_d2.engine.checkpoint import ZssegCheckpointer, load_state
+from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer, load_state
 from zsseg_d2.engine.errors import CheckpointError
 
 

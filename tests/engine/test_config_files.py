@@ -11,13 +11,13 @@ import yaml
 from detectron2.config import get_cfg
 
 from zsseg_d2 import add_zsseg_config
-from zsseg_d2.engine.config_files import config_root, find_config, packaged_configs, setup_cfg
+from zsseg_d2.engine.config.setup import config_root, find_config, packaged_configs, setup_cfg
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.run import check_resumed
-from zsseg_d2.engine.validation import CHOICES, validate
-from zsseg_d2.engine.yaml_files import read_yaml
-from zsseg_d2.meta_arch.settings import out_classes
-from zsseg_d2.modeling.clip_loading import resolve_clip_name
+from zsseg_d2.engine.config.validation import CHOICES, validate
+from zsseg_d2.engine.config.yaml_files import read_yaml
+from zsseg_d2.class_sets import out_classes
+from zsseg_d2.modeling.clip.loading import resolve_clip_name
 
 OF_PHRASES = [name for name in packaged_configs() if name.startswith(("miniphrases/", "phrasecut/"))]
 OF_CLASSES = [name for name in packaged_configs() if name not in OF_PHRASES]

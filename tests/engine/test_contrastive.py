@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from tests.modeling.tiny_clips import tiny_vit, tokens
 from zsseg_d2.data.synthetic.scene import Scene, SceneObject
-from zsseg_d2.engine.contrastive import SceneSampler, _middle, _step_loss, region_text_loss
+from zsseg_d2.engine.training.clip_pretraining import SceneSampler, _middle, _step_loss, region_text_loss
 
 
 def test_the_loss_is_clips_where_every_text_is_of_one_region():

@@ -11,8 +11,8 @@ from detectron2.utils.events import EventStorage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsseg_d2.engine.hooks import LoadingWatch, loading_advice
-from zsseg_d2.engine.trainer import Trainer
+from zsseg_d2.engine.training.hooks import DataLoadingMonitor, loading_advice
+from zsseg_d2.engine.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def warnings(monkeypatch):
 
     def run(seconds, start=0, workers=2):
         found = []
-        logger = logging.getLogger("zsseg_d2.engine.hooks")
+        logger = logging.getLogger("zsseg_d2.engine.training.hooks")
         monkeypatch.setattr(logger, "warning", lambda text, *values: found.append((trainer.iter, text % values)))
-        watch = LoadingWatch(workers)
+        watch = DataLoadingMonitor(workers)
         with EventStorage(start) as storage:
             trainer = watch.trainer = SimpleNamespace(storage=storage, iter=start, start_iter=start)
             watch.before_train()
@@ -41,7 +41,7 @@ def warnings(monkeypatch):
 
 
 def test_one_warning_a_run_with_numbers_and_advice(warnings, monkeypatch):
-    monkeypatch.setattr("zsseg_d2.engine.hooks.usable_cores", lambda: 16)
+    monkeypatch.setattr("zsseg_d2.engine.training.hooks.usable_cores", lambda: 16)
     ((iteration, text),) = warnings([(1.3, 2.0)] * 400, start=30)
     assert iteration == 79
     assert text == (
@@ -84,8 +84,8 @@ def test_the_first_iterations_have_no_time_and_other_processes_no_data_time(warn
 def test_the_rule_written_plainly(pairs):
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logging.getLogger("zsseg_d2.engine.hooks"), "warning", lambda *a: found.append(a[1:3]))
-        watch = LoadingWatch(0)
+        patch.setattr(logging.getLogger("zsseg_d2.engine.training.hooks"), "warning", lambda *a: found.append(a[1:3]))
+        watch = DataLoadingMonitor(0)
         with EventStorage(0) as storage:
             watch.trainer = SimpleNamespace(storage=storage, iter=0, start_iter=0)
             for wait, step in pairs:
@@ -113,15 +113,15 @@ def test_advice(workers, cores, expected):
 def test_the_trainer_watches_after_it_has_measured(make_config):
     trainer = Trainer(make_config("SOLVER.MAX_ITER", 1))
     kinds = [type(hook) for hook in trainer._hooks]
-    assert kinds.index(IterationTimer) < kinds.index(LoadingWatch)
+    assert kinds.index(IterationTimer) < kinds.index(DataLoadingMonitor)
 
 
 def test_a_real_run_records_what_is_judged(make_config, monkeypatch):
     """Detectron2 writes both times under the names that are read here; any wait is too long in this run."""
     found = []
-    monkeypatch.setattr(LoadingWatch, "SHARE", 0.0)
-    monkeypatch.setattr(LoadingWatch, "FEWEST", 2)
-    monkeypatch.setattr(logging.getLogger("zsseg_d2.engine.hooks"), "warning", lambda *a: found.append(a[1:3]))
+    monkeypatch.setattr(DataLoadingMonitor, "SHARE", 0.0)
+    monkeypatch.setattr(DataLoadingMonitor, "FEWEST", 2)
+    monkeypatch.setattr(logging.getLogger("zsseg_d2.engine.training.hooks"), "warning", lambda *a: found.append(a[1:3]))
     trainer = Trainer(make_config("SOLVER.MAX_ITER", 6))
     trainer.resume_or_load(resume=False)
     trainer.train()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zsseg_d2.data import DatasetError
-from zsseg_d2.engine.loaders import SampleStream, build_test_loader, build_train_loader, load_records
+from zsseg_d2.engine.training.loaders import SampleStream, build_test_loader, build_train_loader, load_records
 
 
 def batches(cfg, count, start=0):

@@ -12,14 +12,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser, hooks
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
-from zsseg_d2.data.cityscapes import register_cityscapes_panoptic
+from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine import setup_cfg
-from zsseg_d2.engine.checkpoint import read_checkpoint
-from zsseg_d2.engine.config_files import packaged_configs
+from zsseg_d2.engine.checkpoints.checkpointer import read_checkpoint
+from zsseg_d2.engine.config.setup import packaged_configs
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
 from zsseg_d2.engine.launch import launch
 from zsseg_d2.engine.run import run_process
-from zsseg_d2.engine.trainer import Trainer
+from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.files import local_path
 
 MINI = "zsseg_d2://weights/mini_fcclip.safetensors"

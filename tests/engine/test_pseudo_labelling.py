@@ -19,12 +19,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.data import DatasetError, check_segments, read_panoptic_png
-from zsseg_d2.data.cityscapes import CATEGORIES, FAMILIES
-from zsseg_d2.data.mappers import PanopticMapper
-from zsseg_d2.data.pseudo_label_set import PseudoLabelSet
-from zsseg_d2.data.pseudo_labels import Thresholds
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, FAMILIES
+from zsseg_d2.data.panoptic.mapper import PanopticMapper
+from zsseg_d2.data.pseudo_labels.writer import PseudoLabelSet
+from zsseg_d2.data.pseudo_labels.targets import Thresholds
 from zsseg_d2.engine import CheckpointError, ConfigError
-from zsseg_d2.engine.pseudo_labelling import Labelling, make_pseudo_labels, run_labelling
+from zsseg_d2.engine.pseudo_labeling.labeling import Labelling, make_pseudo_labels, run_labelling
 
 from . import tiny_labeller
 from .tiny_labeller import arguments

@@ -7,9 +7,9 @@ from itertools import islice
 import pytest
 import torch
 
-from zsseg_d2.engine.loaders import build_test_loader, build_train_loader, load_records
-from zsseg_d2.engine.referring import tasks_of
-from zsseg_d2.engine.trainer import Trainer
+from zsseg_d2.engine.training.loaders import build_test_loader, build_train_loader, load_records
+from zsseg_d2.engine.referring_task import tasks_of
+from zsseg_d2.engine.training.trainer import Trainer
 
 
 def same(one, two) -> bool:

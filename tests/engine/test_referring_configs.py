@@ -8,13 +8,13 @@ import pytest
 from detectron2.engine import default_argument_parser
 
 from tests.tiny_referring import write_clip
-from zsseg_d2.engine.checkpoint import read_checkpoint
-from zsseg_d2.engine.config_files import config_root, packaged_configs
+from zsseg_d2.engine.checkpoints.checkpointer import read_checkpoint
+from zsseg_d2.engine.config.setup import config_root, packaged_configs
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.engine.referring import CHOICES, is_referring
+from zsseg_d2.engine.referring_task import CHOICES, is_referring
 from zsseg_d2.engine.run import run_process
-from zsseg_d2.engine.validation import validate
-from zsseg_d2.engine.yaml_files import read_yaml
+from zsseg_d2.engine.config.validation import validate
+from zsseg_d2.engine.config.yaml_files import read_yaml
 
 LARGE = {
     "ViT-B-32-quickgelu": "tiny_vit_deep32",

@@ -9,10 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from zsseg_d2.engine.config_files import config_root
-from zsseg_d2.engine.segmenting import Found, overlays, run_segmenting, save_masks, segment
-from zsseg_d2.engine.trainer import Trainer
-from zsseg_d2.evaluation.phrase_pictures import COLOURS, paint_mask
+from zsseg_d2.engine.config.setup import config_root
+from zsseg_d2.engine.prediction.phrase_segmentation import (
+    PhrasePrediction,
+    overlays,
+    run_segmenting,
+    save_masks,
+    segment,
+)
+from zsseg_d2.engine.training.trainer import Trainer
+from zsseg_d2.evaluation.referring.phrase_visualization import COLOURS, paint_mask
 
 from . import tiny_phrases
 
@@ -77,8 +83,8 @@ def test_phrases_are_segmented_as_the_model_does_it(model_files):
 
 def test_a_score_is_the_mean_probability_of_the_mask():
     probability = np.array([[0.9, 0.7], [0.2, 0.1]], np.float32)
-    assert Found("x", probability, probability > 0.5).score == pytest.approx(0.8)
-    assert Found("x", probability, probability > 0.95).score == 0.0
+    assert PhrasePrediction("x", probability, probability > 0.5).score == pytest.approx(0.8)
+    assert PhrasePrediction("x", probability, probability > 0.95).score == 0.0
 
 
 def test_overlays_show_picture_and_masks():
@@ -89,7 +95,7 @@ def test_overlays_show_picture_and_masks():
     assert painted[19, 70].tolist() == [255, 255, 255] and painted[20, 70].tolist() == [150, 50, 75], (
         "the rim is outside"
     )
-    found = [Found(f"phrase {k}", mask.astype(np.float32), mask & (k < 4)) for k in range(5)]
+    found = [PhrasePrediction(f"phrase {k}", mask.astype(np.float32), mask & (k < 4)) for k in range(5)]
     whole = np.asarray(overlays(image, found))
     assert whole.shape[1] == 4 * 320 + 3 * 6 and whole.shape[0] > 2 * 160
     first_row = whole[whole.shape[0] // 2 - 30]  # low in the first row, below the masks
@@ -106,7 +112,10 @@ HOSTILE = ("../../x", "/etc/passwd", "..", "", "a\\b:c*?", "Ünï €", "车", "
 def test_masks_of_any_phrase_stay_in_their_folder(tmp_path, phrase):
     mask = np.zeros((3, 4), bool)
     mask[1, 2] = True
-    found = [Found(phrase, 0.6 * mask.astype(np.float32), mask), Found(phrase, np.zeros((3, 4), np.float32), ~mask)]
+    found = [
+        PhrasePrediction(phrase, 0.6 * mask.astype(np.float32), mask),
+        PhrasePrediction(phrase, np.zeros((3, 4), np.float32), ~mask),
+    ]
     paths = save_masks(found, tmp_path / "in" / "masks")
     assert len(set(paths)) == 4 and all(p.is_file() and p.parent == tmp_path / "in" / "masks" for p in paths)
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 4
@@ -119,7 +128,7 @@ def test_masks_of_any_phrase_stay_in_their_folder(tmp_path, phrase):
 
 def test_names_of_masks_say_the_phrase(tmp_path):
     nothing = np.zeros((2, 2), np.float32)
-    paths = save_masks([Found(p, nothing, nothing > 0) for p in ("Red car", "车")], tmp_path)
+    paths = save_masks([PhrasePrediction(p, nothing, nothing > 0) for p in ("Red car", "车")], tmp_path)
     assert [p.name for p in paths[::2]] == ["01_red_car.png", "02_phrase.png"]
     assert paths[1].name == "01_red_car_probability.png"
 

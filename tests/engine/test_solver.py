@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from tests.tiny import tiny_config
-from zsseg_d2.engine.solver import build_lr_scheduler, build_optimizer, parameter_rules
+from zsseg_d2.engine.training.solver import build_lr_scheduler, build_optimizer, parameter_rules
 
 
 class Mixture(nn.Module):

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from safetensors.torch import load_file
 
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
-from zsseg_d2.engine.weight_arithmetic import interpolate, join_parts, kind_of, split_parts
-from zsseg_d2.engine.weights_files import check_output, read_weights, write_weights
+from zsseg_d2.engine.checkpoints.weight_arithmetic import interpolate, join_parts, kind_of, split_parts
+from zsseg_d2.engine.checkpoints.weights_files import check_output, read_weights, write_weights
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from zsseg_d2.engine import Trainer
-from zsseg_d2.engine.weight_arithmetic import join_parts
-from zsseg_d2.engine.wise_ft import run_wise_ft
-from zsseg_d2.evaluation.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
+from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts
+from zsseg_d2.engine.checkpoints.wise_ft import run_wise_ft
+from zsseg_d2.evaluation.panoptic.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
 
 from . import tiny_task
 

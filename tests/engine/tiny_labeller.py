@@ -13,7 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
-from zsseg_d2.data.panoptic_png import read_panoptic_png, write_panoptic_png
+from zsseg_d2.data.panoptic.png import read_panoptic_png, write_panoptic_png
 
 SEEN: list[str] = []
 """Ids of the images that models of this process were shown."""

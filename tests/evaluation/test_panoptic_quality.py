@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zsseg_d2.data import DatasetError, load_cityscapes_panoptic, read_panoptic_png, register_cityscapes_panoptic
-from zsseg_d2.data.cityscapes import CATEGORIES
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 from zsseg_d2.evaluation import EvaluationError, PanopticCounts, PanopticQualityEvaluator, count_image
-from zsseg_d2.evaluation.report import panoptic_report
+from zsseg_d2.evaluation.panoptic.report import panoptic_report
 
 from ..data.tiny_cityscapes import make_tiny_cityscapes
 

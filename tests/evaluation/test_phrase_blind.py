@@ -12,8 +12,8 @@ import torch.multiprocessing
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from zsseg_d2.data import register_phrasecut
-from zsseg_d2.evaluation.referring import ReferringEvaluator
-from zsseg_d2.evaluation.referring_report import format_table
+from zsseg_d2.evaluation.referring.referring_evaluator import ReferringEvaluator
+from zsseg_d2.evaluation.referring.referring_report import format_table
 
 from ..data.tiny_phrasecut import H, W, make_tiny_phrasecut, task
 
@@ -77,11 +77,11 @@ def process(evaluator: ReferringEvaluator, *batches: str) -> None:
 
 
 def blind(folder, name: str, *batches: str, **options) -> dict:
-    """``phrase_blind`` of the report after batches of task names."""
+    """``shuffled_phrase_baseline`` of the report after batches of task names."""
     evaluator = ReferringEvaluator(name, str(folder), **options)
     process(evaluator, *batches)
     evaluator.evaluate()
-    return json.loads((folder / "inference" / name / "referring.json").read_text())["phrase_blind"]
+    return json.loads((folder / "inference" / name / "referring.json").read_text())["shuffled_phrase_baseline"]
 
 
 def test_two_tasks_by_hand(sets, tmp_path):
@@ -116,7 +116,7 @@ def test_it_is_no_part_of_the_scores(sets, tmp_path):
     process(evaluator, "car", "sky")
     evaluator.evaluate()
     report = json.loads((tmp_path / "inference" / name / "referring.json").read_text())
-    assert report["phrase_blind"]["n"] == 0, "nothing of an earlier evaluation is left"
+    assert report["shuffled_phrase_baseline"]["n"] == 0, "nothing of an earlier evaluation is left"
 
 
 def test_images_with_one_task_have_no_other_phrase(sets, tmp_path):
@@ -154,10 +154,10 @@ def test_the_table_shows_it():
     rest = dict.fromkeys(("acc@0.6", "acc@0.8", "pixel_accuracy", "dice", "iou_fg", "iou_bin", "miou", "ap"), 1.0)
     report = {**scores, **rest, "threshold": 0.5, "subsets": {}}
     row = {"n": 2, **scores, "mean_iou": 75.0}
-    line = format_table({**report, "phrase_blind": row}).splitlines()[-1]
+    line = format_table({**report, "shuffled_phrase_baseline": row}).splitlines()[-1]
     assert line.split() == ["phrase-blind", "2", "75.00", "1.00", "1.00", "1.00", "1.00"]
     nothing = {"n": 0, **dict.fromkeys(scores, math.nan)}
-    assert "phrase-blind" not in format_table({**report, "phrase_blind": nothing})
+    assert "phrase-blind" not in format_table({**report, "shuffled_phrase_baseline": nothing})
     assert "phrase-blind" not in format_table(report)
 
 
@@ -178,5 +178,7 @@ def test_processes_share_it(sets, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.start_processes(_share, (port, name, str(tmp_path / "two")), nprocs=2, start_method="fork")
-    found = json.loads((tmp_path / "two" / "inference" / name / "referring.json").read_text())["phrase_blind"]
+    found = json.loads((tmp_path / "two" / "inference" / name / "referring.json").read_text())[
+        "shuffled_phrase_baseline"
+    ]
     assert found == expected

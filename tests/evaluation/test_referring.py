@@ -15,10 +15,10 @@ from PIL import Image
 
 from zsseg_d2.data import register_phrasecut
 from zsseg_d2.evaluation import EvaluationError
-from zsseg_d2.evaluation.phrasecut_words import ATTRIBUTE_KINDS, COCO_NAMES, STUFF_NAMES
-from zsseg_d2.evaluation.referring import ReferringEvaluator
-from zsseg_d2.evaluation.referring_report import SCORES
-from zsseg_d2.evaluation.referring_subsets import SUBSETS, SubsetFinder
+from zsseg_d2.evaluation.referring.subset_words import ATTRIBUTE_KINDS, COCO_NAMES, STUFF_NAMES
+from zsseg_d2.evaluation.referring.referring_evaluator import ReferringEvaluator
+from zsseg_d2.evaluation.referring.referring_report import SCORES
+from zsseg_d2.evaluation.referring.subsets import SUBSETS, SubsetFinder
 
 from ..data.tiny_phrasecut import SQUARE, H, W, make_tiny_phrasecut, task
 

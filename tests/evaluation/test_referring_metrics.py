@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsseg_d2.evaluation.referring_metrics import (
+from zsseg_d2.evaluation.referring.metrics import (
     ACCURACY_AT,
     THRESHOLDS,
     CountTable,
@@ -24,7 +24,7 @@ from zsseg_d2.evaluation.referring_metrics import (
     task_iou,
     threshold_index,
 )
-from zsseg_d2.evaluation.referring_report import SCORES, all_scores, format_table, referring_report
+from zsseg_d2.evaluation.referring.referring_report import SCORES, all_scores, format_table, referring_report
 
 
 def table_of(*pairs) -> CountTable:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from zsseg_d2.data import register_cityscapes_panoptic, register_phrasecut
-from zsseg_d2.evaluation.object_maps import merge_instances, object_maps
-from zsseg_d2.evaluation.pixel_pairs import PixelPairs, differences, draw_pairs
-from zsseg_d2.evaluation.smoothness import compare_pairs, explain
-from zsseg_d2.evaluation.smoothness_plot import plot_comparison
-from zsseg_d2.evaluation.smoothness_run import run_smoothness
+from zsseg_d2.evaluation.smoothness.object_maps import merge_instances, object_maps
+from zsseg_d2.evaluation.smoothness.pixel_pairs import PixelPairs, differences, draw_pairs
+from zsseg_d2.evaluation.smoothness.statistics import compare_pairs, explain
+from zsseg_d2.evaluation.smoothness.plot import plot_comparison
+from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
 
 from ..data.tiny_cityscapes import make_tiny_cityscapes
 from ..data.tiny_phrasecut import make_tiny_phrasecut, task
@@ -240,6 +240,8 @@ def test_plot_of_one_version(tmp_path):
 
 def test_the_tool_refuses_unknown_data_sets():
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "test_smoothness.py", "--dataset", "nowhere"], capture_output=True, text=True
+        [sys.executable, ROOT / "tools" / "analyze_smoothness.py", "--dataset", "nowhere"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2 and "no data set 'nowhere'" in done.stderr

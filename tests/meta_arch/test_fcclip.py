@@ -109,7 +109,7 @@ def test_mask_pooling_survives_half_precision():
     decoder = build_model(tiny_config()).sem_seg_head.predictor.eval()
     scales = [torch.randn(1, 32, side, side) for side in (2, 4, 8)]
     with torch.autocast("cpu", dtype=torch.float16), torch.no_grad():
-        predictions = decoder(scales, torch.full((1, 32, 256, 256), 1.5), every_layer=True)
+        predictions = decoder(scales, torch.full((1, 32, 256, 256), 1.5), return_aux=True)
     assert all(torch.isfinite(p.class_embed).all() for p in predictions)
 
 

@@ -12,10 +12,10 @@ from detectron2.modeling import build_model
 
 from tests.tiny import random_image
 from tests.tiny_referring import logits_of, phrase_item
-from zsseg_d2.engine.config_files import setup_cfg
+from zsseg_d2.engine.config.setup import setup_cfg
 from zsseg_d2.meta_arch import referring
-from zsseg_d2.modeling.clip_vit import CLIPViT
-from zsseg_d2.modeling.frozen_clip import CLIPPyramid
+from zsseg_d2.modeling.clip.vit import CLIPViT
+from zsseg_d2.modeling.clip.frozen import CLIPPyramid
 
 REF = "MODEL.REFERRING."
 MODELS = {

@@ -9,7 +9,7 @@ import torch
 from detectron2.modeling import build_model
 
 from tests.tiny import random_image, tiny_config, tiny_dataset, training_item
-from zsseg_d2.engine.solver import parameter_rules
+from zsseg_d2.engine.training.solver import parameter_rules
 from zsseg_d2.modeling.fusion import FUSIONS
 from zsseg_d2.modeling.merging import merge_panoptic
 

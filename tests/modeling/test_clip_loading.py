@@ -6,7 +6,7 @@ import open_clip
 import pytest
 from safetensors.torch import save_file
 
-from zsseg_d2.modeling.clip_loading import create_clip, resolve_clip_name
+from zsseg_d2.modeling.clip.loading import create_clip, resolve_clip_name
 
 
 @pytest.mark.parametrize(("tags", "activation"), [(["openai"], "QuickGELU"), ([], "GELU")])

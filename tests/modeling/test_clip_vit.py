@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.modeling.tiny_clips import tiny_resnet, tiny_timm, tiny_vit, tokens
-from zsseg_d2.modeling.clip_vit import CLIPViT, dense_cells, region_means, token_maps
-from zsseg_d2.modeling.frozen_clip import CLIPPyramid, mix_conditions, resize_positions
+from zsseg_d2.modeling.clip.vit import CLIPViT, dense_cells, region_means, token_maps
+from zsseg_d2.modeling.clip.frozen import CLIPPyramid, mix_conditions, resize_positions
 
 
 def test_activations_are_those_of_the_blocks():

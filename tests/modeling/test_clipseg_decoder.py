@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zsseg_d2.modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder, FiLM
+from zsseg_d2.modeling.referring.clipseg_decoder import VARIANTS, CLIPSegDecoder, FiLM
 
 SIZES = {"model0": 3_871_425, "model1": 1_128_545, "model2": 3_179_969, "rd64-refined": 1_127_009}
 

@@ -12,12 +12,12 @@ from detectron2.modeling import build_model
 
 import zsseg_d2  # noqa: F401
 from tests.modeling.tiny_clips import VOCABULARY, tiny_vit, tokens
-from zsseg_d2.engine.checkpoint import ZssegCheckpointer
-from zsseg_d2.engine.config_files import setup_cfg
+from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer
+from zsseg_d2.engine.config.setup import setup_cfg
 from zsseg_d2.engine.errors import CheckpointError
-from zsseg_d2.modeling.clip_vit import CLIPViT
-from zsseg_d2.modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder
-from zsseg_d2.modeling.clipseg_weights import convert_transformers_clip, convert_transformers_state
+from zsseg_d2.modeling.clip.vit import CLIPViT
+from zsseg_d2.modeling.referring.clipseg_decoder import VARIANTS, CLIPSegDecoder
+from zsseg_d2.modeling.referring.clipseg_weights import convert_transformers_clip, convert_transformers_state
 
 LAYERS = (1, 2, 4)
 

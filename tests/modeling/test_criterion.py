@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.parity import recorded
-from zsseg_d2.modeling import matcher
-from zsseg_d2.modeling.criterion import Prediction, SetCriterion, Target, class_loss, mask_losses
-from zsseg_d2.modeling.matcher import hungarian, matching_cost, sample_points
+from zsseg_d2.modeling.fcclip import matcher
+from zsseg_d2.modeling.fcclip.criterion import Prediction, SetCriterion, Target, class_loss, mask_losses
+from zsseg_d2.modeling.fcclip.matcher import hungarian, matching_cost, sample_points
 
 
 @pytest.fixture(scope="module")

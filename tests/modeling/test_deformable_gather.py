@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsseg_d2.modeling import deformable_gather
-from zsseg_d2.modeling.deformable_attention import sample_and_weigh
+from zsseg_d2.modeling.deformable_attention import gather as deformable_gather
+from zsseg_d2.modeling.deformable_attention.attention import ms_deform_attn
 
 LEVELS = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3)
 
@@ -36,7 +36,7 @@ def _case(
 )
 def test_values_and_gradients_equal_the_plain_form(seed, shapes, batch, queries, heads_points, spread):
     value, locations, weights = _case(seed, shapes, batch, queries, *heads_points, spread)
-    expected = sample_and_weigh(value, shapes, locations, weights)
+    expected = ms_deform_attn(value, shapes, locations, weights)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deformable_gather, "_QUERIES", 4)  # several parts
         actual = deformable_gather.sampler(value, shapes)(locations, weights)
@@ -58,7 +58,7 @@ def test_the_side_that_is_taken_where_the_slope_jumps():
     places = torch.stack(((x + 0.5) / 4, (y + 0.5) / 2), -1).double().reshape(1, 35, 1, 1, 1, 2).requires_grad_()
     inputs = value, places, weights
     expected, actual = (
-        sample_and_weigh(value, shapes, places, weights),
+        ms_deform_attn(value, shapes, places, weights),
         deformable_gather.sampler(value, shapes)(places, weights),
     )
     for mine, plain in zip(torch.autograd.grad(actual.sum(), inputs), torch.autograd.grad(expected.sum(), inputs)):
@@ -87,18 +87,18 @@ def test_the_values_precision_is_kept_and_sums_are_not_taken_in_it(dtype):
     actual = deformable_gather.sampler(value, shapes)(locations, weights)
     assert actual.dtype == dtype
     assert (
-        torch.equal(actual, sample_and_weigh(value.float(), shapes, locations, weights).to(dtype))
+        torch.equal(actual, ms_deform_attn(value.float(), shapes, locations, weights).to(dtype))
         or dtype == torch.float32
     )
     torch.testing.assert_close(
-        actual.float(), sample_and_weigh(value.float(), shapes, locations, weights), rtol=8e-3, atol=1e-5
+        actual.float(), ms_deform_attn(value.float(), shapes, locations, weights), rtol=8e-3, atol=1e-5
     )
 
 
 def test_what_is_not_a_number_stays_so_and_spoils_nothing_else():
     """A diverged step ends in a clear message elsewhere, not in an index error here."""
     value, locations, weights = (x.detach() for x in _case(3, [(2, 2)], 1, 3, 1, 1, 1.0))
-    expected = sample_and_weigh(value, [(2, 2)], locations, weights)
+    expected = ms_deform_attn(value, [(2, 2)], locations, weights)
     locations[0, 0], locations[0, 1] = float("nan"), float("inf")
     actual = deformable_gather.sampler(value, [(2, 2)])(locations, weights)[0]
     assert bool(actual[0].isnan().all()) and actual[1].tolist() == [0.0] * 4

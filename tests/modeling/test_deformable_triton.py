@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zsseg_d2.modeling import deformable_triton
-from zsseg_d2.modeling.deformable_attention import MSDeformAttn
-from zsseg_d2.modeling.deformable_attention import sample_and_weigh as plain
+from zsseg_d2.modeling.deformable_attention import triton_op as deformable_triton
+from zsseg_d2.modeling.deformable_attention.attention import MSDeformAttn
+from zsseg_d2.modeling.deformable_attention.attention import ms_deform_attn as plain
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -72,7 +72,7 @@ def check(shapes: Shapes, value: Tensor, locations: Tensor, weights: Tensor, gra
     wanted = plain(exact[0], shapes, *exact[1:])
     wanted_gradients = torch.autograd.grad(wanted, exact, gradient.double())
     inputs = [x.to(DEVICE).requires_grad_() for x in (value, locations, weights)]
-    output = deformable_triton.sample_and_weigh(inputs[0], shapes, *inputs[1:])
+    output = deformable_triton.ms_deform_attn(inputs[0], shapes, *inputs[1:])
     gradients = torch.autograd.grad(output, inputs, gradient.to(DEVICE))
     assert output.dtype == value.dtype and output.shape == gradient.shape
     compared = has_slope(locations, shapes)
@@ -148,7 +148,7 @@ def test_gradients_equal_finite_differences():
         1, 1, 1, 1, 2, 2
     )  # two numbers between pixels, two near borders
     inputs = [x.to(DEVICE).requires_grad_() for x in (value, locations, weights)]
-    output = deformable_triton.sample_and_weigh(inputs[0], [(2, 2)], *inputs[1:])
+    output = deformable_triton.ms_deform_attn(inputs[0], [(2, 2)], *inputs[1:])
     gradients = torch.autograd.grad(output, inputs, gradient.to(DEVICE))
     step = 2.0**-6
     for place, analytic in enumerate(gradients):
@@ -156,7 +156,7 @@ def test_gradients_equal_finite_differences():
         for sign in (-1, 1):  # every number moved alone: one batch
             moved = [x.detach().repeat(analytic.numel(), *[1] * (x.ndim - 1)) for x in inputs]
             moved[place] += sign * step * torch.eye(analytic.numel(), device=DEVICE).view_as(moved[place])
-            ends.append(deformable_triton.sample_and_weigh(moved[0], [(2, 2)], *moved[1:]))
+            ends.append(deformable_triton.ms_deform_attn(moved[0], [(2, 2)], *moved[1:]))
         slopes = ((ends[1] - ends[0]) / (2 * step) * gradient.to(DEVICE)).flatten(1).sum(1)
         assert torch.allclose(slopes, analytic.flatten(), atol=1e-4)
 
@@ -166,7 +166,7 @@ def test_locations_that_are_no_numbers_sample_nothing():
     value, locations, weights, gradient = make_case([(2, 3)], 1, 2, 1, 3, 4, 3)
     locations[0, 0, 0, 0, :, 0] = torch.tensor([math.nan, math.inf, -math.inf])
     inputs = [x.to(DEVICE).requires_grad_() for x in (value, locations, weights)]
-    output = deformable_triton.sample_and_weigh(inputs[0], [(2, 3)], *inputs[1:])
+    output = deformable_triton.ms_deform_attn(inputs[0], [(2, 3)], *inputs[1:])
     gradients = torch.autograd.grad(output, inputs, gradient.to(DEVICE))
     assert not output[0, 0].any() and not gradients[1][0, 0].any() and not gradients[2][0, 0].any()
     assert all(torch.isfinite(x).all() for x in (output, *gradients))
@@ -179,7 +179,7 @@ def test_strided_inputs_and_no_queries():
     turned = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (value, locations, weights)]
     check(shapes, *turned, gradient[:1].expand(2, -1, -1))
     value, locations, weights = (x.to(DEVICE) for x in (value, locations, weights))
-    assert deformable_triton.sample_and_weigh(value, shapes, locations[:, :0], weights[:, :0]).shape == (2, 0, 8)
+    assert deformable_triton.ms_deform_attn(value, shapes, locations[:, :0], weights[:, :0]).shape == (2, 0, 8)
 
 
 @on_device
@@ -191,9 +191,9 @@ def test_the_module_takes_the_kernel(monkeypatch):
     reference = torch.tensor(
         [[0.25, 0.125], [0.75, 0.625], [0.25, 0.75]], device=DEVICE
     )  # pixel centres, as in a model
-    kernel, own_choice, results, calls = deformable_triton.sample_and_weigh, deformable_triton.available, [], []
+    kernel, own_choice, results, calls = deformable_triton.ms_deform_attn, deformable_triton.available, [], []
     monkeypatch.delenv("ZSSEG_D2_TRITON", raising=False)
-    monkeypatch.setattr(deformable_triton, "sample_and_weigh", lambda *given: calls.append(given) or kernel(*given))
+    monkeypatch.setattr(deformable_triton, "ms_deform_attn", lambda *given: calls.append(given) or kernel(*given))
     for chosen in (False, True):
         choice = own_choice if chosen and not INTERPRETED else lambda value: chosen
         monkeypatch.setattr(deformable_triton, "available", choice)
@@ -213,7 +213,7 @@ def test_sizes_that_do_not_fit_are_refused():
         ([(2, 3)], locations, weights[:, :1]),
     ):
         with pytest.raises(ValueError, match="Deformable attention"):
-            deformable_triton.sample_and_weigh(value, shapes, place, weight)
+            deformable_triton.ms_deform_attn(value, shapes, place, weight)
 
 
 @host_only
@@ -257,7 +257,7 @@ def test_a_machine_on_which_triton_fails_is_told_and_left_alone(monkeypatch, cap
 @host_only
 @pytest.mark.parametrize(("factor", "trusted"), [(1.0, True), (1.01, False)])
 def test_kernels_that_compute_something_else_are_not_used(monkeypatch, factor, trusted):
-    monkeypatch.setattr(deformable_triton, "sample_and_weigh", lambda *inputs: plain(*inputs) * factor)
+    monkeypatch.setattr(deformable_triton, "ms_deform_attn", lambda *inputs: plain(*inputs) * factor)
     before = torch.random.get_rng_state()
     with torch.inference_mode():
         assert deformable_triton._runs.__wrapped__(torch.device("cpu")) is trusted
@@ -287,7 +287,7 @@ def test_compiles_for_a_gpu_without_having_one(name, tmp_path, monkeypatch):
     compiler = pytest.importorskip("triton.backends.compiler", reason="a Triton older than 3")
     import triton
 
-    from zsseg_d2.modeling import deformable_kernels
+    from zsseg_d2.modeling.deformable_attention import triton_kernels as deformable_kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(deformable_kernels, name)

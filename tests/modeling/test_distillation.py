@@ -10,8 +10,8 @@ import torch
 from scipy.special import rel_entr, softmax
 
 from zsseg_d2.modeling.distillation import class_distillation, mask_distillation, out_queries
-from zsseg_d2.modeling.ensemble import suppress_void
-from zsseg_d2.modeling.matcher import pair_queries
+from zsseg_d2.modeling.fcclip.ensemble import suppress_void
+from zsseg_d2.modeling.fcclip.matcher import pair_queries
 
 
 def test_mse_by_hand():

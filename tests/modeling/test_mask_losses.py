@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zsseg_d2.modeling.mask_losses import MaskLoss, bce_loss, dice_loss, focal_loss, parse_loss
+from zsseg_d2.modeling.referring.mask_losses import MaskLoss, bce_loss, dice_loss, focal_loss, parse_loss
 
 ZERO_ONE = torch.tensor([[[0.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
 

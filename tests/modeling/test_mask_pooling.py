@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsseg_d2.modeling import mask_pooling
-from zsseg_d2.modeling.mask_pooling import mask_pool
+from zsseg_d2.modeling.fcclip import mask_pooling
+from zsseg_d2.modeling.fcclip.mask_pooling import mask_pool
 
 
 def slow(features: torch.Tensor, embed: torch.Tensor) -> torch.Tensor:

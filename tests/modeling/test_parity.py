@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 
 from tests.parity import parity_config, parity_state, recorded
-from zsseg_d2.modeling.panoptic import panoptic_inference
+from zsseg_d2.modeling.postprocessing import panoptic_inference
 from zsseg_d2.modeling.upsampling import Upsampler
 
 FILES = ("fcclip_resnet_mini.pt", "fcclip_convnext_mini.pt")
@@ -24,7 +24,7 @@ def run(request, tmp_path_factory):
     with torch.no_grad():
         ((_, images),) = model.padded_batches([item])
         features = model.backbone(images)
-        queries, mask_features = model.sem_seg_head(features, every_layer=True)
+        queries, mask_features = model.sem_seg_head(features, return_aux=True)
         _, scales = model.sem_seg_head.pixel_decoder(features)
         last, masks = model.decode_last(features)
         (result,) = model([item])

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.plain.model import attention_pool
-from zsseg_d2.modeling import clip_resnet
-from zsseg_d2.modeling.layers import GroupNorm, full_precision
+from zsseg_d2.modeling.clip import resnet as clip_resnet
+from zsseg_d2.modeling.fcclip.layers import GroupNorm, full_precision
 
 
 @pytest.mark.parametrize("mean", [0.0, 3.0, -40.0])

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plain.panoptic import panoptic_inference as plain_panoptic
-from zsseg_d2.modeling import panoptic
-from zsseg_d2.modeling.deformable_attention import MSDeformAttn, sample_and_weigh
-from zsseg_d2.modeling.ensemble import apply_void_rule, geometric_ensemble
-from zsseg_d2.modeling.panoptic import instance_inference, panoptic_inference, semantic_inference
-from zsseg_d2.modeling.query_decoder import class_logits
-from zsseg_d2.modeling.upsampling import Upsampler, shrink
+from zsseg_d2.modeling import postprocessing as panoptic
+from zsseg_d2.modeling.deformable_attention.attention import MSDeformAttn, ms_deform_attn
+from zsseg_d2.modeling.fcclip.ensemble import apply_void_rule, geometric_ensemble
+from zsseg_d2.modeling.postprocessing import instance_inference, panoptic_inference, semantic_inference
+from zsseg_d2.modeling.fcclip.query_decoder import class_logits
+from zsseg_d2.modeling.upsampling import Upsampler, downsample_masks
 
 
 def test_geometric_ensemble_by_hand():
@@ -78,7 +78,7 @@ def test_blocks_are_the_parts_of_the_whole(low, padded, image, output, elements,
 def test_shrinking_is_torchs_resizing(size):
     masks = torch.randn(2, 5, 16, 24, generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(shrink(masks, size), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(downsample_masks(masks, size), expected, rtol=0, atol=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -161,7 +161,7 @@ def test_deformable_sampling_equals_the_slow_form():
     locations = torch.rand(2, 4, 2, 2, 3, 2) * 1.4 - 0.2  # some outside
     weights = torch.rand(2, 4, 2, 2, 3)
     expected = slow_sample(value, shapes, locations, weights)
-    assert torch.allclose(sample_and_weigh(value, shapes, locations, weights), expected, atol=1e-5)
+    assert torch.allclose(ms_deform_attn(value, shapes, locations, weights), expected, atol=1e-5)
 
 
 def test_deformable_attention_needs_divisible_width():

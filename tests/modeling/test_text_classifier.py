@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zsseg_d2 import Vocabulary
-from zsseg_d2.modeling.text_classifier import TextClassifier, text_cache_folder
+from zsseg_d2.modeling.clip.text_classifier import TextClassifier, text_cache_folder
 from zsseg_d2.vocabulary import PROMPT_TEMPLATES
 
 VOCABULARY = Vocabulary((("road", "street"), ("car",)))
@@ -111,9 +111,9 @@ def test_concurrent_writers_leave_one_good_file(tmp_path):
 
 
 def test_an_unwritable_cache_is_no_error(tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    assert TextClassifier(blocked / "rows")(VOCABULARY, FakeClip()).shape == (3, 26)
+    attn_mask = tmp_path / "file"
+    attn_mask.write_text("in the way")
+    assert TextClassifier(attn_mask / "rows")(VOCABULARY, FakeClip()).shape == (3, 26)
 
 
 def test_rows_follow_the_module_and_stay_out_of_checkpoints():

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from tests.modeling.tiny_clips import tiny_resnet, tiny_vit, tokens
-from zsseg_d2.modeling.clip_vit import CLIPViT, token_maps
-from zsseg_d2.modeling.frozen_clip import CLIPPyramid
-from zsseg_d2.modeling.unet_decoder import UNetDecoder
+from zsseg_d2.modeling.clip.vit import CLIPViT, token_maps
+from zsseg_d2.modeling.clip.frozen import CLIPPyramid
+from zsseg_d2.modeling.referring.unet_decoder import UNetDecoder
 
 
 def small(widths=(4, 5, 6), stride=8, dims=(12, 8, 6)) -> UNetDecoder:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from zsseg_d2.modeling.criterion import SetCriterion, class_loss, mask_losses, uncertain_points
-from zsseg_d2.modeling.matcher import sample_points
+from zsseg_d2.modeling.fcclip.criterion import SetCriterion, class_loss, mask_losses, uncertain_points
+from zsseg_d2.modeling.fcclip.matcher import sample_points
 
 
 def forward(

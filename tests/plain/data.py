@@ -31,7 +31,7 @@ def cityscapes_counts(
 
     Args:
         folder: for the pictures; ``gt.png`` is written if it is not there.
-        gt_segments: with "area", beside what :func:`zsseg_d2.evaluation.counting.count_image` asks for.
+        gt_segments: with "area", beside what :func:`zsseg_d2.evaluation.panoptic.panoptic_counts.count_image` asks for.
     Returns:
         ``iou``, ``tp``, ``fp``, ``fn``: a number a class.
     """

@@ -18,7 +18,7 @@ def panoptic_inference(
     object_mask_threshold: float = 0.0,
     overlap_threshold: float = 0.8,
 ) -> tuple[Tensor, list[dict]]:
-    """See :func:`zsseg_d2.modeling.panoptic.panoptic_inference`."""
+    """See :func:`zsseg_d2.modeling.postprocessing.panoptic_inference`."""
     full = upsample(masks).sigmoid()
     best, labels = class_log_probs.softmax(-1).max(-1)
     keep = (labels != class_log_probs.shape[-1] - 1) & (best > object_mask_threshold)

@@ -1,13 +1,13 @@
 """Files -> records -> tensors. Importing this package registers the data sets; it reads none of them."""
 
-from .cityscapes import load_cityscapes_panoptic, register_all_cityscapes, register_cityscapes_panoptic
-from .class_deletion import CONFIGURATIONS, delete_from_record, resolve_classes
-from .coco_panoptic import load_coco_panoptic, register_all_coco, register_all_miniworld, register_coco_panoptic
-from .invocab import register_all_invocab
-from .panoptic_png import check_segments, read_panoptic_png, write_panoptic_png
-from .panoptic_records import DatasetError, PanopticCategory
-from .phrasecut import group_by_image, load_phrasecut, register_all_phrasecut, register_phrasecut
-from .phrasecut_masks import Polygons, polygons_to_mask
+from .class_deletion.configurations import CONFIGURATIONS, delete_from_record, resolve_classes
+from .panoptic.cityscapes import load_cityscapes_panoptic, register_all_cityscapes, register_cityscapes_panoptic
+from .panoptic.coco import load_coco_panoptic, register_all_coco, register_all_miniworld, register_coco_panoptic
+from .panoptic.png import check_segments, read_panoptic_png, write_panoptic_png
+from .panoptic.records import DatasetError, PanopticCategory
+from .phrasecut.dataset import group_by_image, load_phrasecut, register_all_phrasecut, register_phrasecut
+from .phrasecut.polygons import Polygons, polygons_to_mask
+from .pseudo_labels.dataset import register_all_invocab
 
 __all__ = [
     "CONFIGURATIONS",

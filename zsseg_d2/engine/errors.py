@@ -14,7 +14,7 @@ class CheckpointError(RuntimeError):
     """Weights that are missing, unreadable, or do not fit the model; the message names the remedy."""
 
 
-def near_matches(wanted: str, known: Iterable[str], count: int = 3) -> str:
+def did_you_mean(wanted: str, known: Iterable[str], count: int = 3) -> str:
     """``" Did you mean a or b?"``, or an empty string where nothing is close."""
     by_fold = {k.lower(): k for k in known}
     close = difflib.get_close_matches(wanted.lower(), by_fold, n=count, cutoff=0.6)

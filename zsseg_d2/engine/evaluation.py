@@ -15,11 +15,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ..data.mappers import read_rgb
-from ..data.panoptic_png import read_panoptic_png
-from ..meta_arch.settings import evaluated_out_classes
-from .hooks import logs_above_bars, show_bars
-from .referring import is_referring
+from ..class_sets import evaluated_out_classes
+from ..data.panoptic.mapper import read_rgb
+from ..data.panoptic.png import read_panoptic_png
+from .referring_task import is_referring
+from .training.hooks import logs_above_bars, show_bars
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
 
 
 def _referring_evaluators(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    from ..evaluation.phrase_pictures import PhrasePictureEvaluator
-    from ..evaluation.referring import ReferringEvaluator
+    from ..evaluation.referring.phrase_visualization import PhrasePictureEvaluator
+    from ..evaluation.referring.referring_evaluator import ReferringEvaluator
 
     threshold = cfg.MODEL.REFERRING.THRESHOLD
     evaluators: list[DatasetEvaluator] = [
@@ -101,7 +101,7 @@ class PictureEvaluator(DatasetEvaluator):
         pass
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
-        from ..evaluation.pictures import save_comparison
+        from ..evaluation.panoptic.visualization import save_comparison
 
         for item, output in zip(inputs, outputs):
             record = self._records.get(item["image_id"])

@@ -15,17 +15,17 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from ..data.panoptic_png import DatasetError
+from ..data.panoptic.png import DatasetError
 from ..files import atomic_path
-from .checkpoint import local_weights, weights_to_read
-from .config_files import setup_cfg
+from .checkpoints.checkpointer import local_weights, weights_to_read
+from .checkpoints.leaks import check_weights_saw_no_labels
+from .config.setup import setup_cfg
+from .config.yaml_files import read_yaml
 from .errors import CheckpointError, ConfigError
-from .hooks import Interrupted
 from .launch import launch
-from .leaks import check_weights_saw_no_labels
 from .run_record import RunRecord, count_parameters, recorded_seed
-from .trainer import Trainer, with_seed
-from .yaml_files import read_yaml
+from .training.hooks import Interrupted
+from .training.trainer import Trainer, with_seed
 
 logger = logging.getLogger(__name__)
 

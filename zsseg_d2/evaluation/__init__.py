@@ -1,8 +1,8 @@
 """Segments -> scores: streaming, exact, distributed."""
 
-from .counting import PanopticCounts, count_image
-from .panoptic_quality import ClasswiseArithmeticEvaluator, EvaluationError, PanopticQualityEvaluator
-from .pictures import save_comparison
+from .panoptic.evaluator import ClasswiseArithmeticEvaluator, EvaluationError, PanopticQualityEvaluator
+from .panoptic.panoptic_counts import PanopticCounts, count_image
+from .panoptic.visualization import save_comparison
 
 __all__ = [
     "ClasswiseArithmeticEvaluator",

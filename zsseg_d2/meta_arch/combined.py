@@ -10,9 +10,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
-from ..modeling.criterion import Prediction
+from ..modeling.fcclip.criterion import Prediction
+from ..modeling.fcclip.matcher import pair_queries
 from ..modeling.fusion import FusionSettings, fuse_logits, fuse_masks
-from ..modeling.matcher import pair_queries
 from .two_models import TwoModels
 
 _PAIRING_SIDE = 64  # masks are compared on a grid of at most this many points a side, to pair queries
@@ -36,11 +36,11 @@ class CombinedFCCLIP(TwoModels):
         losses = {}
         for name, model, prediction in zip(("m1", "m2"), (one, two), predicted):
             losses.update({f"{name}_{k}": v for k, v in model.criterion(*prediction, targets).items()})
-        com = two.criterion(*self._fused(*predicted), targets, self._masks_at)
+        com = two.criterion(*self._fused(*predicted), targets, self.fused_mask_logits)
         return {**losses, **{f"com_{k}": v for k, v in com.items()}}
 
     def _fused(self, one: tuple, two: tuple) -> tuple[list[list[Prediction]], list[Tensor]]:
-        """Predictions whose embeddings and features are those of both models side by side, for :meth:`_masks_at`."""
+        """Predictions whose embeddings and features are those of both models side by side, for :meth:`fused_mask_logits`."""
         (layers_one, features_one), (layers_two, features_two) = one, two
         with torch.autocast(self.device.type, enabled=False):  # sums over pixels are beyond half precision
             return self._side_by_side(layers_one, features_one, layers_two, features_two)
@@ -64,7 +64,7 @@ class CombinedFCCLIP(TwoModels):
         ]
         return layers, [torch.cat((f, g)) for f, g in zip(features_one, features_two)]
 
-    def _masks_at(self, mask_embed: Tensor, features: Tensor) -> Tensor:
+    def fused_mask_logits(self, mask_embed: Tensor, features: Tensor) -> Tensor:
         """(Q, 2C) embeddings and (2C, P) features of both models to (Q, P) fused mask logits."""
         (a, b), (f, g) = mask_embed.chunk(2, -1), features.chunk(2)
         return fuse_masks(a @ f, b @ g, self._settings)
@@ -95,14 +95,14 @@ class CombinedFCCLIP(TwoModels):
         results = []
         for slot, item in enumerate(items):
             classes = two.classes(item.get("dataset_name"))
-            inside = [m.inside(queries, slot, classes)[0] for m, (queries, _) in zip((one, two), decoded)]
+            inside = [m.in_vocab_logits(queries, slot, classes)[0] for m, (queries, _) in zip((one, two), decoded)]
             masks = [m[slot] for _, m in decoded]
             pairs = self._pairs(*inside, *(partial(_on_grid, m) for m in masks))
             logits = self._logits(inside[0], inside[1][pairs])
             fused = fuse_masks(masks[0], masks[1][pairs], self._settings)
             dense = features["clip_vis_dense"][slot : slot + 1]
             scores = two.class_scores(logits[None], fused[None], dense, classes)[0]
-            results.append(two.assemble(scores, fused, item, padded, classes))
+            results.append(two.postprocess(scores, fused, item, padded, classes))
         return results
 
 

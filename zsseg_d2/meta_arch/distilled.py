@@ -7,11 +7,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
-from ..modeling.criterion import sample_points
+from ..class_sets import deleted_classes, distilled_classes
 from ..modeling.distillation import class_distillation, mask_distillation, out_queries
-from ..modeling.matcher import pair_queries
-from .fcclip import FCCLIP, Decoded
-from .settings import deleted_classes, distilled_classes
+from ..modeling.fcclip.criterion import sample_points
+from ..modeling.fcclip.matcher import pair_queries
+from .fcclip import FCCLIP, DecoderOutput
 
 
 @META_ARCH_REGISTRY.register()
@@ -32,7 +32,7 @@ class DistilledFCCLIP(FCCLIP):
             student: of :class:`FCCLIP`.
         """
         super().__init__(**student)
-        self.teacher = self.sibling().requires_grad_(False).eval()
+        self.teacher = self.with_shared_backbone().requires_grad_(False).eval()
         self.compared = compared
         self.deleted = deleted
 
@@ -58,14 +58,14 @@ class DistilledFCCLIP(FCCLIP):
         decoded = self.decode(features)
         losses = self.criterion(*self.predictions(decoded), self.targets(batched_inputs, batches))
         with torch.no_grad():
-            taught = self.teacher.decode(features, every_layer=False)
-        return {**losses, **self._distillation(decoded, taught)}
+            teacher_outputs = self.teacher.decode(features, return_aux=False)
+        return {**losses, **self._distillation(decoded, teacher_outputs)}
 
-    def _distillation(self, decoded: list[Decoded], taught: list[Decoded]) -> dict[str, Tensor]:
+    def _distillation(self, decoded: list[DecoderOutput], teacher_outputs: list[DecoderOutput]) -> dict[str, Tensor]:
         settings = self.cfg.ZSSEG.DISTILLATION
         class_logits, teacher_logits, masks, teacher_masks = [], [], [], []
         with torch.autocast(self.device.type, enabled=False):  # sums over points are beyond half precision
-            for student, teacher in zip(decoded, taught):
+            for student, teacher in zip(decoded, teacher_outputs):
                 images = zip(
                     *(t for d in (student, teacher) for t in (d.logits[-1], d.mask_embed[-1], d.mask_features))
                 )

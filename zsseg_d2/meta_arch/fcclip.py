@@ -11,18 +11,18 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
 from torch import Tensor, nn
 
-from ..modeling.criterion import Prediction, SetCriterion, Target
-from ..modeling.ensemble import apply_void_rule, geometric_ensemble, suppress_void
-from ..modeling.panoptic import instance_inference, panoptic_inference, semantic_inference
-from ..modeling.query_decoder import Queries, class_logits
-from ..modeling.text_classifier import TextClassifier, text_cache_folder
-from ..modeling.upsampling import Upsampler, shrink
+from ..class_sets import EvalClasses, TrainingClasses, eval_classes, inference_precision, training_classes
+from ..modeling.clip.text_classifier import TextClassifier, text_cache_folder
+from ..modeling.fcclip.criterion import Prediction, SetCriterion, Target
+from ..modeling.fcclip.ensemble import apply_void_rule, geometric_ensemble, suppress_void
+from ..modeling.fcclip.query_decoder import Queries, class_logits
+from ..modeling.postprocessing import instance_inference, panoptic_inference, semantic_inference
+from ..modeling.upsampling import Upsampler, downsample_masks
 from ..vocabulary import Vocabulary
-from .settings import TestClasses, TrainingClasses, inference_precision, test_classes, training_classes
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecoderOutput:
     """One padded batch in training: by layer, logits of all names and void (B, Q, K + 1) and mask embeddings (B, Q, C);
     mask features (B, C, h, w)."""
 
@@ -61,12 +61,12 @@ class FCCLIP(nn.Module):
         self.text_classifier = TextClassifier(text_cache_folder(cfg.ZSSEG.TEXT_CACHE))
         self.register_buffer("pixel_mean", torch.tensor(cfg.MODEL.PIXEL_MEAN).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(cfg.MODEL.PIXEL_STD).view(-1, 1, 1), persistent=False)
-        self._test_classes: dict[str | None, TestClasses] = {}
+        self._eval_classes: dict[str | None, EvalClasses] = {}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         training = training_classes(cfg)
-        test_classes(cfg, None)  # contradictions end here, before weights are read
+        eval_classes(cfg, None)  # contradictions end here, before weights are read
         backbone = build_backbone(cfg)
         former = cfg.MODEL.MASK_FORMER
         criterion = SetCriterion(
@@ -81,7 +81,7 @@ class FCCLIP(nn.Module):
         head = build_sem_seg_head(cfg, backbone.output_shape())
         return {"config": cfg, "backbone": backbone, "sem_seg_head": head, "criterion": criterion, "training": training}
 
-    def sibling(self) -> FCCLIP:
+    def with_shared_backbone(self) -> FCCLIP:
         """Another model with the same settings, over the same CLIP and text rows, with random weights."""
         head = build_sem_seg_head(self.cfg, self.backbone.output_shape())
         other = FCCLIP(
@@ -140,23 +140,23 @@ class FCCLIP(nn.Module):
         decoded = self.decode([self.backbone(images) for _, images in batches])
         return self.criterion(*self.predictions(decoded), self.targets(batched_inputs, batches))
 
-    def decode(self, features: Sequence[Mapping[str, Tensor]], every_layer: bool | None = None) -> list[Decoded]:
+    def decode(self, features: Sequence[Mapping[str, Tensor]], return_aux: bool | None = None) -> list[DecoderOutput]:
         """What the decoder says in training of each batch of CLIP's features.
 
         Args:
-            every_layer: or the last alone; None: every layer where they are supervised.
+            return_aux: or the last alone; None: every layer where they are supervised.
         """
-        every_layer = self.cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION if every_layer is None else every_layer
+        return_aux = self.cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION if return_aux is None else return_aux
         vocabulary = self.training_classes.vocabulary
         text = self.text_rows(vocabulary)
         decoded = []
         for batch in features:
-            queries, mask_features = self.sem_seg_head(batch, every_layer=every_layer)
+            queries, mask_features = self.sem_seg_head(batch, return_aux=return_aux)
             logits = [self.in_vocabulary_logits(q, text, vocabulary) for q in queries]
-            decoded.append(Decoded(logits, [q.mask_embed for q in queries], mask_features))
+            decoded.append(DecoderOutput(logits, [q.mask_embed for q in queries], mask_features))
         return decoded
 
-    def predictions(self, decoded: Sequence[Decoded]) -> tuple[list[list[Prediction]], list[Tensor]]:
+    def predictions(self, decoded: Sequence[DecoderOutput]) -> tuple[list[list[Prediction]], list[Tensor]]:
         """Predictions [layer][image] with the columns of the training classifier, and mask features [image] (C, h, w)."""
         kept = self.training_classes.kept
         columns = torch.tensor([*kept, len(self.training_classes.vocabulary)], device=self.device)
@@ -192,11 +192,11 @@ class FCCLIP(nn.Module):
 
     # inference
 
-    def classes(self, dataset: str | None) -> TestClasses:
+    def classes(self, dataset: str | None) -> EvalClasses:
         """Classes of an evaluation, by the data set's name; each test set has its own."""
-        if dataset not in self._test_classes:
-            self._test_classes[dataset] = test_classes(self.cfg, dataset)
-        return self._test_classes[dataset]
+        if dataset not in self._eval_classes:
+            self._eval_classes[dataset] = eval_classes(self.cfg, dataset)
+        return self._eval_classes[dataset]
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict]) -> list[dict]:
@@ -216,10 +216,10 @@ class FCCLIP(nn.Module):
         results = []
         for slot, item in enumerate(items):
             classes = self.classes(item.get("dataset_name"))
-            inside = self.inside(queries, slot, classes)
+            inside = self.in_vocab_logits(queries, slot, classes)
             dense = features["clip_vis_dense"][slot : slot + 1]
             scores = self.class_scores(inside, masks[slot : slot + 1], dense, classes)[0]
-            results.append(self.assemble(scores, masks[slot], item, padded, classes))
+            results.append(self.postprocess(scores, masks[slot], item, padded, classes))
         return results
 
     @torch.no_grad()
@@ -228,12 +228,12 @@ class FCCLIP(nn.Module):
         queries = self.sem_seg_head.last(features)
         return queries, queries.mask_logits
 
-    def inside(self, queries: Queries, slot: int, classes: TestClasses) -> Tensor:
+    def in_vocab_logits(self, queries: Queries, slot: int, classes: EvalClasses) -> Tensor:
         """(1, Q, K + 1) in-vocabulary logits of one image of a batch."""
         single = Queries(queries.class_embed[slot : slot + 1], queries.mask_embed[slot : slot + 1])
         return self.in_vocabulary_logits(single, self.text_rows(classes.vocabulary), classes.vocabulary)
 
-    def class_scores(self, inside: Tensor, masks: Tensor, dense: Tensor, classes: TestClasses) -> Tensor:
+    def class_scores(self, inside: Tensor, masks: Tensor, dense: Tensor, classes: EvalClasses) -> Tensor:
         """(B, Q, K + 1) log-probabilities after the ensemble and the void rule.
 
         Args:
@@ -247,7 +247,7 @@ class FCCLIP(nn.Module):
         if not (ours.ENSEMBLE or ours.VOID_SUPPRESSION):
             return apply_void_rule(inside[..., :-1], void)
         text = self.text_rows(classes.vocabulary)
-        small = shrink(masks, tuple(dense.shape[-2:]))
+        small = downsample_masks(masks, tuple(dense.shape[-2:]))
         regions = self.backbone.embed_regions(dense, small).float()
         outside = class_logits(regions, text, classes.vocabulary.synonyms_per_class, self.backbone.logit_scale)[
             ..., :-1
@@ -261,8 +261,8 @@ class FCCLIP(nn.Module):
             mixed = geometric_ensemble(mixed, outside, seen, alpha, beta, valid)
         return apply_void_rule(mixed, void)
 
-    def assemble(
-        self, scores: Tensor, masks: Tensor, item: dict, padded: tuple[int, int], classes: TestClasses
+    def postprocess(
+        self, scores: Tensor, masks: Tensor, item: dict, padded: tuple[int, int], classes: EvalClasses
     ) -> dict:
         """Results of one image from class log-probabilities (Q, K + 1) and mask logits (Q, h, w)."""
         test = self.cfg.MODEL.MASK_FORMER.TEST

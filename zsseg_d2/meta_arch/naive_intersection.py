@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
+from ..class_sets import evaluated_out_classes
 from ..modeling.merging import merge_panoptic
-from .settings import evaluated_out_classes
 from .two_models import TwoModels
 
 

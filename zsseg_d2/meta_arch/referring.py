@@ -13,12 +13,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..modeling.clip_vit import CLIPViT, token_maps
-from ..modeling.clipseg_decoder import VARIANTS, CLIPSegDecoder
-from ..modeling.frozen_clip import CLIPPyramid, FrozenCLIP, mix_conditions
-from ..modeling.mask_losses import MaskLoss
-from ..modeling.unet_decoder import UNetDecoder
-from .settings import inference_precision
+from ..class_sets import inference_precision
+from ..modeling.clip.frozen import CLIPPyramid, FrozenCLIP, mix_conditions
+from ..modeling.clip.vit import CLIPViT, token_maps
+from ..modeling.referring.clipseg_decoder import VARIANTS, CLIPSegDecoder
+from ..modeling.referring.mask_losses import MaskLoss
+from ..modeling.referring.unet_decoder import UNetDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def build_tower(cfg: CfgNode) -> FrozenCLIP:
         if ours.DECODER not in VARIANTS:
             raise ValueError(f"MODEL.REFERRING.DECODER is '{ours.DECODER}'; choose one of {', '.join(DECODERS)}.")
         return CLIPViT.build(*arguments, layers=layers or VARIANTS[ours.DECODER].layers)
-    from ..modeling.clip_loading import build_tokenizer, create_clip, resolve_clip_name
+    from ..modeling.clip.loading import build_tokenizer, create_clip, resolve_clip_name
 
     name = resolve_clip_name(arguments[0])
     model, tokenizer = create_clip(name, arguments[1]), build_tokenizer(name)

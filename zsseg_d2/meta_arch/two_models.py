@@ -6,8 +6,8 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
+from ..class_sets import inference_precision
 from .fcclip import FCCLIP
-from .settings import inference_precision
 
 
 class TwoModels(nn.Module):
@@ -27,7 +27,7 @@ class TwoModels(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         one = FCCLIP(**FCCLIP.from_config(cfg))
-        return {"config": cfg, "model_one": one, "model_two": one.sibling()}
+        return {"config": cfg, "model_one": one, "model_two": one.with_shared_backbone()}
 
     @staticmethod
     def part_weights(cfg: CfgNode) -> dict[str, tuple[str, str]]:

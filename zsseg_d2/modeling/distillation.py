@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .criterion import mask_losses
+from .fcclip.criterion import mask_losses
 
 
 def class_distillation(

@@ -75,7 +75,7 @@ class Upsampler:
                         yield (_part(row.place, start, stop), column.place), block
 
 
-def shrink(masks: Tensor, size: tuple[int, int]) -> Tensor:
+def downsample_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, Q, h, w) to (B, Q, *size), bilinearly (``align_corners=False``).
 
     By a whole even factor, a place reads the four cells around its centre; torch would first copy all cells into another

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.cityscapes import load_cityscapes_panoptic
-from ...data.class_deletion import CONFIGURATIONS
-from ...data.deleted_copy import DeletedCopy, write_deleted_copies
-from ...data.mappers import PanopticMapper
-from ...data.panoptic_png import read_panoptic_png, write_panoptic_png
-from ...data.phrasecut_masks import Nested, pack_polygons
+from ...data.class_deletion.configurations import CONFIGURATIONS
+from ...data.class_deletion.export import ClassDeletedExport, write_deleted_copies
+from ...data.panoptic.cityscapes import load_cityscapes_panoptic
+from ...data.panoptic.mapper import PanopticMapper
+from ...data.panoptic.png import read_panoptic_png, write_panoptic_png
+from ...data.phrasecut.polygons import Nested, pack_polygons
 from ...data.seeding import numpy_seed
 from ...data.synthetic import write_minicity
-from ...evaluation.counting import PanopticCounts, count_image
-from ..config_files import setup_cfg
+from ...evaluation.panoptic.panoptic_counts import PanopticCounts, count_image
+from ..config.setup import setup_cfg
 
 IMAGE_SIZE = (1024, 2048)
 """H, W of Cityscapes."""
@@ -34,7 +34,7 @@ def panoptic_maps(image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60) 
         image_size: H, W. segments: of the annotation, at most 1000.
     Returns:
         ``(gt_ids, gt_segments, pred_ids, pred_segments)``, the first arguments of
-        :func:`zsseg_d2.evaluation.counting.count_image`, for the 19 classes of Cityscapes; (H, W) int32 ids as in files.
+        :func:`zsseg_d2.evaluation.panoptic.panoptic_counts.count_image`, for the 19 classes of Cityscapes; (H, W) int32 ids as in files.
     """
     rng = np.random.default_rng(0)
     height, width = image_size
@@ -108,7 +108,7 @@ def class_deletion(
 
     def run() -> Path:
         folder = output / f"copies_{next(numbers)}"
-        copies = [DeletedCopy(folder / name, CONFIGURATIONS[name]) for name in configurations]
+        copies = [ClassDeletedExport(folder / name, CONFIGURATIONS[name]) for name in configurations]
         write_deleted_copies(root, "train", copies, num_workers=num_workers, progress=False)
         return folder
 

@@ -17,10 +17,10 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from ...modeling import deformable_attention
-from ...modeling.text_classifier import TextClassifier
-from ..config_files import setup_cfg
-from ..solver import build_optimizer
+from ...modeling.clip.text_classifier import TextClassifier
+from ...modeling.deformable_attention import attention as deformable_attention
+from ..config.setup import setup_cfg
+from ..training.solver import build_optimizer
 
 RANDOM_WEIGHTS = ("MODEL.WEIGHTS", "", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "")
 

@@ -26,8 +26,8 @@ def seconds_of_parts(model: nn.Module, function: Callable[[], Any]) -> dict[str,
         "rest of the pixel decoder": [(head.pixel_decoder, "forward"), (head.pixel_decoder, "features")],
         "query decoder": [(head.predictor, "forward"), (head.predictor, "last")],
         "losses": [(model.criterion, "forward")],
-        "class scores": [(model, "inside"), (model, "class_scores")],
-        "panoptic rule": [(model, "assemble")],
+        "class scores": [(model, "in_vocab_logits"), (model, "class_scores")],
+        "panoptic rule": [(model, "postprocess")],
     }
     watch = _Watch()
     patches = [

@@ -9,12 +9,12 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...data.cityscapes import FAMILIES
-from ...data.panoptic_png import DatasetError
-from ...files import PREFIX, local_path
-from ..checkpoint import local_weights, weights_to_read
-from ..config_files import setup_cfg
-from ..errors import CheckpointError, ConfigError
+from ...data.panoptic.cityscapes import FAMILIES
+from ...data.panoptic.png import DatasetError
+from ...files import (PREFIX, local_path)
+from ..checkpoints.checkpointer import (local_weights, weights_to_read)
+from ..config.setup import setup_cfg
+from ..errors import (CheckpointError, ConfigError)
 from .jobs import Job
 
 _RENDERED = ("miniworld_panoptic_", "miniphrases_", *(f"{family.prefix}_" for family in FAMILIES if family.prepare is not None))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .words import in_words
 
 if TYPE_CHECKING:
-    from .results import Results, Row
+    from .results import (Results, Row)
 
 NOTHING = "–"
 

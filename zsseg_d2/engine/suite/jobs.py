@@ -14,10 +14,10 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ...data.panoptic_records import data_folder
-from ..config_files import find_config, leaves
-from ..yaml_files import read_yaml
-from .spec import Options, RunSpec, Suite, fill, in_order
+from ...data.panoptic.records import data_folder
+from ..config.setup import (find_config, leaves)
+from ..config.yaml_files import read_yaml
+from .spec import (Options, RunSpec, Suite, fill, in_order)
 
 _OF_TRAINING = ("SOLVER.", "TEST.EVAL_PERIOD")
 """Keys that begin so are nothing to runs that do not train: options for the whole suite do not reach these."""

@@ -9,10 +9,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ...meta_arch.settings import out_classes
-from ..checkpoint import weights_to_read
-from ..errors import CheckpointError, ConfigError
-from ..leaks import data_set_with_labels_of, trained_on
+from ...class_sets import out_classes
+from ..checkpoints.checkpointer import weights_to_read
+from ..errors import (CheckpointError, ConfigError)
+from ..checkpoints.leaks import (data_set_with_labels_of, trained_on)
 from .checks import made_elsewhere
 from .jobs import Job
 from .spec import Suite

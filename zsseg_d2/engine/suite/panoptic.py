@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...evaluation.counting import harmonic_mean
-from .facts import EXTRA_PARAMETERS, LEAK_FREE, TIME
-from .measures import Measure, Task
+from ...evaluation.panoptic.panoptic_counts import harmonic_mean
+from .facts import (EXTRA_PARAMETERS, LEAK_FREE, TIME)
+from .measures import (Measure, Task)
 
 if TYPE_CHECKING:
-    from .results import Results, Row
+    from .results import (Results, Row)
 
 
 def _harmonic(figures: Mapping[str, float]) -> float:
@@ -90,7 +90,7 @@ def _competitors(results: Results) -> list[Row]:
 def plots(results: Results, folder: Path) -> list[Path]:
     """All plots that the results are enough for."""
     from . import plots as general  # matplotlib takes a second to import: only where something is drawn
-    from .panoptic_plots import in_out_scatter, over_alpha
+    from .panoptic_plots import (in_out_scatter, over_alpha)
 
     if results.suite.compare:
         compared = [row for name in results.suite.compare for row in results.table() if row.spec.name == name]

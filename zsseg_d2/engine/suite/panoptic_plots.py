@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...evaluation.alpha_curve import plot_alpha_curve
+from ...evaluation.panoptic.alpha_curve import plot_alpha_curve
 from .figures import mean_curve
 from .measures import Measure
-from .panoptic import IN_LOST, TARGET
-from .plot_style import GREY, LIGHT_GREY, Look, look, new_figure, save
-from .results import Results, Row
+from .panoptic import (IN_LOST, TARGET)
+from .plot_style import (GREY, LIGHT_GREY, Look, look, new_figure, save)
+from .results import (Results, Row)
 
 
 def in_out_scatter(results: Results, path: Path) -> Path | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from .figures import deviation, mean, mean_curve
+from .figures import (deviation, mean, mean_curve)
 from .measures import Measure
-from .plot_style import GREY, LIGHT_GREY, band, look, new_figure, save
-from .results import Results, Row
+from .plot_style import (GREY, LIGHT_GREY, band, look, new_figure, save)
+from .results import (Results, Row)
 
 _MOST_BANDS = 6
 

@@ -13,24 +13,24 @@ from pathlib import Path
 import portalocker
 from tabulate import tabulate
 
-from ..config_files import find_config, packaged_suites
-from ..errors import ConfigError, near_matches
+from ..config.setup import (find_config, packaged_suites)
+from ..errors import (ConfigError, near_matches)
 from . import records
 from .arguments import parse_arguments
-from .checks import check_configs, check_data, check_weights
+from .checks import (check_configs, check_data, check_weights)
 from .figures import read_json
-from .jobs import Job, make_jobs
-from .leaks import check_claims, find_leaks
+from .jobs import (Job, make_jobs)
+from .leaks import (check_claims, find_leaks)
 from .machine import places
 from .process import check_unused
 from .progress import Progress
-from .records import Action, State
-from .report import terminal, write_report
+from .records import (Action, State)
+from .report import (terminal, write_report)
 from .results import gather
 from .runner import Runner
 from .spec import Suite
 from .suite_file import load_suite
-from .values import check_seeds, parse_options
+from .values import (check_seeds, parse_options)
 
 OLD = "old"
 """Folder, in that of the suite, of what was replaced."""

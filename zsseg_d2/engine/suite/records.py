@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...files import atomic_path
 from ..run_record import read_record
-from ..weights_files import file_digest
+from ..checkpoints.weights_files import file_digest
 from .jobs import Job
 
 FILE = "suite_job.json"

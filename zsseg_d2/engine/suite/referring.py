@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...files import atomic_path
-from .facts import TIME, TRAINABLE_PARAMETERS
-from .measures import Measure, Task
+from .facts import (TIME, TRAINABLE_PARAMETERS)
+from .measures import (Measure, Task)
 
 if TYPE_CHECKING:
-    from .results import Results, Row
+    from .results import (Results, Row)
 
 MEAN_IOU = Measure("mean_iou", "mean IoU", ("mean_iou",), scalar="referring/mean_iou")
 BLIND = Measure("blind", "phrase-blind IoU", ("phrase_blind", "mean_iou"), ranks=False)
@@ -62,7 +62,7 @@ def remarks(results: Results) -> list[str]:
 def plots(results: Results, folder: Path) -> list[Path]:
     """Mean IoU by decoder and loss, both over the iterations, and the samples of the best row as a strip and a GIF."""
     from . import plots as general  # matplotlib takes a second to import: only where something is drawn
-    from .referring_plots import bars, loss_curves
+    from .referring_plots import (bars, loss_curves)
 
     made = [
         bars(results, MEAN_IOU, folder / "mean_iou.png"),

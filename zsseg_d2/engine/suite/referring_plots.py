@@ -6,8 +6,8 @@ from pathlib import Path
 
 from .figures import mean_curve
 from .measures import Measure
-from .plot_style import GREY, look, new_figure, save
-from .results import Results, Row
+from .plot_style import (GREY, look, new_figure, save)
+from .results import (Results, Row)
 
 _LOSS = "MODEL.REFERRING.LOSS"
 

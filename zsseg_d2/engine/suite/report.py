@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...evaluation.report import write_json
+from ...evaluation.panoptic.report import write_json
 from ...files import atomic_path
 from .provenance import sentence
 from .results import Results
-from .tables import Footnotes, table
+from .tables import (Footnotes, table)
 
 PLOTS = "plots"
 

@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ...data.output_split import read_manifest
+from ...data.panoptic.split_writer import read_manifest
 from ..run_record import read_record
 from . import records
 from .checks import check_configs
-from .figures import deviation, history, mean, read_json, read_lines, training_seconds
+from .figures import (deviation, history, mean, read_json, read_lines, training_seconds)
 from .jobs import Job
 from .leaks import find_leaks
 from .measures import Task
 from .provenance import Provenance
 from .records import Action
-from .spec import RunSpec, Suite
+from .spec import (RunSpec, Suite)
 
 
 @dataclass

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import records
-from .estimate import Durations, by_urgency, time_left
+from .estimate import (Durations, by_urgency, time_left)
 from .jobs import Job
 from .machine import Place
 from .process import Process
 from .progress import Progress
-from .records import Action, State
+from .records import (Action, State)
 
 _POLL = 0.1
 """Seconds between two looks at the processes."""

@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ConfigError, near_matches
-from ..yaml_files import read_yaml
+from ..errors import (ConfigError, near_matches)
+from ..config.yaml_files import read_yaml
 from .measures import Task
-from .spec import RESERVED, ROLES, TRAINER, RunSpec, Suite, in_order, placeholders
+from .spec import (RESERVED, ROLES, TRAINER, RunSpec, Suite, in_order, placeholders)
 from .tasks import TASKS
-from .values import NUMBER, Keys, check_seeds, checked, parse_options
+from .values import (NUMBER, Keys, check_seeds, checked, parse_options)
 
 _SUITE_KEYS: Keys = {
     "title": str, "output": str, "seeds": (list, int), "options": (dict, list), "runs": list, "task": str,

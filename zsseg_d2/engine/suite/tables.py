@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from .facts import NOTHING
 from .measures import Measure
-from .results import Results, Row, SeedResult
+from .results import (Results, Row, SeedResult)
 from .words import in_words
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..errors import ConfigError, near_matches
-from .spec import RESERVED, Options, placeholders
+from ..errors import (ConfigError, near_matches)
+from .spec import (RESERVED, Options, placeholders)
 
 Keys = dict[str, type | tuple[type, ...]]
 """Known keys, and the types that their values may have."""

@@ -1,0 +1,188 @@
+"""Records -> training tensors: reading, augmentation, masks. Every draw comes from ``numpy.random``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import detectron2.data.transforms as T
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import Instances
+from PIL import Image, ImageOps
+
+from .augmentations import VOID_CATEGORY, jitter_augmentations, resize_augmentations, test_augmentations
+from .png import DatasetError, check_segments, open_image, read_panoptic_png
+
+MAPPERS: dict[str, str] = {
+    "panoptic": "panoptic",
+    "panoptic_lsj": "panoptic_lsj",
+    "semantic": "semantic",
+    "mask_former_panoptic": "panoptic",
+    "coco_panoptic_lsj": "panoptic_lsj",
+    "mask_former_semantic": "semantic",
+}
+"""Accepted values of INPUT.DATASET_MAPPER_NAME (FC-CLIP's names among them) and what each means."""
+
+
+class PanopticMapper:
+    """One record in, one item of a batch out.
+
+    Items hold ``image`` ((3, H, W) uint8 RGB), ``height`` and ``width`` (the original pixels), ``file_name``, ``image_id``
+    and ``dataset_name``; in training also ``instances`` with ``gt_classes`` ((N,) int64) and ``gt_masks`` ((N, H, W) bool),
+    and ``ignore`` ((H, W) bool, the pixels of no target) where such pixels take no part in the loss.
+
+    Crowd segments and segments that the augmentation cut away give no target. Images are never padded here, also not by
+    large-scale jitter: an image smaller than the crop keeps its size, and the model pads and masks the batch.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        augmentations: Sequence[T.Augmentation],
+        *,
+        training: bool,
+        merge_classes: bool = False,
+        ignore_uncovered: bool = False,
+    ) -> None:
+        """
+        Args:
+            augmentations: applied in this order.
+            training: make targets.
+            merge_classes: one target a class (semantic segmentation), instead of one a segment.
+            ignore_uncovered: add ``ignore``.
+        """
+        self.augmentations = T.AugmentationList(list(augmentations))
+        self.training = training
+        self.merge_classes = merge_classes
+        self.ignore_uncovered = ignore_uncovered
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, training: bool) -> dict:
+        """Arguments from a config.
+
+        Raises:
+            ValueError: INPUT.DATASET_MAPPER_NAME is unknown.
+        """
+        kind = mapper_kind(cfg.INPUT.DATASET_MAPPER_NAME)
+        if not training:
+            return {"augmentations": test_augmentations(cfg), "training": False}
+        augmentations = jitter_augmentations(cfg) if kind == "panoptic_lsj" else resize_augmentations(cfg)
+        return {
+            "augmentations": augmentations,
+            "training": True,
+            "merge_classes": kind == "semantic",
+            "ignore_uncovered": cfg.ZSSEG.DELETED_PIXELS == "ignore",
+        }
+
+    def __call__(self, record: dict) -> dict:
+        """
+        Raises:
+            DatasetError: a file is missing or damaged, or image, PNG and record do not belong together.
+        """
+        image = read_rgb(record["file_name"])
+        size = image.shape[:2]
+        expected = (record.get("height", size[0]), record.get("width", size[1]))
+        if size != expected:
+            raise DatasetError(
+                f"{record['file_name']} is {size[1]}x{size[0]} pixels, but its annotation says {expected[1]}x{expected[0]} "
+                "(width x height); image and annotation must come from the same data set."
+            )
+        item = {
+            "file_name": record["file_name"],
+            "image_id": record["image_id"],
+            "dataset_name": record.get("dataset_name", ""),
+            "height": size[0],
+            "width": size[1],
+        }
+        if not self.training:
+            inputs = T.AugInput(image)
+            self.augmentations(inputs)
+            return {**item, "image": _to_tensor(inputs.image)}
+        ids = read_panoptic_png(record["pan_seg_file_name"], size)
+        check_segments(ids, record["segments_info"], record["pan_seg_file_name"], complete=False)
+        segments = [s for s in record["segments_info"] if not s["iscrowd"]]
+        numbers = _number_segments(ids, segments)
+        classes = np.array([s["category_id"] for s in segments], dtype=np.int64)
+        inputs = T.AugInput(image, sem_seg=_category_map(numbers, classes))
+        transforms = self.augmentations(inputs)
+        numbers = _unpack(transforms.apply_segmentation(_pack(numbers)))
+        item["image"] = _to_tensor(inputs.image)
+        item["instances"] = self._targets(numbers, classes)
+        if self.ignore_uncovered:
+            item["ignore"] = torch.from_numpy(numbers == 0)
+        return item
+
+    def _targets(self, numbers: np.ndarray, classes: np.ndarray) -> Instances:
+        """
+        Args:
+            numbers: (H, W) 0 = of no target, i + 1 = of segment i. classes: (S,) the class of each segment.
+        """
+        if self.merge_classes:
+            merged, of_segment = np.unique(classes, return_inverse=True)
+            numbers = np.concatenate(([0], of_segment + 1))[numbers]
+            classes = merged
+        present = np.flatnonzero(np.bincount(numbers.ravel(), minlength=len(classes) + 1)[1:])
+        instances = Instances(numbers.shape)
+        instances.gt_classes = torch.from_numpy(classes[present])
+        wanted = torch.from_numpy(present + 1).view(-1, 1, 1)
+        instances.gt_masks = torch.from_numpy(np.ascontiguousarray(numbers)) == wanted  # (N, H, W)
+        return instances
+
+
+def mapper_kind(name: str) -> str:
+    """``"panoptic"``, ``"panoptic_lsj"`` or ``"semantic"`` for a value of INPUT.DATASET_MAPPER_NAME.
+
+    Raises:
+        ValueError: unknown.
+    """
+    if name not in MAPPERS:
+        raise ValueError(
+            f"INPUT.DATASET_MAPPER_NAME '{name}' is unknown; choose one of {', '.join(sorted(MAPPERS))}. Records are "
+            "panoptic, so there is no instance mapper."
+        )
+    return MAPPERS[name]
+
+
+def read_rgb(path: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of any picture: grey, palette and alpha are converted, the EXIF orientation is applied.
+
+    Raises:
+        DatasetError: missing or damaged.
+    """
+    image = ImageOps.exif_transpose(open_image(path))
+    if image.mode.startswith("I;16"):  # Pillow clips 16-bit grey instead of scaling it
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return np.asarray(image.convert("RGB"))
+
+
+def _to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) -> (3, H, W), contiguous."""
+    return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
+
+
+def _number_segments(ids: np.ndarray, segments: Sequence[dict]) -> np.ndarray:
+    """(H, W) segment ids -> 0 for pixels of no listed segment, i + 1 for ``segments[i]``."""
+    listed = np.array([s["id"] for s in segments], dtype=ids.dtype)
+    order = np.argsort(listed)
+    place = np.searchsorted(listed, ids, sorter=order).clip(max=max(len(listed) - 1, 0))
+    if not len(listed):
+        return np.zeros(ids.shape, np.int64)
+    index = order[place]
+    return np.where(listed[index] == ids, index + 1, 0)
+
+
+def _category_map(numbers: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, a number for each class of this image, 255 = void: for crops that limit a class's area."""
+    _, of_segment = np.unique(classes, return_inverse=True)
+    return np.concatenate(([VOID_CATEGORY], of_segment)).astype(np.uint8)[numbers]
+
+
+def _pack(numbers: np.ndarray) -> np.ndarray:
+    """(H, W) in 0 .. 65535 -> (H, W, 3) uint8, which every transform resizes by Pillow, at the same grid as the image."""
+    return np.stack((numbers & 255, numbers >> 8, np.zeros_like(numbers)), -1).astype(np.uint8)
+
+
+def _unpack(packed: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`_pack`."""
+    return packed[..., 0].astype(np.int64) | packed[..., 1].astype(np.int64) << 8

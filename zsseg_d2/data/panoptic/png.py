@@ -1,0 +1,142 @@
+"""Panoptic PNG files: each pixel holds the id of its segment as R + 256 G + 256² B; 0 is void."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from PIL import Image
+
+from ...files import atomic_path
+from .png_bands import encode_png, rgb_bytes
+
+MAX_SEGMENT_ID = 256**3 - 1
+
+
+class DatasetError(ValueError):
+    """Something is wrong with the files of a data set; the message names the file and the remedy."""
+
+
+def read_panoptic_png(path: str | os.PathLike, expected_size: tuple[int, int] | None = None) -> np.ndarray:
+    """The segment id of each pixel.
+
+    Args:
+        path: an 8-bit RGB PNG.
+        expected_size: (H, W) in pixels, compared with the file's.
+    Returns:
+        (H, W) int32 segment ids; 0 = void.
+    Raises:
+        DatasetError: the file is missing, truncated, no RGB picture, or not of the expected size.
+    """
+    image = open_image(path, "panoptic PNG")
+    if image.mode != "RGB":
+        raise DatasetError(
+            f"{path} holds {image.mode} pixels, but a panoptic PNG is 8-bit RGB (id = R + 256 G + 256² B); "
+            "make the panoptic PNGs again."
+        )
+    _check_size(path, (image.height, image.width), expected_size)
+    # Pillow keeps RGB in four bytes a pixel, so this is one copy where three planes would need many passes.
+    packed = np.frombuffer(image.tobytes("raw", "RGBX"), dtype="<i4")
+    return (packed & MAX_SEGMENT_ID).reshape(image.height, image.width)
+
+
+def open_image(path: str | os.PathLike, kind: str = "image") -> Image.Image:
+    """A decoded picture; `kind` is the word for it in messages.
+
+    Raises:
+        DatasetError: the file is missing, or cannot be decoded to its end.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise DatasetError(f"The {kind} {path} is missing; restore it from its data set.") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"The {kind} {path} is truncated or damaged ({error}); restore it or make it again."
+        ) from error
+
+
+def _check_size(path: str | os.PathLike, size: tuple[int, int], expected: tuple[int, int] | None) -> None:
+    if expected is not None and tuple(expected) != size:
+        raise DatasetError(
+            f"{path} is {size[1]}x{size[0]} pixels, but its image is {expected[1]}x{expected[0]} (width x height); "
+            "image, JSON and PNG must come from the same data set."
+        )
+
+
+def write_panoptic_png(path: str | os.PathLike, ids: np.ndarray) -> None:
+    """Write segment ids as a panoptic PNG, whole or not at all.
+
+    Args:
+        path: where to; its folder must exist.
+        ids: (H, W) integers in 0 .. 256³ - 1.
+    """
+    write_png(path, rgb_bytes(ids))
+
+
+def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
+    """Write a map of labels as a PNG, whole or not at all.
+
+    Args:
+        path: where to; its folder must exist.
+        pixels: (H, W) uint8 or uint16 for grey, (H, W, 3) uint8 for RGB.
+    """
+    with atomic_path(path) as beside:
+        beside.write_bytes(encode_png(pixels))
+
+
+def segment_pixels(ids: np.ndarray) -> dict[int, int]:
+    """Pixel count of each id in (H, W) `ids`, by runs of equal neighbours: far fewer values than pixels."""
+    values, lengths = run_lengths(ids)
+    present, inverse = np.unique(values, return_inverse=True)
+    pixels = np.bincount(inverse, weights=lengths, minlength=len(present))
+    return {int(i): int(n) for i, n in zip(present, pixels)}
+
+
+def run_lengths(*maps: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Runs of pixels, row after row, along which every map is constant.
+
+    Args:
+        maps: one or more (H, W) arrays of one shape.
+    Returns:
+        (R,) the value of each map in each run, and last (R,) int64 the length of each run.
+    """
+    flat = [np.ascontiguousarray(m).reshape(-1) for m in maps]
+    size = flat[0].size
+    if size == 0:
+        return (*(f[:0] for f in flat), np.zeros(0, np.int64))
+    change = flat[0][1:] != flat[0][:-1]
+    for f in flat[1:]:
+        change |= f[1:] != f[:-1]
+    starts = np.concatenate(([0], np.flatnonzero(change) + 1))
+    return (*(f[starts] for f in flat), np.diff(starts, append=size))
+
+
+def check_segments(
+    ids: np.ndarray, segments_info: Iterable[Mapping], path: str | os.PathLike, *, complete: bool = True
+) -> None:
+    """Compare the segments of a PNG with those of the JSON.
+
+    Args:
+        ids: (H, W) segment ids, as :func:`read_panoptic_png` gives them.
+        segments_info: the image's segments, each with "id".
+        path: the PNG, for messages.
+        complete: also ask that each id of the PNG is in the JSON. False for records with deleted classes.
+    Raises:
+        DatasetError: an id is in the JSON but not in the PNG, or the reverse.
+    """
+    present = set(np.unique(run_lengths(ids)[0]).tolist()) - {0}
+    listed = {int(s["id"]) for s in segments_info}
+    for problem, found in (
+        ("in the JSON but not in the PNG", listed - present),
+        ("in the PNG but not in the JSON", (present - listed) if complete else set()),
+    ):
+        if found:
+            some = ", ".join(map(str, sorted(found)[:5])) + (", …" if len(found) > 5 else "")
+            raise DatasetError(
+                f"{path}: segment id {some} is {problem}; the two do not belong together, so make both again "
+                "with one run of the data set's panoptic preparation."
+            )

@@ -1,0 +1,172 @@
+"""Goes through a folder in PhraseCut's layout and tells what is wrong with it, without ever stopping at it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from ..panoptic.records import DatasetError, FolderIndex
+from .folder import (
+    SPLITS,
+    WRONG_SIZE_IMAGES,
+    ImageInfo,
+    image_path,
+    iterate_entries,
+    load_image_table,
+    load_skip_list,
+    load_word_counts,
+)
+from .problems import SplitReport
+from .tasks import Task, TaskError, name_of, parse_task
+
+OFFICIAL_COUNTS: dict[str, tuple[int, int]] = {
+    "train": (71_746, 310_816),
+    "val": (2_971, 20_316),
+    "test": (2_545, 14_354),
+    "miniv": (100, 821),
+}
+"""Images and phrases of each split, by the README of ChenyunWu/PhraseCutDataset."""
+
+_EXIF_ORIENTATION = 0x0112
+
+
+def check_phrasecut(
+    root: Path, splits: Sequence[str] = SPLITS, *, decode: bool = False, progress: bool = True
+) -> list[SplitReport]:
+    """Reports on splits of a data set in PhraseCut's layout; raises nothing on its account.
+
+    Args:
+        root: the folder VGPhraseCut_v0, or one that this package made.
+        splits: of `SPLITS`.
+        decode: read every picture to its end instead of its header; slow, but finds truncated ones.
+        progress: draw bars on standard error.
+    """
+    reports = [SplitReport(split) for split in splits]
+    shared = _Shared(root, decode)
+    for read, kind in (
+        (shared.read_images, "unusable image table"),
+        (shared.read_skipped, "unusable skip list"),
+        (lambda: load_word_counts(root), "unusable word counts"),
+    ):
+        try:
+            read()
+        except DatasetError as error:
+            for report in reports:
+                report.add(kind, str(error))
+    expected = _expected_counts(root)
+    for report in reports:
+        _check_split(report, shared, progress)
+        report.expected = expected.get(report.split)
+    _compare_counts(reports)
+    return reports
+
+
+def _expected_counts(root: Path) -> dict[str, tuple[int, int]]:
+    """The official counts, or those in the manifest of a folder that this package made."""
+    try:
+        splits = json.loads((root / "manifest.json").read_bytes())["splits"]
+        return {split: (counts["images"], counts["phrases"]) for split, counts in splits.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return OFFICIAL_COUNTS
+
+
+def _compare_counts(reports: Iterable[SplitReport]) -> None:
+    found = {report.split: (report.images, report.phrases) for report in reports}
+    for report in reports:
+        counts = found[report.split]
+        if report.expected is None or counts == report.expected:
+            continue
+        # The official count of val includes miniv, if train, val and test are to add up to the whole.
+        miniv = found.get("miniv", OFFICIAL_COUNTS["miniv"])
+        if report.split == "val" and tuple(a + b for a, b in zip(counts, miniv)) == report.expected:
+            report.add("fewer than published", "the rest is miniv", note=True)
+            continue
+        report.add("other counts than expected", f"{counts[0]:,} images, {counts[1]:,} phrases")
+
+
+class _Shared:
+    """What the splits of a folder have in common."""
+
+    def __init__(self, root: Path, decode: bool) -> None:
+        self.root, self.decode = root, decode
+        self.images: dict[int, ImageInfo] | None = None
+        self.skipped: frozenset[str] = frozenset()
+        self.files = FolderIndex()
+        self.task_ids: dict[str, str] = {}  # -> split
+
+    def read_images(self) -> None:
+        self.images = load_image_table(self.root)
+
+    def read_skipped(self) -> None:
+        self.skipped = load_skip_list(self.root)
+
+
+def _check_split(report: SplitReport, shared: _Shared, progress: bool) -> None:
+    split, seen = report.split, set()
+    entries = iterate_entries(shared.root, split)
+    total = OFFICIAL_COUNTS.get(split, (0, None))[1] if progress else None
+    with tqdm(desc=f"phrases of {split}", total=total, disable=not progress, unit="phrase", leave=False) as bar:
+        try:
+            for number, entry in enumerate(entries):
+                bar.update()
+                report.phrases += 1
+                place = name_of(entry) or f"number {number}"
+                try:
+                    task = parse_task(entry)
+                except TaskError as error:
+                    report.add(error.kind, f"{place}: {error}")
+                    continue
+                seen.add(task.image_id)
+                _check_task(report, shared, task)
+        except DatasetError as error:
+            report.add("unusable file", str(error))
+    report.images = len(seen)
+    for image_id in tqdm(sorted(seen), desc=f"images of {split}", disable=not progress, unit="image", leave=False):
+        _check_image(report, shared, image_id)
+
+
+def _check_task(report: SplitReport, shared: _Shared, task: Task) -> None:
+    if task.task_id in shared.task_ids:
+        report.add("duplicate task", f"{task.task_id} (also in {shared.task_ids[task.task_id]})")
+    shared.task_ids[task.task_id] = report.split
+    if task.task_id in shared.skipped:
+        report.add("named in skip.json, left out", task.task_id, note=True)
+    image = (shared.images or {}).get(task.image_id)
+    if image is None:
+        return
+    outside = task.polygons.outside(image.height, image.width)
+    for _ in range(outside):
+        report.add("polygon beyond the image, cut off", task.task_id, note=True)
+    if task.polygons.is_empty(image.height, image.width):
+        report.add("phrase without a mask", task.task_id)
+
+
+def _check_image(report: SplitReport, shared: _Shared, image_id: int) -> None:
+    image, path = (shared.images or {}).get(image_id), image_path(shared.root, image_id)
+    if shared.images is not None and image is None:
+        report.add("unknown image", f"{image_id} is not in image_data_split.json")
+    elif image is not None and image.split != report.split:
+        report.add("image of another split", f"{image_id} belongs to {image.split}", note=report.split == "val")
+    if path not in shared.files:
+        report.add("missing image", str(path))
+        return
+    try:
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(_EXIF_ORIENTATION, 1)
+            if shared.decode:
+                picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        report.add("damaged image", f"{path}: {error}")
+        return
+    if picture.mode != "RGB":
+        report.add("converted to RGB", f"{path.name}: {picture.mode}", note=True)
+    if turned != 1:
+        report.add("turned by EXIF", path.name, note=True)
+    sizes = {picture.size, picture.size[::-1]} if turned > 4 else {picture.size}
+    if image is not None and (image.width, image.height) not in sizes:
+        place = f"{path.name} is {picture.size[0]}x{picture.size[1]}, its entry says {image.width}x{image.height}"
+        report.add("image of another size than annotated", place, note=image_id in WRONG_SIZE_IMAGES)

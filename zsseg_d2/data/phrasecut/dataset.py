@@ -1,0 +1,192 @@
+"""PhraseCut (VGPhraseCut_v0): files -> records, and the registrar. MiniPhrases has the same layout.
+
+Under the root: ``refer_{train,val,test,miniv}.json``, ``image_data_split.json``, ``name_att_rel_count.json``, ``skip.json``
+(optional) and ``images/{image_id}.jpg``, as https://github.com/ChenyunWu/PhraseCutDataset downloads them.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from tqdm import tqdm
+
+from ..panoptic.records import DatasetError, FolderIndex, data_folder
+from .folder import (
+    SPLITS,
+    WRONG_SIZE_IMAGES,
+    image_path,
+    iterate_entries,
+    load_image_table,
+    load_skip_list,
+    remedy,
+    splits_of,
+)
+from .tasks import TaskError, name_of, parse_task
+
+logger = logging.getLogger(__name__)
+
+Root = str | os.PathLike | Callable[[], Path]
+"""A folder, or a function that names it (without touching it) each time records are loaded."""
+
+IMAGE_KEYS = ("file_name", "image_id", "height", "width", "coco_id")
+
+
+def load_phrasecut(root: str | os.PathLike, split: str, *, by_image: bool = False) -> list[dict]:
+    """Records of a split, in the order of its file. Opens no picture and draws no mask.
+
+    `val` goes without the images of `miniv`, tasks named in skip.json are left out, and so are, in training, the images
+    whose annotation was made at another size (``WRONG_SIZE_IMAGES``).
+
+    Args:
+        root: the folder VGPhraseCut_v0.
+        split: train, val, test or miniv, or several as in "val_miniv".
+        by_image: one record an image instead of one a task.
+    Returns:
+        A task is ``{file_name, image_id, height, width, coco_id, task_id, phrase, phrase_structure, ann_ids, polygons}``;
+        ``polygons.mask(height, width)`` draws its mask. An image is
+        ``{file_name, image_id, height, width, coco_id, tasks [{task_id, phrase, ...}]}``.
+    Raises:
+        DatasetError: a file is missing or damaged, or a task is wrong; the message names file, task and remedy. Wrong tasks
+            of the training split are left out, with a warning that counts them.
+    """
+    folder = Path(root)
+    with _without_collector():
+        records = [record for part in splits_of(split) for record in _records(folder, part)]
+    if not records:
+        raise DatasetError(f"{folder} has no task of the split '{split}'; {remedy(folder)}.")
+    return group_by_image(records) if by_image else records
+
+
+def group_by_image(records: list[dict]) -> list[dict]:
+    """Records of tasks -> records of images with their ``tasks``, in the order of first appearance."""
+    order = {image_id: n for n, image_id in enumerate(dict.fromkeys(r["image_id"] for r in records))}
+    grouped = []
+    for _, tasks in groupby(sorted(records, key=lambda r: order[r["image_id"]]), key=lambda r: r["image_id"]):
+        tasks = list(tasks)
+        image = {key: tasks[0][key] for key in IMAGE_KEYS}
+        image["tasks"] = [{k: v for k, v in task.items() if k not in IMAGE_KEYS} for task in tasks]
+        grouped.append(image)
+    return grouped
+
+
+def _records(root: Path, split: str) -> Iterator[dict]:
+    source = root / f"refer_{split}.json"
+    images, skipped, files = load_image_table(root), load_skip_list(root), FolderIndex()
+    seen: set[str] = set()
+    wrong, first_wrong = 0, ""
+    shared: dict[int, dict] = {}  # one copy of what the tasks of an image have in common
+    quiet = not sys.stderr.isatty()
+    bar = tqdm(
+        iterate_entries(root, split), desc=f"phrases of {split}", unit="phrase", delay=2, leave=False, disable=quiet
+    )
+    for number, entry in enumerate(bar):
+        if name_of(entry) in skipped:
+            continue
+        try:
+            task = parse_task(entry)
+            if task.task_id in seen:
+                raise TaskError("duplicate task", "another task has the same id")
+            image = images.get(task.image_id)
+            if image is None:
+                raise TaskError("unknown image", f"image {task.image_id} is not in image_data_split.json")
+            if (split == "val" and image.split == "miniv") or (split == "train" and task.image_id in WRONG_SIZE_IMAGES):
+                continue
+            if task.image_id not in shared:
+                path = image_path(root, task.image_id)
+                if path not in files:
+                    raise TaskError("missing image", f"there is no image {path}")
+                values = (str(path), task.image_id, image.height, image.width, image.coco_id)
+                shared[task.image_id] = dict(zip(IMAGE_KEYS, values))
+        except TaskError as error:
+            said = f"task {name_of(entry) or f'number {number}'!r}: {error}"
+            if split != "train":  # scores are of all tasks, or of none
+                raise DatasetError(f"{source}: {said}; {remedy(root)}, or name the task in skip.json.") from None
+            first_wrong = first_wrong or said
+            wrong += 1
+            continue
+        seen.add(task.task_id)
+        yield {
+            **shared[task.image_id],
+            "task_id": task.task_id,
+            "phrase": task.phrase,
+            "phrase_structure": task.phrase_structure,
+            "ann_ids": task.ann_ids,
+            "polygons": task.polygons,
+        }
+    if wrong:
+        logger.warning(
+            "%s: %d tasks are left out of training. The first: %s; %s.", source, wrong, first_wrong, remedy(root)
+        )
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Millions of new objects without a cycle: searching them for cycles would take longer than making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def register_phrasecut(
+    name: str, root: Root, split: str, *, by_image: bool = False, prepare: Callable[[Path], object] | None = None
+) -> None:
+    """Register a data set in PhraseCut's layout. Reads nothing; files are read when records are loaded.
+
+    Args:
+        name: for ``DATASETS.TRAIN`` / ``DATASETS.TEST``.
+        root: the folder VGPhraseCut_v0, or a function that names it.
+        split, by_image: see :func:`load_phrasecut`.
+        prepare: called with the folder before records are loaded, to make or check the data set.
+    Raises:
+        DatasetError: an unknown split.
+    """
+    splits_of(split)
+    DatasetCatalog.register(name, partial(_load_registered, name, root, split, by_image, prepare))
+    MetadataCatalog.get(name).set(evaluator_type="zsseg_referring", split=split, **_paths(_folder(root)))
+
+
+def _load_registered(
+    name: str, root: Root, split: str, by_image: bool, prepare: Callable[[Path], object] | None
+) -> list[dict]:
+    folder = _folder(root)
+    # DETECTRON2_DATASETS may have changed since the import; Metadata itself refuses a second value.
+    vars(MetadataCatalog.get(name)).update(_paths(folder))
+    if prepare is not None:
+        prepare(folder)
+    return load_phrasecut(folder, split, by_image=by_image)
+
+
+def _folder(root: Root) -> Path:
+    return Path(root() if callable(root) else root).expanduser()
+
+
+def _paths(folder: Path) -> dict[str, str]:
+    return {"root": str(folder), "image_root": str(folder / "images")}
+
+
+def _make_miniphrases(folder: Path) -> None:
+    from ..synthetic import ensure_miniphrases  # the renderer is imported by those who use it only
+
+    ensure_miniphrases(folder.parent)
+
+
+def register_all_phrasecut() -> None:
+    """``phrasecut_{train,val,test,miniv}`` and ``miniphrases_{train,val,test,miniv}``, one record a task."""
+    for split in SPLITS:
+        register_phrasecut(f"phrasecut_{split}", partial(data_folder, "VGPhraseCut_v0"), split)
+        register_phrasecut(
+            f"miniphrases_{split}", partial(data_folder, "miniphrases"), split, prepare=_make_miniphrases
+        )

@@ -1,0 +1,188 @@
+"""Records of phrases -> tensors: CLIPSeg's recipe for training, and the plain one. Draws come from ``numpy.random``.
+
+Nothing here mirrors an image: "the car on the left" would become wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..panoptic.mapper import read_rgb
+from ..panoptic.png import open_image
+from ..panoptic.records import DatasetError
+from .folder import WRONG_SIZE_IMAGES
+from .prompts import NegativePhrases
+from .visual_prompts import SupportTasks, visual_prompt
+
+KEPT = (
+    "file_name",
+    "image_id",
+    "task_id",
+    "height",
+    "width",
+    "dataset_name",
+    "coco_id",
+    "phrase_structure",
+    "polygons",
+)
+
+
+class PhraseMapper:
+    """One task in, one item of a batch out; one image with its tasks in, a list of items that share ``image`` out.
+
+    Items hold ``image`` ((3, S, S) uint8 RGB), ``mask`` ((S, S) bool), ``phrase`` (the words), ``prompt`` (the words in a
+    template), ``negative`` (whether the phrase is not about the image; the mask is then empty) and what the record holds
+    of ``file_name, image_id, task_id, height, width, dataset_name, coco_id, phrase_structure, polygons``: height and
+    width are those of the original image, on which ``polygons.mask(height, width)`` is the complete truth.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        *,
+        crop: bool = False,
+        min_visible: float = 0.05,
+        per_image: int | None = None,
+        negatives: NegativePhrases | None = None,
+        negative_probability: float = 0.0,
+        templates: Sequence[str] = ("{}",),
+        supports: SupportTasks | None = None,
+    ) -> None:
+        """
+        Args:
+            side: S, pixels; 352 in CLIPSeg.
+            crop: take a random square as high or wide as the image (CLIPSeg's training), instead of the whole image
+                squeezed into a square.
+            min_visible: share of the mask's pixels that the square keeps. (CLIPSeg's code asks for this share of the
+                square's pixels, and takes the best of 50 squares where small objects have none.)
+            per_image: of an image with its tasks, draw so many; None: all, in their order. With a crop, tasks of which
+                the square keeps too little are left out.
+            negatives: where phrases come from that are not about the image.
+            negative_probability: share of the items with such a phrase; 0.2 in CLIPSeg.
+            templates: one is drawn for each item, see :data:`zsseg_d2.data.phrasecut.prompts.PROMPTS`.
+            supports: where visual prompts come from (cropped, with blurred and darkened surroundings).
+        Raises:
+            ValueError: arguments out of range.
+        """
+        if side < 1 or not 0 <= min_visible <= 1 or not 0 <= negative_probability <= 1 or not templates:
+            raise ValueError("side must be positive, shares must be in 0 .. 1, and there must be a template.")
+        if negative_probability and negatives is None:
+            raise ValueError("negative_probability needs negatives to draw from.")
+        self.side, self.crop, self.min_visible, self.per_image = side, crop, min_visible, per_image
+        self.negatives, self.negative_probability = negatives, negative_probability
+        self.templates = tuple(templates)
+        self.supports = supports
+
+    def __call__(self, record: dict) -> dict | list[dict]:
+        """
+        Raises:
+            DatasetError: the image is missing or damaged, or of another size than its annotation.
+        """
+        tasks = [record]
+        if "tasks" in record:
+            drawn = record["tasks"]
+            if self.per_image is not None and self.per_image < len(drawn):
+                drawn = [drawn[k] for k in np.random.permutation(len(drawn))[: self.per_image]]
+            tasks = [{**record, **task} for task in drawn]
+        size = record["height"], record["width"]
+        image = read_annotated_rgb(record["file_name"], *size, record["image_id"])
+        masks = [task["polygons"].mask(*size) for task in tasks]
+        if self.crop:
+            window = random_square_crop(masks[0], self.min_visible)
+            cut = [mask[window] for mask in masks]
+            kept = [k == 0 or cut[k].sum() >= self.min_visible * masks[k].sum() for k in range(len(tasks))]
+            image = image[window]
+            tasks, masks = ([x for x, keep in zip(found, kept) if keep] for found in (tasks, cut))
+        resized = Image.fromarray(image).resize((self.side, self.side), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.asarray(resized).transpose(2, 0, 1).copy())
+        items = [self._item(task, pixels, mask) for task, mask in zip(tasks, masks)]
+        return items if "tasks" in record else items[0]
+
+    def _item(self, task: dict, image: torch.Tensor, mask: np.ndarray) -> dict:
+        phrase = self._negative(task["image_id"])
+        negative = phrase is not None
+        phrase = phrase if negative else task["phrase"]
+        small = np.asarray(Image.fromarray(mask).resize((self.side, self.side), Image.Resampling.NEAREST))
+        return {
+            **{key: task[key] for key in KEPT if key in task},
+            "image": image,
+            "mask": torch.from_numpy(np.zeros_like(small) if negative else small.copy()),
+            "phrase": phrase,
+            "prompt": self.templates[np.random.randint(len(self.templates))].format(phrase),
+            "negative": negative,
+            **self._visual_prompt(phrase, task["task_id"]),
+        }
+
+    def _visual_prompt(self, phrase: str, task_id: str) -> dict:
+        if self.supports is None:
+            return {}
+        support = self.supports.draw(phrase, task_id)
+        if support is None:
+            pixels = np.zeros((self.side, self.side, 3), np.uint8)
+        else:
+            pixels = visual_prompt(*read_task(support), self.side)
+        tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+        return {"visual_prompt": tensor, "has_visual_prompt": support is not None}
+
+    def _negative(self, image_id: int) -> str | None:
+        if self.negatives is None or np.random.random() >= self.negative_probability:
+            return None
+        return self.negatives.draw(image_id)
+
+
+def read_task(record: dict) -> tuple[np.ndarray, np.ndarray]:
+    """The image ((H, W, 3) uint8 RGB) and the mask ((H, W) bool) of a task.
+
+    Raises:
+        DatasetError: see :func:`read_annotated_rgb`.
+    """
+    size = record["height"], record["width"]
+    return read_annotated_rgb(record["file_name"], *size, record["image_id"]), record["polygons"].mask(*size)
+
+
+def random_square_crop(mask: np.ndarray, min_visible: float) -> tuple[slice, slice]:
+    """Rows and columns of a random square as large as the image allows.
+
+    Every square that holds at least `min_visible` of the mask's pixels is equally likely; where none does, the first of
+    those with most.
+
+    Args:
+        mask: (H, W) bool.
+        min_visible: 0 .. 1.
+    """
+    height, width = mask.shape
+    side = min(height, width)
+    along = mask.sum(axis=0 if width > height else 1)  # the mask's pixels along the longer side
+    before = np.concatenate(([0], np.cumsum(along)))
+    visible = before[side:] - before[:-side]  # (longer - side + 1,) of each square
+    good = np.flatnonzero(visible >= min_visible * before[-1])
+    start = int(good[np.random.randint(len(good))] if len(good) else visible.argmax())
+    part, whole = slice(start, start + side), slice(0, side)
+    return (whole, part) if width > height else (part, whole)
+
+
+def read_annotated_rgb(path: str, height: int, width: int, image_id: int | None = None) -> np.ndarray:
+    """(height, width, 3) uint8 RGB of a picture of any mode, turned the way in which it was annotated.
+
+    The EXIF orientation is applied, unless only the picture as stored has the annotation's size. Pictures of
+    ``WRONG_SIZE_IMAGES``, which the official data annotates at another size, are resized to it.
+
+    Raises:
+        DatasetError: missing, damaged, or of another size.
+    """
+    pixels = read_rgb(path)
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    stored = open_image(path)
+    if stored.size == (width, height):
+        return np.asarray(stored.convert("RGB"))
+    if image_id in WRONG_SIZE_IMAGES:
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    raise DatasetError(
+        f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but image_data_split.json says {width}x{height} (width x "
+        "height); download the image again from the same version of Visual Genome."
+    )

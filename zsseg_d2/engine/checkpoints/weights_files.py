@@ -1,0 +1,87 @@
+"""Files of weights alone, without the state of a training: safetensors, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from ...files import atomic_path
+from ..errors import CheckpointError, ConfigError
+from .checkpointer import local_weights, read_checkpoint
+
+SUFFIX = ".safetensors"
+
+
+def find_weights(path: str | os.PathLike) -> Path:
+    """The local file of a path, an address or ``zsseg_d2://…``.
+
+    Raises:
+        CheckpointError: there is no such file, or it cannot be fetched.
+    """
+    if "://" in str(path):
+        return Path(local_weights(str(path)))
+    local = Path(path).expanduser()
+    if not local.is_file():
+        raise CheckpointError(f"There is no file of weights '{path}' ({local.absolute()}).")
+    return local
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Names and tensors of a training's checkpoint or of a file of weights.
+
+    Raises:
+        CheckpointError: there is no such file, or it has no weights that can be read.
+    """
+    return read_checkpoint(str(find_weights(path)))["model"]
+
+
+def check_output(path: str | os.PathLike, *, overwrite: bool = True) -> Path:
+    """A path to which weights can be written.
+
+    Raises:
+        ConfigError: it does not end in ``.safetensors``.
+        FileExistsError: something is there, and `overwrite` is False.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != SUFFIX:
+        raise ConfigError(f"The output '{path}' must end in {SUFFIX}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"'{path}' exists already. Give another name, or --overwrite to replace it.")
+    return path
+
+
+def write_weights(path: str | os.PathLike, state: Mapping[str, Tensor], *, half: bool = False) -> str:
+    """Write a safetensors file as a whole; missing folders are made.
+
+    Args:
+        half: floating-point tensors in half precision.
+    Returns:
+        One line for the user: file, number of tensors, size.
+    """
+    from safetensors.torch import save
+
+    path = check_output(path)
+    written: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, value in state.items():
+        value = (value.half() if half and value.is_floating_point() else value).contiguous()
+        # Two names of one tensor, such as CLIP's in two models that share it; the format has no place for that.
+        written[name] = value.clone() if value.untyped_storage().data_ptr() in memory else value
+        memory.add(value.untyped_storage().data_ptr())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as beside:
+        beside.write_bytes(save(written))
+    return f"wrote {path}: {len(written)} tensors, {path.stat().st_size / 1e6:.1f} MB"
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

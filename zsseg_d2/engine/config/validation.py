@@ -1,0 +1,225 @@
+"""Contradictions and misspellings of a config, found before any long work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from ...class_sets import distilled_classes, eval_classes, out_classes, training_classes
+from ...data.panoptic.mapper import MAPPERS
+from ...modeling.fcclip.matcher import PAIRINGS
+from ...modeling.fusion import FUSIONS
+from ...modeling.merging import PRIORITIES
+from ...vocabulary import Vocabulary
+from .. import referring_task as referring
+from ..checkpoints.checkpointer import weights_to_read
+from ..errors import ConfigError, did_you_mean
+
+logger = logging.getLogger(__name__)
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
+    "INPUT.FORMAT": ("RGB",),
+    "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
+    "MODEL.PRECISION": ("float32", "bfloat16"),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
+    "INPUT.CROP.TYPE": ("relative", "relative_range", "absolute", "absolute_range"),
+    "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler",),
+    "SOLVER.OPTIMIZER": ("ADAMW", "SGD"),
+    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR"),
+    "SOLVER.WARMUP_METHOD": ("linear", "constant"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("full_model", "norm", "value"),
+    "ZSSEG.SEEN_CLASSES": ("pretraining", "training", "both"),
+    "ZSSEG.TRAINING_VOCABULARY": ("all", "kept"),
+    "ZSSEG.DELETED_PIXELS": ("no_object", "ignore"),
+    "ZSSEG.MERGE.PRIORITY": PRIORITIES,
+    "ZSSEG.DISTILLATION.LOSS": ("mse", "kl"),
+    "ZSSEG.DISTILLATION.CLASSES": ("all", "deleted"),
+    "ZSSEG.DISTILLATION.PAIRING": PAIRINGS,
+    "ZSSEG.FUSION.NAME": tuple(FUSIONS),
+    "ZSSEG.FUSION.PAIRING": PAIRINGS,
+    "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
+    **referring.CHOICES,
+}
+"""Keys whose values are names, and the names they may have."""
+
+_POSITIVE = ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
+_POSITIVE_IN_TRAINING = (
+    "SOLVER.IMS_PER_BATCH",
+    "SOLVER.MAX_ITER",
+    "SOLVER.BASE_LR",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "INPUT.MAX_SIZE_TRAIN",
+    "INPUT.IMAGE_SIZE",
+    "INPUT.MIN_SCALE",
+)
+
+
+def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> None:
+    """Look at everything that can be known without reading data or weights.
+
+    Args:
+        eval_only: there will be no training, so training keys may be anything.
+        world_size: number of processes.
+    Raises:
+        ConfigError: the first thing that is wrong.
+    """
+    for key, choices in CHOICES.items():
+        check_choice(key, _get(cfg, key), choices)
+    check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, [name for name, _ in META_ARCH_REGISTRY])
+    if not eval_only and not getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "trainable", True):
+        raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} has nothing to train; add --eval-only.")
+    for key in _POSITIVE if eval_only else _POSITIVE + _POSITIVE_IN_TRAINING:
+        if not _get(cfg, key) > 0:
+            raise ConfigError(f"{key} must be positive, but is {_get(cfg, key)}.")
+    _check_device(cfg, eval_only)
+    _check_datasets(cfg, eval_only)
+    if not eval_only and cfg.SOLVER.IMS_PER_BATCH % world_size:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes cannot share equally."
+        )
+    if referring.is_referring(cfg):
+        referring.check_referring(cfg, eval_only=eval_only)
+    else:
+        _check_panoptic(cfg, eval_only)
+
+
+def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
+    if cfg.INPUT.DATASET_MAPPER_NAME == "phrase":
+        raise ConfigError("INPUT.DATASET_MAPPER_NAME 'phrase' is for MODEL.META_ARCHITECTURE ReferringSegmentor.")
+    referring.check_data_sets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), referring=False)
+    if cfg.ZSSEG.SAMPLES.PERIOD > 0:
+        raise ConfigError("ZSSEG.SAMPLES.PERIOD is for models of phrases; ZSSEG.PICTURES shows panoptic maps.")
+    if cfg.DATASETS.TEST and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
+        raise ConfigError("Evaluation is of panoptic maps; give `MODEL.MASK_FORMER.TEST.PANOPTIC_ON True`.")
+    _check_classes(cfg)
+    _check_method(cfg, eval_only)
+
+
+def check_choice(key: str, value: object, choices: Collection[str]) -> None:
+    """
+    Raises:
+        ConfigError: `value` is not one of `choices`.
+    """
+    if value not in choices:
+        raise ConfigError(f"{key} is '{value}'; choose one of {', '.join(choices)}.{did_you_mean(str(value), choices)}")
+
+
+def _get(cfg: CfgNode, key: str):
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def _check_device(cfg: CfgNode, eval_only: bool) -> None:
+    try:
+        device = torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ConfigError(f"MODEL.DEVICE '{cfg.MODEL.DEVICE}' is no device: {str(error).splitlines()[0]}") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch finds no CUDA device here. Leave MODEL.DEVICE out to choose "
+                "automatically, or give `MODEL.DEVICE cpu`."
+            )
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise ConfigError(
+                f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but there are {torch.cuda.device_count()} CUDA devices."
+            )
+    elif cfg.SOLVER.AMP.ENABLED and not eval_only:
+        raise ConfigError(
+            f"SOLVER.AMP.ENABLED needs CUDA, but MODEL.DEVICE is '{device}'. Give `SOLVER.AMP.ENABLED False`."
+        )
+
+
+def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
+    known = DatasetCatalog.list()
+    for key, names, needed in (
+        ("DATASETS.TRAIN", cfg.DATASETS.TRAIN, not eval_only),
+        ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
+    ):
+        if needed and not names:
+            raise ConfigError(f"{key} is empty; name a data set.{_examples(known)}")
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"{key}: there is no data set '{name}'.{did_you_mean(name, known) or _examples(known)} Others are "
+                    "registered by one line of Python (see zsseg_d2.data)."
+                )
+
+
+_DIFFERENCES = {
+    "vocabulary": "their classes",
+    "deleted_contiguous_ids": "the classes that are deleted",
+    "pseudo_label_contiguous_ids": "the classes that have pseudo-labels",
+}
+
+
+def _check_training_sets_agree(names: Collection[str]) -> None:
+    """One model has one list of classes, and one set of deleted ones."""
+    first, *others = (MetadataCatalog.get(name) for name in names)
+    for other in others:
+        for key in ("vocabulary", "deleted_contiguous_ids", "pseudo_label_contiguous_ids"):
+            if first.get(key, ()) != other.get(key, ()):
+                raise ConfigError(
+                    f"DATASETS.TRAIN: '{first.name}' and '{other.name}' differ in "
+                    f"{_DIFFERENCES[key]}; train on sets that agree."
+                )
+
+
+def _examples(known: Collection[str]) -> str:
+    ours = [n for n in known if n.startswith(("openvocab_", "mini"))]
+    return f" There are {', '.join(sorted(ours))}." if ours else ""
+
+
+def _check_classes(cfg: CfgNode) -> None:
+    """Vocabularies can be read, and their lengths fit NUM_CLASSES and the data sets."""
+    if cfg.DATASETS.TRAIN:
+        _check_training_sets_agree(cfg.DATASETS.TRAIN)
+    try:
+        for source in (cfg.ZSSEG.VOCABULARY, cfg.ZSSEG.PRETRAINING_VOCABULARY):
+            if source:
+                Vocabulary.load(source)
+        training_classes(cfg)
+        if cfg.MODEL.META_ARCHITECTURE == "DistilledFCCLIP":
+            distilled_classes(cfg)
+        for name in cfg.DATASETS.TEST:
+            eval_classes(cfg, name)
+            out_classes(cfg, name)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_method(cfg: CfgNode, eval_only: bool) -> None:
+    """What the architecture of two models, or of teacher and student, needs beside the rest."""
+    for key, path in weights_to_read(cfg, eval_only=eval_only).items():
+        if not path:
+            raise ConfigError(
+                f"{key} is empty, but {cfg.MODEL.META_ARCHITECTURE} starts from the weights of each of its models. Give their "
+                "files: " + " ".join(f"{k} /path/to/file.pth" for k, p in weights_to_read(cfg).items() if not p)
+            )
+    ours = cfg.ZSSEG
+    for key, low, high in (
+        ("VOID_SUPPRESSION", 0, 1),
+        ("MERGE.MIN_VISIBLE", 0, 1),
+        ("PSEUDO_LABELS.MIN_SCORE", 0, 1),
+        ("PSEUDO_LABELS.MIN_VISIBLE", 0, 1),
+        ("FUSION.WEIGHT", 0, 1),
+        ("FUSION.THRESHOLD", 0, 1),
+        ("DISTILLATION.WEIGHT", 0, float("inf")),
+        ("DISTILLATION.MASK_WEIGHT", 0, float("inf")),
+    ):
+        if not low <= _get(ours, key) <= high:
+            raise ConfigError(f"ZSSEG.{key} is {_get(ours, key)}, but must lie in {low} .. {high}.")
+    for key in ("FUSION.TOP_K", "FUSION.SCALE", "DISTILLATION.TEMPERATURE"):
+        if not _get(ours, key) > 0:
+            raise ConfigError(f"ZSSEG.{key} must be positive, but is {_get(ours, key)}.")
+    if not (ours.ENSEMBLE or ours.VOID_RULE) and cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD <= 0:
+        logger.warning(
+            "ZSSEG.VOID_RULE is False: every query keeps a class; see MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD."
+        )

@@ -1,0 +1,228 @@
+"""The program behind ``tools/segment.py``: pictures and phrases in, masks out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from ...data.panoptic.mapper import read_rgb
+from ...data.panoptic.png import write_png
+from ...data.phrasecut.prompts import prompt_templates
+from ...data.phrasecut.visual_prompts import visual_prompt
+from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_picture, sheet
+from ...process import keep_freed_memory
+from ..checkpoints.checkpointer import ZssegCheckpointer, local_weights
+from ..config.setup import find_config, setup_cfg
+from ..errors import ConfigError
+from ..referring_task import is_referring
+from ..run import USER_ERRORS
+
+DEFAULT_CONFIG = "miniphrases/unet_vit.yaml"
+DEFAULT_WEIGHTS = "zsseg_d2://weights/mini_phrases.safetensors"
+
+_PANEL = 320  # pixels
+_MOST_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class PhrasePrediction:
+    """What a phrase means in a picture."""
+
+    phrase: str
+    probability: np.ndarray  # (H, W) float32 in 0 .. 1
+    mask: np.ndarray  # (H, W) bool
+
+    @property
+    def score(self) -> float:
+        """Mean probability inside the mask, 0 where it is empty."""
+        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+
+
+def build_segmentor(cfg: CfgNode) -> nn.Module:
+    """The model of a config with its weights, for :func:`segment`.
+
+    Raises:
+        ConfigError: the config is not of a model of phrases, or names no weights. CheckpointError: weights do not fit.
+    """
+    from ..training.trainer import Trainer
+
+    if not is_referring(cfg):
+        raise ConfigError(
+            f"Phrases need MODEL.META_ARCHITECTURE ReferringSegmentor, not {cfg.MODEL.META_ARCHITECTURE}."
+        )
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError(
+            "MODEL.WEIGHTS is empty, and a random decoder finds nothing; give `MODEL.WEIGHTS /path/to/model_final.pth`."
+        )
+    local_weights(cfg.MODEL.WEIGHTS)
+    model = Trainer.build_model(cfg)
+    ZssegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model.eval()
+
+
+@torch.no_grad()
+def segment(
+    model: nn.Module,
+    image: np.ndarray,
+    phrases: Sequence[str],
+    *,
+    threshold: float = 0.5,
+    example: np.ndarray | None = None,
+) -> list[PhrasePrediction]:
+    """
+    Args:
+        model: of :func:`build_segmentor`.
+        image: (H, W, 3) uint8 RGB.
+        phrases: N texts.
+        threshold: a pixel belongs to the mask where its probability is greater.
+        example: (S, S, 3) uint8, an image prompt for models that take one.
+    Returns:
+        N results, in the order of the phrases.
+    """
+    phrase = model.cfg.INPUT.PHRASE
+    (template,) = prompt_templates(phrase.PROMPTS_TEST)
+    small = Image.fromarray(image).resize((phrase.SIZE, phrase.SIZE), Image.Resampling.BILINEAR)
+    shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
+    if example is not None:
+        shared["visual_prompt"] = _tensor(example)
+    found = []
+    for text, output in zip(phrases, model([{**shared, "prompt": template.format(text)} for text in phrases])):
+        probability = output["mask_logits"].sigmoid().cpu().numpy()
+        found.append(PhrasePrediction(text, probability, probability > threshold))
+    return found
+
+
+def overlays(image: np.ndarray, found: Sequence[PhrasePrediction]) -> Image.Image:
+    """The picture, and beside it every phrase with its mask and score, four in a row."""
+    size = (
+        2 * _PANEL,
+        max(1, round(2 * _PANEL * image.shape[0] / image.shape[1])),
+    )  # photographs need not be painted whole
+    small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    panels = [panel(image, "image", _PANEL)]
+    for k, result in enumerate(found):
+        said = f"{result.score:.2f}" if result.mask.any() else "not found"
+        mask = np.asarray(Image.fromarray(result.mask).resize(size, Image.Resampling.NEAREST))
+        panels.append(panel(paint_mask(small, mask, COLOURS[k % len(COLOURS)]), f"{result.phrase} · {said}", _PANEL))
+    return sheet([panels[k : k + _MOST_COLUMNS] for k in range(0, len(panels), _MOST_COLUMNS)])
+
+
+def save_masks(found: Sequence[PhrasePrediction], folder: Path) -> list[Path]:
+    """``01_red_car.png`` (white on black) and ``01_red_car_probability.png`` (grey, white is 1) of each phrase."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for k, result in enumerate(found, start=1):
+        name = f"{k:02d}_{_slug(result.phrase)}"
+        for suffix, pixels in (("", 255 * result.mask), ("_probability", np.rint(255 * result.probability))):
+            paths.append(folder / f"{name}{suffix}.png")
+            write_png(paths[-1], pixels.astype(np.uint8))
+    return paths
+
+
+def run_segmenting(args: argparse.Namespace) -> int:
+    """The work of ``tools/segment.py``; returns the exit status."""
+    logging.getLogger("detectron2").setLevel(logging.WARNING)
+    keep_freed_memory()
+    try:
+        # Everything that can be told of the arguments comes before the model.
+        phrases = [" ".join(phrase.split()) for phrase in args.phrase]
+        if not all(phrases):
+            raise ConfigError('--phrase is empty; say what to look for, as in --phrase "red car".')
+        for path in args.image:  # a damaged one is told now, and none is kept: there may be thousands
+            read_rgb(path)
+        targets = _targets(args)
+        cfg = _config(args)
+        model = build_segmentor(cfg)
+        example = _example(args, cfg)
+        several = len(args.image) > 1
+        for path, target in tqdm(list(zip(args.image, targets)), disable=not several, unit="image"):
+            image = read_rgb(path)
+            found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
+            save_picture(overlays(image, found), target)
+            for result in found:
+                share = 100 * result.mask.mean()
+                tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the picture")
+            tqdm.write(f"wrote {target}")
+            if args.save_masks:
+                folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
+                save_masks(found, folder)
+                tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
+    except (*USER_ERRORS, OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    return 0
+
+
+def _config(args: argparse.Namespace) -> CfgNode:
+    options = list(args.opts)
+    if find_config(args.config_file) == find_config(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
+        options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
+    if args.threshold is not None:
+        options += ["MODEL.REFERRING.THRESHOLD", str(args.threshold)]
+    if args.example:
+        trained = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
+        if trained.MODEL.REFERRING.CONDITION == "text":
+            print("warning: this model was trained with phrases only, and an --example is new to it", file=sys.stderr)
+        options += ["MODEL.REFERRING.CONDITION", "mixed" if args.phrase_is_given else "image"]
+    return setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
+
+
+def _targets(args: argparse.Namespace) -> list[Path]:
+    """Where each picture goes: --output for one image, files of the images' names in that folder for several."""
+    targets = _named_targets(args)
+    read = {Path(path).resolve() for path in (*args.image, args.example, args.example_mask) if path}
+    for target in targets:
+        if target.resolve() in read:
+            raise ConfigError(f"--output would overwrite '{target}', which is read; name another file or folder.")
+    return targets
+
+
+def _named_targets(args: argparse.Namespace) -> list[Path]:
+    output = Path(args.output)
+    if len(args.image) == 1 and output.suffix:
+        if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise ConfigError(f"--output '{output}' must end in .png or .jpg.")
+        return [output]
+    names = [f"{Path(path).stem}.png" for path in args.image]
+    if len(set(names)) < len(names):
+        raise ConfigError("Two of the images have the same name; segment them one by one, each with its --output.")
+    if output.suffix:
+        raise ConfigError(f"--output '{output}' is one file, but there are {len(names)} images; name a folder.")
+    return [output / name for name in names]
+
+
+def _example(args: argparse.Namespace, cfg: CfgNode) -> np.ndarray | None:
+    """The image prompt: a picture, and what of it is meant if a mask is given."""
+    if not args.example:
+        return None
+    image = read_rgb(args.example)
+    mask = np.zeros(image.shape[:2], bool)
+    if args.example_mask:
+        mask = read_rgb(args.example_mask).max(-1) > 127
+        if mask.shape != image.shape[:2]:
+            raise ConfigError(f"'{args.example_mask}' is not of the size of '{args.example}'.")
+    return visual_prompt(image, mask, cfg.INPUT.PHRASE.SIZE)
+
+
+def _tensor(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+
+def _slug(text: str) -> str:
+    """Letters, digits and underscores of a phrase: nothing that could lead out of a folder."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:60] or "phrase"

@@ -1,0 +1,191 @@
+"""The whole program behind ``tools/make_pseudo_labels.py``: a zero-shot model labels training images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import log_every_n_seconds, setup_logger
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ...class_sets import eval_classes
+from ...data.panoptic.mapper import PanopticMapper
+from ...data.panoptic.split_writer import exclusive_lock
+from ...data.pseudo_labels.dataset import deleted_ids, family_of, invocab_folder, invocab_name
+from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
+from ...data.pseudo_labels.writer import PseudoLabelSet
+from ..checkpoints.checkpointer import local_weights
+from ..checkpoints.weights_files import file_digest
+from ..errors import ConfigError
+from ..launch import launch
+from ..run import USER_ERRORS
+from ..training.hooks import logs_above_bars, show_bars
+from ..training.trainer import Trainer
+from .labeling_config import check_no_leak, labelling_config, settings_that_matter, weights_files
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Labelling:
+    """What every process knows."""
+
+    cfg: CfgNode
+    target: PseudoLabelSet
+    records: list[dict]  # of the images that are not finished
+
+
+def run_labelling(args: argparse.Namespace) -> dict:
+    """:func:`make_pseudo_labels` as a program: prints what came out.
+
+    Raises:
+        SystemExit: 130 after Ctrl-C, 1 with one message for whatever the user can mend.
+    """
+    try:
+        entry, output = make_pseudo_labels(args)
+    except USER_ERRORS as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
+    print(summary_table(entry))
+    print(f"Pseudo-labels of {entry['images']} images are in {output}.", end=" ")
+    print(f"Train with: DATASETS.TRAIN \"('{entry['train_with']}',)\"" if entry["train_with"] else "")
+    return entry
+
+
+def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
+    """Run a model on the images of a training set, and write what it finds of the deleted classes as a data set.
+
+    Args:
+        args: ``config_file``, ``opts``, ``configuration``, ``split``, ``output`` (None: where the registered data set
+            looks), ``overwrite`` and ``num_gpus`` (without CUDA: processes).
+    Returns:
+        The split's entry in the manifest, and the folder.
+    Raises:
+        ConfigError, CheckpointError, DatasetError: in one sentence what is wrong, before any image is looked at.
+        KeyboardInterrupt: stopped by Ctrl-C; finished images are kept.
+    """
+    deleted_ids(args.configuration)  # an unknown one ends here
+    cfg = labelling_config(args)
+    family = family_of(cfg.DATASETS.TEST)
+    limits = cfg.ZSSEG.PSEUDO_LABELS
+    default = invocab_folder(family, args.configuration)
+    output = Path(args.output).expanduser() if args.output else default
+    target = PseudoLabelSet(
+        family,
+        args.split,
+        args.configuration,
+        output,
+        Thresholds(limits.MIN_SCORE, limits.MIN_AREA, limits.MIN_VISIBLE),
+    )
+    weights = weights_files(cfg)
+    check_no_leak(cfg, args.configuration, weights.values())
+    predictions = {
+        "weights_sha256": {key: file_digest(local_weights(path)) for key, path in weights.items()},
+        "vocabulary": [list(synonyms) for synonyms in eval_classes(cfg, cfg.DATASETS.TEST[0]).vocabulary.classes],
+        "settings": {k: v for k, v in settings_that_matter(cfg).items() if k not in weights},
+    }
+    with exclusive_lock(output):
+        records = target.open(predictions, args.overwrite)
+        if target.files.complete:
+            print(f"{output}: {args.split} was complete already.")
+            return _manifest_entry(output, args.split), output
+        start = time.monotonic()
+        if records:
+            _label_in_processes(Labelling(cfg, target, records), args.num_gpus)
+        seconds = time.monotonic() - start if len(records) == len(target.records) else None
+        registered = args.split == "train" and output.resolve() == default.resolve()
+        model = {
+            "config_file": str(args.config_file),
+            "weights": weights,
+            "train_with": invocab_name(family, args.configuration) if registered else None,
+        }
+        return target.finish(model, seconds), output
+
+
+def summary_table(entry: dict) -> str:
+    """The pseudo-labelled classes of a manifest's entry: segments, images, mean score."""
+    rows = [
+        (name, c["segments"], c["images"], "-" if c["mean_score"] is None else f"{c['mean_score']:.3f}")
+        for name, c in entry["classes"].items()
+        if c["origin"] == ZERO_SHOT
+    ]
+    rows.append(("all pseudo-labels", entry["segments"][ZERO_SHOT], "", ""))
+    rows.append(("kept ground truth", entry["segments"]["ground_truth"], "", ""))
+    return tabulate(rows, headers=("class", "segments", "images", "mean score"), colalign=("left", *["right"] * 3))
+
+
+def label_share(args: argparse.Namespace) -> None:
+    """The work of one process: its share of the images.
+
+    Args:
+        args: with ``task``, a :class:`Labelling`.
+    """
+    task: Labelling = args.task
+    for name in ("detectron2", "fvcore", "zsseg_d2"):
+        setup_logger(distributed_rank=comm.get_rank(), name=name)
+    try:
+        with logs_above_bars():
+            _label(task)
+    except USER_ERRORS as error:
+        if comm.get_world_size() == 1:
+            raise
+        raise SystemExit(f"error: {error}") from error  # another process shows no traceback either
+    except KeyboardInterrupt:
+        if comm.get_world_size() == 1:
+            raise
+        raise SystemExit(130) from None
+
+
+def _label(task: Labelling) -> None:
+    cfg, rank = task.cfg, comm.get_rank()
+    seed_all_rng(0)  # whatever the weights leave out is the same on every process
+    model = Trainer.build_model(cfg)
+    Trainer.build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+    model.eval()
+    by_id = {record["image_id"]: record for record in task.records}
+    # The vocabulary and the things are those of the test set: the model is asked what its evaluation asks.
+    records = [{**record, "dataset_name": cfg.DATASETS.TEST[0]} for record in task.records]
+    loader = build_detection_test_loader(
+        records, mapper=PanopticMapper(cfg, training=False), num_workers=cfg.DATALOADER.NUM_WORKERS
+    )
+    bar = tqdm(loader, desc="pseudo-labels", unit="image", dynamic_ncols=True, disable=not show_bars())
+    with torch.inference_mode():
+        for number, batch in enumerate(bar, start=1):
+            for item, result in zip(batch, model(batch)):
+                ids, segments = result["panoptic_seg"]
+                if not all("score" in segment for segment in segments):
+                    raise ConfigError(
+                        f"{cfg.MODEL.META_ARCHITECTURE} gives no scores with its segments; pseudo-labels need a model that does."
+                    )
+                task.target.add(by_id[item["image_id"]], ids.cpu().numpy(), segments, part=rank)
+            if not show_bars():
+                log_every_n_seconds(
+                    logging.INFO, f"{number} of {len(loader)} images of this process", n=10, name=__name__
+                )
+
+
+def _label_in_processes(task: Labelling, processes: int) -> None:
+    args = argparse.Namespace(num_gpus=processes, num_machines=1, machine_rank=0, dist_url="auto", task=task)
+    try:
+        launch(label_share, args, task.cfg.MODEL.DEVICE)
+    except SystemExit as stop:
+        if stop.code == 130:
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _manifest_entry(output: Path, split: str) -> dict:
+    return json.loads((output / "manifest.json").read_bytes())["splits"][split]

@@ -1,0 +1,96 @@
+"""What a labelling run takes from its config: the model's settings and weights, and whether they may label at all."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+
+from ... import add_zsseg_config
+from ...data.pseudo_labels.dataset import family_of, invocab_name
+from ...files import local_path
+from ..checkpoints.checkpointer import local_weights, weights_to_read
+from ..checkpoints.leaks import data_set_with_labels_of, trained_on
+from ..config.setup import leaves, setup_cfg
+from ..errors import ConfigError
+
+_CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
+# What cannot change a prediction, or is told apart by the hash of a file.
+_NO_MATTER = (
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON",
+    "MODEL.MASK_FORMER.TEST.INSTANCE_ON",
+    "ZSSEG.OUT_CLASSES",
+    "ZSSEG.PICTURES",
+    "ZSSEG.PSEUDO_LABELS",
+    "ZSSEG.SAVE_PREDICTIONS",
+    "ZSSEG.TEXT_CACHE",
+)
+
+
+def labelling_config(args: argparse.Namespace) -> CfgNode:
+    """The config of the zero-shot evaluation, with nothing computed but panoptic maps."""
+    names = argparse.Namespace(config_file=args.config_file, opts=args.opts, eval_only=True, num_gpus=args.num_gpus)
+    cfg = setup_cfg(names).clone()
+    if cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA < 0:
+        raise ConfigError(
+            f"ZSSEG.PSEUDO_LABELS.MIN_AREA is {cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA}, but must not be negative."
+        )
+    cfg.defrost()
+    cfg.MODEL.MASK_FORMER.TEST.SEMANTIC_ON = cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON = False
+    family = family_of(cfg.DATASETS.TEST)
+    cfg.DATASETS.TEST = tuple(n for n in cfg.DATASETS.TEST if n.startswith(f"{family.prefix}_"))[:1]
+    cfg.freeze()
+    return cfg
+
+
+def weights_files(cfg: CfgNode) -> dict[str, str]:
+    """Config key -> weights file, CLIP's among them where they are a file.
+
+    Raises:
+        ConfigError: there are none. CheckpointError: a file is missing.
+    """
+    found = weights_to_read(cfg)
+    if not found:
+        raise ConfigError(
+            "MODEL.WEIGHTS is empty, and random weights make no labels; give the weights of the zero-shot model: "
+            "MODEL.WEIGHTS /path/to/file.pth"
+        )
+    for key, path in found.items():
+        local_weights(path, key)
+    clip = cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS
+    return {**found, _CLIP: clip} if clip and local_path(clip).is_file() else found
+
+
+def settings_that_matter(cfg: CfgNode) -> dict:
+    """The keys that a prediction depends on, where they are not the default, as JSON gives them back."""
+    default = get_cfg()
+    add_zsseg_config(default)
+    usual = dict(leaves(default))
+    matters = ("MODEL.", "ZSSEG.", "INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "INPUT.FORMAT")
+    found = {
+        key: value
+        for key, value in leaves(cfg)
+        if key.startswith(matters) and not key.startswith(_NO_MATTER) and value != usual[key]
+    }
+    return json.loads(json.dumps(found))
+
+
+def check_no_leak(cfg: CfgNode, configuration: str, weights: Iterable[str]) -> None:
+    """Refuse weights that were trained with ground truth of a deleted class, as far as that can be known.
+
+    Raises:
+        ConfigError: DATASETS.TRAIN, or the config of the training that wrote the weights, names such a data set.
+    """
+    names = {*cfg.DATASETS.TRAIN, *(name for path in weights for name in trained_on(path))}
+    labelled = MetadataCatalog.get(invocab_name(family_of(cfg.DATASETS.TEST), configuration))
+    found = data_set_with_labels_of(labelled.pseudo_label_contiguous_ids, labelled.vocabulary, names)
+    if found:
+        raise ConfigError(
+            f"The model was trained on '{found[0]}', with ground truth of classes that configuration {configuration} deletes; "
+            "pseudo-labels must come from a model that never saw it."
+        )

@@ -1,0 +1,167 @@
+"""Endless training batches that depend on the seed and the iteration only, and test batches of one."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.data.common import AspectRatioGroupedDataset, DatasetFromList
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ...data.panoptic.mapper import PanopticMapper
+from ...data.panoptic.png import DatasetError
+from ...data.seeding import numpy_seed
+from ..referring_task import is_referring, test_samples, training_samples
+
+
+def load_records(names: Sequence[str]) -> list[dict]:
+    """Records of registered data sets, one after the other, each with its ``dataset_name``.
+
+    Raises:
+        DatasetError: a data set is empty, or cannot be read.
+    """
+    records = []
+    for name in names:
+        found = DatasetCatalog.get(name)
+        if not found:
+            raise DatasetError(f"The data set '{name}' is empty.")
+        records += [{**record, "dataset_name": name} for record in found]
+    return records
+
+
+def build_train_loader(cfg: CfgNode) -> TrainLoader:
+    """Batches of DATASETS.TRAIN; SEED must be chosen (not negative)."""
+    records, referring = load_records(cfg.DATASETS.TRAIN), is_referring(cfg)
+    samples, mapper = training_samples(cfg, records) if referring else (records, PanopticMapper(cfg, training=True))
+    return TrainLoader(
+        samples,
+        mapper,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        seed=cfg.SEED,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not referring,  # phrases come in squares
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+    """All images of a data set, one a batch, with all phrases about it where there are any; processes share them."""
+    records, mapper = load_records([dataset_name]), None
+    if is_referring(cfg):
+        records, mapper = test_samples(cfg, records)
+    mapper = mapper or PanopticMapper(cfg, training=False)
+    loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    loader.collate_fn = _flat  # which is no argument in older versions of Detectron2
+    return loader
+
+
+class TrainLoader:
+    """Endless batches, the same for any number of workers, whether training ran through or was resumed.
+
+    The k-th sample of training (counted over all processes) is a function of the seed and k: which record it is, and the
+    random numbers of its augmentation. So a run that resumes at ``start_iter`` sees what it would have seen. (Where images
+    of upright and lying formats are mixed and ``group_by_aspect`` is on, resuming forgets the images that waited for
+    company.) Nothing is read before the first batch is asked for.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[dict],
+        mapper: Callable[[dict], dict | list[dict]],
+        *,
+        batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+        group_by_aspect: bool = True,
+    ) -> None:
+        """
+        Args:
+            mapper: a record to an item, or to several that share a place in the batch.
+            batch_size: records a batch, over all processes; a multiple of their number.
+            group_by_aspect: let batches hold images wider than high, or others, not both: less padding.
+        """
+        if batch_size % comm.get_world_size():
+            raise ValueError(f"A batch of {batch_size} cannot be shared by {comm.get_world_size()} processes.")
+        self.dataset = _SeededDataset(records, mapper, seed)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self.group_by_aspect = group_by_aspect
+        self.start_iter = 0
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        sampler = SampleStream(len(self.dataset), self.seed, start=self.start_iter * self.batch_size)
+        samples = DataLoader(
+            self.dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_ignore_interrupts,
+            generator=torch.Generator(),  # else starting workers would draw from the model's random numbers
+        )
+        share = self.batch_size // comm.get_world_size()
+        if self.group_by_aspect:
+            yield from AspectRatioGroupedDataset(samples, share)
+        batch: list = []
+        for sample in samples:
+            batch.append(sample)
+            if len(batch) == share:
+                yield _flat(batch)
+                batch = []
+
+
+class SampleStream(Sampler):
+    """(position, index) of this process's samples, forever: each pass over the records in a new order."""
+
+    def __init__(self, size: int, seed: int, *, start: int = 0) -> None:
+        """
+        Args:
+            size: number of records. start: position of the first sample of all processes together.
+        """
+        self.size, self.seed, self.start = size, seed, start
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position, order, passes = self.start + comm.get_rank(), None, -1
+        while True:
+            if position // self.size != passes:
+                passes = position // self.size
+                order = np.random.default_rng([self.seed, passes]).permutation(self.size)
+            yield position, int(order[position % self.size])
+            position += comm.get_world_size()
+
+
+class _SeededDataset(Dataset):
+    """Maps a record with random numbers that belong to its position in training."""
+
+    def __init__(self, records: Sequence[dict], mapper: Callable[[dict], dict | list[dict]], seed: int) -> None:
+        self.records = DatasetFromList(list(records), copy=True)  # one array that worker processes share
+        self.mapper = mapper
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict | list[dict]:
+        position, index = key
+        with numpy_seed(self.seed, position):
+            return self.mapper(self.records[index])
+
+
+def _as_it_is(sample: dict | list[dict]) -> dict | list[dict]:
+    return sample
+
+
+def _flat(samples: Sequence[dict | list[dict]]) -> list[dict]:
+    """Items of a batch; a sample may be several."""
+    return [item for sample in samples for item in (sample if isinstance(sample, list) else [sample])]
+
+
+def _ignore_interrupts(_worker: int) -> None:
+    """Ctrl-C reaches workers too; the main process decides when they end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

@@ -1,0 +1,223 @@
+"""Detectron2's trainer with this project's optimizer, loaders, checkpoints and evaluation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections import OrderedDict
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, TrainerBase, hooks
+from detectron2.engine.train_loop import AMPTrainer, HookBase, SimpleTrainer
+from detectron2.evaluation import DatasetEvaluator, print_csv_format, verify_results
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from numpy.random import SeedSequence
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .. import evaluation
+from ..checkpoints.checkpointer import ZssegCheckpointer
+from ..errors import CheckpointError, ConfigError
+from . import loaders, solver
+from .hooks import DataLoadingMonitor, ProgressBar, StopOnSignal
+from .samples import SamplePictures
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains any registered meta-architecture, on CUDA or CPU, in one process or several.
+
+    What an iteration does is a function of the weights, the seed and the iteration's number: its images and their
+    augmentation (:mod:`zsseg_d2.engine.training.loaders`), and the model's own random numbers, which are seeded anew each time.
+    So a resumed run continues as if it had not stopped.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        # Detectron2's own constructor puts CPU models on a CUDA device when there are several processes, and reads
+        # checkpoints as pickles; this one builds the same parts, in the same order.
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(with_seed(cfg), comm.get_world_size())
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        model = distribute(model)
+        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = step(model, loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = self.build_checkpointer(cfg, model, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    # parts
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """
+        Raises:
+            ConfigError: the model refuses the config.
+        """
+        try:
+            model = build_model(cfg)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        total = sum(p.numel() for p in model.parameters())
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        logger.info(
+            "%s on %s: %.2f million parameters, %.2f million trainable",
+            cfg.MODEL.META_ARCHITECTURE,
+            cfg.MODEL.DEVICE,
+            total / 1e6,
+            trainable / 1e6,
+        )
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return solver.build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer):
+        return solver.build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_checkpointer(cls, cfg: CfgNode, model: nn.Module, **checkpointables) -> ZssegCheckpointer:
+        random_clip = not cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS
+        return ZssegCheckpointer(model, cfg.OUTPUT_DIR, save_frozen=random_clip, **checkpointables)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader:
+        return loaders.build_train_loader(with_seed(cfg))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        return loaders.build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        return evaluation.build_evaluator(cfg, dataset_name)
+
+    def build_hooks(self) -> list[HookBase | None]:
+        main = comm.is_main_process()
+        self._stop = StopOnSignal()
+        return [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            ProgressBar(),
+            DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
+            SamplePictures(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
+            hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
+            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
+            hooks.PeriodicWriter(self.build_writers(), period=20) if main else None,
+            self._stop,
+        ]
+
+    # training
+
+    def run_step(self) -> None:
+        torch.manual_seed(int(SeedSequence([self.cfg.SEED, comm.get_rank(), self.iter]).generate_state(1)[0]))
+        self._trainer.optimizer.zero_grad()  # not held until the backward pass
+        super().run_step()
+
+    def train(self) -> dict | None:
+        """Train from ``start_iter`` to SOLVER.MAX_ITER, then evaluate.
+
+        Returns:
+            The results of the last evaluation, on the main process.
+        Raises:
+            Interrupted: stopped by Ctrl-C or SIGTERM; the last finished iteration is saved.
+        """
+        if self.start_iter >= self.max_iter:
+            logger.warning(
+                "Nothing to train: %d iterations are done and SOLVER.MAX_ITER is %d. Give a larger SOLVER.MAX_ITER to go on.",
+                self.start_iter,
+                self.max_iter,
+            )
+            return self.test(self.cfg, self.model)
+        self.data_loader.start_iter = self.start_iter
+        TrainerBase.train(self, self.start_iter, self.max_iter)
+        results = getattr(self, "_last_eval_results", None)
+        if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
+            verify_results(self.cfg, results)
+        return results
+
+    def _evaluate(self) -> dict:
+        with self._stop.at_once():
+            self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | None = None) -> dict:
+        """Evaluate on every set of DATASETS.TEST.
+
+        Args:
+            evaluators: one a data set; None: :meth:`build_evaluator`.
+        Returns:
+            The evaluator's results where there is one test set, else ``{data set: results}``.
+        """
+        evaluators = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
+        results: dict = OrderedDict()
+        for k, name in enumerate(cfg.DATASETS.TEST):
+            evaluator = evaluators[k] if evaluators is not None else cls.build_evaluator(cfg, name)
+            results[name] = evaluation.evaluate(model, cls.build_test_loader(cfg, name), evaluator, name)
+            if comm.is_main_process():
+                print_csv_format(results[name])
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    # resuming
+
+    def state_dict(self) -> dict:
+        """Iteration, optimizer, gradient scaler; the layout of Detectron2's main branch."""
+        return {**_without_schedule(TrainerBase.state_dict(self)), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Continue from a saved state. Learning rate, decay and schedule are those of the present config.
+
+        Raises:
+            CheckpointError: the optimizer was saved for other parameters.
+        """
+        own = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        TrainerBase.load_state_dict(self, _without_schedule(state_dict))
+        try:
+            self._trainer.load_state_dict(state_dict["_trainer"])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"The checkpoint's optimizer does not belong to this model and config ({error}). Resume with the config of "
+                "the interrupted run, or start anew from its weights: MODEL.WEIGHTS <checkpoint>, without --resume."
+            ) from error
+        for group, values in zip(self.optimizer.param_groups, own):
+            group.update(values)
+        self.scheduler.last_epoch = self.iter + 1
+        for group, lr in zip(self.optimizer.param_groups, self.scheduler.get_lr()):
+            group["lr"] = lr
+
+
+def _without_schedule(state: dict) -> dict:
+    """Schedules are functions of the iteration: nothing of an old one is needed, and so a new MAX_ITER takes effect."""
+    return {**state, "hooks": {k: v for k, v in state.get("hooks", {}).items() if k != "LRScheduler"}}
+
+
+def with_seed(cfg: CfgNode) -> CfgNode:
+    """`cfg`, with a SEED that all processes share where it has none."""
+    if cfg.SEED >= 0:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SEED = int(comm.all_gather(SeedSequence().generate_state(1)[0] % 2**31)[0])
+    cfg.freeze()
+    return cfg
+
+
+def distribute(model: nn.Module) -> nn.Module:
+    """Wrap a model for gradient exchange where there is more than one process, whatever device it is on."""
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    devices = None if device.type == "cpu" else [torch.cuda.current_device()]
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)

@@ -1,0 +1,214 @@
+"""The panoptic evaluator: streaming, exact, across processes, without temporary files."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import detectron2
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from ...data.panoptic.png import check_segments, read_panoptic_png
+from .panoptic_counts import PanopticCounts, count_image
+from .predictions import PredictionWriter
+from .report import format_table, panoptic_report, write_json
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluationError(ValueError):
+    """Predictions do not fit the data set; the message names the image."""
+
+
+class PanopticQualityEvaluator(DatasetEvaluator):
+    """Panoptic quality against the complete annotation of a data set, also where deleted classes were registered.
+
+    ``process`` takes outputs with ``"panoptic_seg": (seg, segments_info)``: seg (H, W) integer tensor at the original
+    size, 0 = void; segments_info a list of ``{id, category_id (0 .. K-1), isthing}``. With None in its place, seg holds
+    category · label_divisor + instance, -1 = void, as in Detectron2.
+    """
+
+    title, task, file_name = "Panoptic quality", "panoptic_seg", "panoptic_quality.json"
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        *,
+        out_classes: Sequence[int | str] | None = None,
+        save_predictions: bool = False,
+    ) -> None:
+        """
+        Args:
+            dataset_name: registered by :mod:`zsseg_d2.data`.
+            output_dir: ``inference/<dataset_name>/panoptic_quality.json`` is written below it; None: no file.
+            out_classes: contiguous ids or names of the classes that count as Out. None: the classes deleted from this
+                data set, else its default (the things of Cityscapes, as in configuration 008), else none.
+            save_predictions: also write them in COCO panoptic format to ``inference/<dataset_name>/predictions``.
+        Raises:
+            EvaluationError: an unknown class, or predictions are to be saved without an `output_dir`.
+        """
+        self._dataset = dataset_name
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._names = list(self._metadata.stuff_classes)
+        self._things = frozenset(self._metadata.thing_dataset_id_to_contiguous_id.values())
+        self._out = _out_classes(out_classes, self._metadata, self._names)
+        self._folder = Path(output_dir) / "inference" / dataset_name if output_dir else None
+        self._writer = None
+        if save_predictions:
+            if self._folder is None:
+                raise EvaluationError("Predictions can only be saved with an output folder; set OUTPUT_DIR.")
+            self._writer = PredictionWriter(self._folder / "predictions", self._metadata)
+        self._records: dict = {}
+        self.reset()
+
+    def reset(self) -> None:
+        # Counts are kept by image, a few numbers each: a sampler may give one image to two processes, and the sum in
+        # the order of the data set is the same for any number of processes.
+        self._counts: dict[int | str, PanopticCounts] = {}
+        if self._writer is not None:
+            self._writer.reset()
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        """
+        Raises:
+            EvaluationError: an image that the data set does not have, or a prediction that does not fit it.
+            DatasetError: the annotation of an image is missing or damaged.
+        """
+        for item, output in zip(inputs, outputs):
+            image_id = item["image_id"]
+            if image_id in self._counts:
+                continue
+            record = self._record(image_id)
+            path = record["pan_seg_file_name"]
+            size = (record["height"], record["width"]) if "height" in record else None
+            truth = read_panoptic_png(path, size)
+            check_segments(truth, record["segments_info"], path)
+            try:
+                self._counts[image_id] = self._count(truth, record["segments_info"], output)
+            except ValueError as error:
+                raise EvaluationError(f"Image {image_id!r} of '{self._dataset}': {error}.") from error
+            if self._writer is not None:
+                self._writer.write(image_id, *self._prediction(output["panoptic_seg"]))
+
+    def _count(self, truth: np.ndarray, segments: Sequence[Mapping], output: Mapping) -> PanopticCounts:
+        return count_image(truth, segments, *self._prediction(output["panoptic_seg"]), len(self._names))
+
+    def evaluate(self) -> OrderedDict | None:
+        """Gather, print the table, write the JSON.
+
+        Returns:
+            On the main process ``{"panoptic_seg": {PQ, SQ, RQ, PQ_in, PQ_out, PQ_hm, PQ_th, PQ_st}}`` in percent, NaN
+            where there is no class to average; None on the others.
+        Raises:
+            EvaluationError: no image was evaluated, or images of the data set have no prediction.
+        """
+        comm.synchronize()
+        gathered = comm.gather(self._counts)
+        annotations = comm.gather(self._writer.annotations) if self._writer is not None else []
+        if not comm.is_main_process():
+            return None
+        counts: dict = {}
+        for part in gathered:
+            for image_id, image_counts in part.items():
+                counts.setdefault(image_id, image_counts)
+        records = self._all_records()
+        self._check_complete(counts, records)
+        total = PanopticCounts.zeros(len(self._names))
+        for image_id in records:
+            total += counts[image_id]
+        report = panoptic_report(total, self._names, self._things, self._out)
+        logger.info("%s on %s (%d images):\n%s", self.title, self._dataset, len(counts), format_table(report))
+        if self._writer is not None:
+            self._writer.finish({k: v for part in annotations for k, v in part.items()}, records)
+        if self._folder is not None:
+            write_json(self._folder / self.file_name, {**report, **self._provenance(len(counts))})
+        scores = {**{key: report["All"][key] for key in ("PQ", "SQ", "RQ")}}
+        for key, group in (("in", "In"), ("out", "Out"), ("th", "Things"), ("st", "Stuff")):
+            scores[f"PQ_{key}"] = report[group]["PQ"]
+        scores["PQ_hm"] = report["harmonic_mean"]
+        return OrderedDict({self.task: scores})
+
+    def _provenance(self, num_images: int) -> dict:
+        from ... import __version__
+
+        return {
+            "dataset": self._dataset,
+            "num_images": num_images,
+            "versions": {"zsseg_d2": __version__, "detectron2": detectron2.__version__, "torch": torch.__version__},
+        }
+
+    def _all_records(self) -> dict:
+        if not self._records:
+            load = self._metadata.get("load_complete_records") or (lambda: DatasetCatalog.get(self._dataset))
+            self._records = {record["image_id"]: record for record in load()}
+        return self._records
+
+    def _record(self, image_id: int | str) -> dict:
+        records = self._all_records()
+        if image_id not in records:
+            raise EvaluationError(
+                f"Image {image_id!r} is not in the data set '{self._dataset}'; evaluate with that set's data loader."
+            )
+        return records[image_id]
+
+    def _prediction(self, panoptic_seg: tuple) -> tuple[np.ndarray, list[dict]]:
+        seg, segments = panoptic_seg
+        ids = seg.cpu().numpy() if isinstance(seg, torch.Tensor) else np.asarray(seg)
+        if segments is not None:
+            return ids, segments
+        divisor = self._metadata.label_divisor
+        return ids + 1, [{"id": int(i) + 1, "category_id": int(i) // divisor} for i in np.unique(ids) if i >= 0]
+
+    def _check_complete(self, counts: Mapping, records: Mapping) -> None:
+        missing = [image_id for image_id in records if image_id not in counts]
+        if not missing:
+            return
+        if not counts:
+            raise EvaluationError(f"No image of '{self._dataset}' was evaluated; call process before evaluate.")
+        some = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
+        raise EvaluationError(
+            f"{len(missing)} of {len(records)} images of '{self._dataset}' have no prediction ({some}); panoptic "
+            "quality needs all of them. Evaluate the whole data set, or register the part as a data set of its own."
+        )
+
+
+class ClasswiseArithmeticEvaluator(PanopticQualityEvaluator):
+    """The published "naive intersection": PQ of In classes from model two's map, of Out classes from model one's.
+
+    No panoptic map has this quality: each class is looked at where the other model's segments do not exist. ``process``
+    takes outputs with ``"panoptic_seg_of": {"model_one": …, "model_two": …}``.
+    """
+
+    title, task, file_name = "Class-wise arithmetic (no panoptic map)", "naive_arithmetic", "naive_arithmetic.json"
+
+    def _count(self, truth: np.ndarray, segments: Sequence[Mapping], output: Mapping) -> PanopticCounts:
+        one, two = (
+            count_image(truth, segments, *self._prediction(output["panoptic_seg_of"][name]), len(self._names))
+            for name in ("model_one", "model_two")
+        )
+        out = np.isin(np.arange(len(self._names)), list(self._out))
+        return PanopticCounts(
+            *(np.where(out, getattr(one, f.name), getattr(two, f.name)) for f in fields(PanopticCounts))
+        )
+
+
+def _out_classes(wanted: Iterable[int | str] | None, metadata: object, names: Sequence[str]) -> frozenset[int]:
+    if wanted is None:
+        return frozenset(metadata.get("deleted_contiguous_ids") or metadata.get("out_contiguous_ids") or ())
+    found = set()
+    for item in wanted:
+        number = names.index(item) if item in names else item
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < len(names):
+            raise EvaluationError(
+                f"There is no class {item!r} in '{metadata.name}'; give names or contiguous ids 0 .. {len(names) - 1}."
+            )
+        found.add(int(number))
+    return frozenset(found)

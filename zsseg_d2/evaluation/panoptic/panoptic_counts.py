@@ -1,0 +1,156 @@
+"""Panoptic quality as pure functions: maps of segments -> counts -> PQ, SQ, RQ (Kirillov et al. 2019, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...data.panoptic.png import MAX_SEGMENT_ID, run_lengths
+
+
+@dataclass
+class PanopticCounts:
+    """All that panoptic quality needs, for each of K classes."""
+
+    iou: np.ndarray  # (K,) float64, sum of IoU over matched pairs
+    tp: np.ndarray  # (K,) int64, matched pairs
+    fp: np.ndarray  # (K,) int64, predicted segments without a match
+    fn: np.ndarray  # (K,) int64, annotated segments without a match
+
+    @classmethod
+    def zeros(cls, num_classes: int) -> PanopticCounts:
+        return cls(np.zeros(num_classes), *(np.zeros(num_classes, np.int64) for _ in range(3)))
+
+    def __iadd__(self, other: PanopticCounts) -> PanopticCounts:
+        self.iou += other.iou
+        self.tp += other.tp
+        self.fp += other.fp
+        self.fn += other.fn
+        return self
+
+
+def count_image(
+    gt_ids: np.ndarray,
+    gt_segments: Sequence[Mapping],
+    pred_ids: np.ndarray,
+    pred_segments: Sequence[Mapping],
+    num_classes: int,
+) -> PanopticCounts:
+    """Match the segments of one image, by the rules of ``cityscapesscripts`` and ``panopticapi``.
+
+    A pair of one class matches at IoU > 0.5, where the union leaves out void pixels of the prediction. An unmatched
+    prediction is no false positive if more than half of it lies in void and in its class's crowd region. Listed
+    segments without a pixel do not exist.
+
+    Args:
+        gt_ids: (H, W) integers; pixels whose id is not in `gt_segments` are void.
+        gt_segments: each with id, category_id (0 .. K-1) and iscrowd.
+        pred_ids: (H, W) integers; 0 = void.
+        pred_segments: each with id and category_id.
+        num_classes: K.
+    Raises:
+        ValueError: the maps differ in size, an id of `pred_ids` is not in `pred_segments`, an id is listed twice, or a
+            category is not in 0 .. K-1.
+    """
+    if gt_ids.shape != pred_ids.shape:
+        raise ValueError(
+            f"the prediction is {pred_ids.shape[1]}x{pred_ids.shape[0]} pixels, but the ground truth is "
+            f"{gt_ids.shape[1]}x{gt_ids.shape[0]} (width x height)"
+        )
+    gt, gt_class = _listed(gt_segments, num_classes, "ground-truth")
+    pred, pred_class = _listed(pred_segments, num_classes, "predicted")
+    crowd = np.array([bool(s["iscrowd"]) for s in gt_segments], dtype=bool)
+
+    gt_runs, pred_runs, lengths = run_lengths(gt_ids, pred_ids)
+    rows = _number(gt_runs, gt)  # 0 = void, i + 1 = gt_segments[i]
+    columns = _number(pred_runs, pred)
+    unlisted = (columns == 0) & (pred_runs != 0)
+    if unlisted.any():
+        raise ValueError(f"segment id {int(pred_runs[unlisted][0])} is in the predicted map but not in segments_info")
+    shape = (len(gt) + 1, len(pred) + 1)
+    # Weights make bincount work in float64, which is exact far beyond any number of pixels.
+    overlap = np.bincount(rows * shape[1] + columns, weights=lengths, minlength=shape[0] * shape[1]).reshape(shape)
+    gt_area, pred_area = overlap.sum(1)[1:], overlap.sum(0)[1:]
+    in_void, overlap = overlap[0, 1:], overlap[1:, 1:]
+
+    union = pred_area[None] + gt_area[:, None] - overlap - in_void[None]
+    comparable = (gt_class[:, None] == pred_class[None]) & ~crowd[:, None] & (overlap > 0)
+    iou = np.divide(overlap, union, out=np.zeros_like(overlap), where=comparable)
+    matched = iou > 0.5
+
+    ignored = in_void.copy()
+    # The formats allow one crowd region a class and image; should there be more, the oracles use the last.
+    region = {int(k): i for i, k in enumerate(gt_class) if crowd[i] and gt_area[i] > 0}
+    for j, k in enumerate(pred_class):
+        if int(k) in region:
+            ignored[j] += overlap[region[int(k)], j]
+    false_positive = ~matched.any(0) & (pred_area > 0) & (2 * ignored <= pred_area)
+    false_negative = ~matched.any(1) & ~crowd & (gt_area > 0)
+
+    def per_class(classes: np.ndarray) -> np.ndarray:
+        return np.bincount(classes, minlength=num_classes).astype(np.int64)
+
+    gt_index, pred_index = np.nonzero(matched)
+    return PanopticCounts(
+        iou=np.bincount(gt_class[gt_index], weights=iou[gt_index, pred_index], minlength=num_classes),
+        tp=per_class(gt_class[gt_index]),
+        fp=per_class(pred_class[false_positive]),
+        fn=per_class(gt_class[false_negative]),
+    )
+
+
+def _listed(segments: Sequence[Mapping], num_classes: int, whose: str) -> tuple[np.ndarray, np.ndarray]:
+    """(S,) ids and (S,) classes of listed segments."""
+    ids = np.array([s["id"] for s in segments], dtype=np.int64)
+    classes = np.array([s["category_id"] for s in segments], dtype=np.int64)
+    if len(np.unique(ids)) != len(ids):
+        raise ValueError(f"a {whose} segment id is listed twice in segments_info")
+    if len(ids) and ids.min() == 0:
+        raise ValueError(f"a {whose} segment has the id 0, which means void")
+    if len(classes) and not (classes.min() >= 0 and classes.max() < num_classes):
+        wrong = classes[(classes < 0) | (classes >= num_classes)][0]
+        raise ValueError(f"a {whose} segment has the category {wrong}, which is not in 0 .. {num_classes - 1}")
+    return ids, classes
+
+
+def _number(values: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """(R,) ids -> (R,) int64: i + 1 where the value is ``ids[i]``, 0 where it is none of them."""
+    if not len(ids):
+        return np.zeros(len(values), np.int64)
+    if ids.min() > 0 and ids.max() <= MAX_SEGMENT_ID:
+        table = np.zeros(ids.max() + 2, np.int64)  # large tables cost nothing where they are not touched
+        table[ids] = np.arange(1, len(ids) + 1)
+        return table[np.clip(values, 0, len(table) - 1)]
+    order = np.argsort(ids)
+    place = np.minimum(np.searchsorted(ids[order], values), len(ids) - 1)
+    return np.where(ids[order][place] == values, order[place] + 1, 0)
+
+
+def class_quality(counts: PanopticCounts) -> dict[str, np.ndarray]:
+    """``{"PQ", "SQ", "RQ"}``, each (K,) in percent, and ``"counted"`` (K,) bool.
+
+    A class without any match, false positive or false negative is not counted: its scores are 0 and belong to no mean.
+    """
+    weight = counts.tp + 0.5 * counts.fp + 0.5 * counts.fn
+    counted = weight > 0
+    safe = np.where(counted, weight, 1.0)
+    return {
+        "PQ": 100 * counts.iou / safe,
+        "SQ": 100 * counts.iou / np.maximum(counts.tp, 1),
+        "RQ": 100 * counts.tp / safe,
+        "counted": counted,
+    }
+
+
+def group_quality(quality: Mapping[str, np.ndarray], classes: Iterable[int]) -> dict[str, float | int]:
+    """Means over counted `classes`: ``{"PQ", "SQ", "RQ"}`` in percent (NaN for none), and how many, ``n``."""
+    members = [k for k in classes if quality["counted"][k]]
+    means = {key: float(np.mean(quality[key][members])) if members else float("nan") for key in ("PQ", "SQ", "RQ")}
+    return {**means, "n": len(members)}
+
+
+def harmonic_mean(a: float, b: float) -> float:
+    """2ab / (a + b); 0 if both are 0; NaN if either is."""
+    return 2 * a * b / (a + b) if a + b else a + b

@@ -1,0 +1,95 @@
+"""Counts -> the report of panoptic quality: groups, a table to read, a JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ...files import atomic_path
+from .panoptic_counts import PanopticCounts, class_quality, group_quality, harmonic_mean
+
+GROUPS = ("All", "In", "Out", "Things", "Stuff")
+
+
+def panoptic_report(
+    counts: PanopticCounts, names: Sequence[str], things: Collection[int], out: Collection[int]
+) -> dict:
+    """
+    Args:
+        counts: of the whole data set, K classes.
+        names: (K,) names of the classes.
+        things: contiguous ids of countable classes.
+        out: contiguous ids of the classes whose labels were deleted in training.
+    Returns:
+        ``All``, ``In``, ``Out``, ``Things``, ``Stuff``: ``{PQ, SQ, RQ}`` in percent and ``n``, the classes averaged
+        (NaN and 0 for a group without any); ``harmonic_mean`` of the PQ of In and Out; ``per_class`` by name:
+        ``{PQ, SQ, RQ}``, ``n`` annotated segments, ``tp``, ``fp``, ``fn``, ``group`` and ``isthing``. A class with
+        ``tp = fp = fn = 0`` has zeros and is not averaged.
+    """
+    quality = class_quality(counts)
+    every = range(len(names))
+    members = {
+        "All": every,
+        "In": [k for k in every if k not in out],
+        "Out": [k for k in every if k in out],
+        "Things": [k for k in every if k in things],
+        "Stuff": [k for k in every if k not in things],
+    }
+    report: dict = {group: group_quality(quality, members[group]) for group in GROUPS}
+    report["harmonic_mean"] = harmonic_mean(report["In"]["PQ"], report["Out"]["PQ"])
+    report["per_class"] = {
+        name: {
+            **{key: float(quality[key][k]) for key in ("PQ", "SQ", "RQ")},
+            "n": int(counts.tp[k] + counts.fn[k]),
+            **{key: int(getattr(counts, key)[k]) for key in ("tp", "fp", "fn")},
+            "group": "Out" if k in out else "In",
+            "isthing": k in things,
+        }
+        for k, name in enumerate(names)
+    }
+    return report
+
+
+def format_table(report: dict) -> str:
+    """The report as one table: a row a class (n = annotated segments), then the groups (n = classes averaged)."""
+
+    def row(name: str, kind: str, group: str, scores: dict, shown: bool) -> list[str]:
+        values = [f"{scores[key]:.2f}" if shown else "-" for key in ("PQ", "SQ", "RQ")]
+        return [name, kind, group, *values, str(scores["n"])]
+
+    rows = []
+    for name, scores in report["per_class"].items():
+        shown = scores["tp"] + scores["fp"] + scores["fn"] > 0
+        rows.append(row(name, "thing" if scores["isthing"] else "stuff", scores["group"], scores, shown))
+    rows.append(["-" * max(len(line[column]) for line in rows) for column in range(7)])
+    rows += [row(group, "", "", report[group], report[group]["n"] > 0) for group in GROUPS]
+    rows.append(["harmonic mean", "", "In, Out", _number(report["harmonic_mean"]), "", "", ""])
+    return tabulate(
+        rows,
+        headers=["class", "kind", "group", "PQ", "SQ", "RQ", "n"],
+        colalign=("left",) * 3 + ("right",) * 4,
+        disable_numparse=True,
+    )
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` whole or not at all; NaN, which JSON does not know, becomes null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as beside:
+        beside.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

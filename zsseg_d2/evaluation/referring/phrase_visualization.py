@@ -1,0 +1,119 @@
+"""Pictures of phrases and their masks: overlays, sheets of them, and the evaluator that draws them."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import DatasetCatalog
+from detectron2.evaluation import DatasetEvaluator
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from ...data.phrasecut.phrase_mapper import read_annotated_rgb
+from ...files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+COLOURS = ((230, 60, 60), (50, 130, 235), (45, 170, 95), (240, 160, 30), (150, 90, 210), (20, 180, 190))
+_GAP = 6
+
+
+def paint_mask(image: np.ndarray, mask: np.ndarray, colour: Sequence[int] = COLOURS[0]) -> np.ndarray:
+    """The masked region coloured with a white rim, the rest darker.
+
+    Args:
+        image: (H, W, 3) uint8 RGB. mask: (H, W) bool.
+    Returns:
+        (H, W, 3) uint8.
+    """
+    inside = 0.5 * image + 0.5 * np.asarray(colour, np.float64)
+    painted = np.where(mask[..., None], inside, 0.4 * image)
+    width = max(1, round(max(mask.shape) / 256))
+    painted[ndimage.binary_dilation(mask, iterations=width) & ~mask] = 255
+    return painted.astype(np.uint8)
+
+
+def panel(image: np.ndarray, caption: str, width: int) -> Image.Image:
+    """A picture of the given width with a caption above, broken into lines where it is long."""
+    font = ImageFont.load_default(max(11, round(width / 18)))
+    picture = Image.fromarray(image)
+    picture = picture.resize((width, max(1, round(picture.height * width / picture.width))), Image.Resampling.BICUBIC)
+    lines = _lines(caption, font, width - 6)
+    head = round(1.25 * font.size) * len(lines) + 6
+    whole = Image.new("RGB", (width, picture.height + head), "white")
+    draw = ImageDraw.Draw(whole)
+    for k, line in enumerate(lines):
+        draw.text((3, 3 + k * round(1.25 * font.size)), line, fill=(20, 20, 20), font=font)
+    whole.paste(picture, (0, head))
+    return whole
+
+
+def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """Panels in rows on white, those of a row standing on one line."""
+    heights = [max(p.height for p in row) for row in rows]
+    width = max(sum(p.width + _GAP for p in row) - _GAP for row in rows)
+    whole = Image.new("RGB", (width, sum(heights) + _GAP * (len(rows) - 1)), "white")
+    top = 0
+    for row, height in zip(rows, heights):
+        left = 0
+        for p in row:
+            whole.paste(p, (left, top + height - p.height))
+            left += p.width + _GAP
+        top += height + _GAP
+    return whole
+
+
+def save_picture(picture: Image.Image, path: Path, **options) -> None:
+    """Write a picture whole or not at all; its folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as beside:
+        picture.save(beside, **{"format": path.suffix.lstrip(".").upper().replace("JPG", "JPEG"), **options})
+
+
+class PhrasePictureEvaluator(DatasetEvaluator):
+    """Writes some images with all their phrases: prediction above, truth below, evenly spread over the data set."""
+
+    def __init__(self, dataset_name: str, folder: Path, count: int, threshold: float = 0.5) -> None:
+        """
+        Args:
+            folder: ``<image_id>.png`` are written there. count: how many images.
+        """
+        images = list(dict.fromkeys(record["image_id"] for record in DatasetCatalog.get(dataset_name)))
+        count = min(count, len(images))
+        self._images = {images[k * len(images) // count] for k in range(count)}
+        self._folder, self._threshold = folder, threshold
+
+    def reset(self) -> None:
+        pass
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        for image_id in self._images & {item["image_id"] for item in inputs}:
+            pairs = [(item, output) for item, output in zip(inputs, outputs) if item["image_id"] == image_id]
+            size = pairs[0][0]["height"], pairs[0][0]["width"]
+            image = read_annotated_rgb(pairs[0][0]["file_name"], *size, image_id)
+            above, below = [panel(image, "prediction", 256)], [panel(image, "truth", 256)]
+            for k, (item, output) in enumerate(pairs):
+                colour = COLOURS[k % len(COLOURS)]
+                predicted = (output["mask_logits"].float().sigmoid() > self._threshold).cpu().numpy()
+                above.append(panel(paint_mask(image, predicted, colour), item["phrase"], 256))
+                below.append(panel(paint_mask(image, item["polygons"].mask(*size), colour), "", 256))
+            save_picture(sheet([above, below]), self._folder / f"{image_id}.png")
+
+    def evaluate(self) -> OrderedDict:
+        logger.info("Pictures of %d images are in %s", len(self._images), self._folder)
+        return OrderedDict()

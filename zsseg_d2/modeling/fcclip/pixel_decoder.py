@@ -1,0 +1,133 @@
+"""The pixel decoder of Mask2Former (Cheng et al. 2022, section 3.2.1): CLIP features to mask features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from detectron2.layers import Conv2d
+from torch import Tensor, nn
+
+from ..deformable_attention.attention import MSDeformAttn
+from .layers import GroupNorm, full_precision, sine_position, unless_autocast
+
+_TOKENS = 2048  # updated at a time where no gradient is recorded: what lies between two layers stays in a CPU's cache
+
+
+class EncoderLayer(nn.Module):
+    """Deformable self-attention and a feed-forward net, each followed by a norm."""
+
+    def __init__(self, dim: int, feedforward: int, levels: int, heads: int, points: int) -> None:
+        super().__init__()
+        self.self_attn = MSDeformAttn(dim, levels, heads, points)
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, feedforward)
+        self.linear2 = nn.Linear(feedforward, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        for linear in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(self, x: Tensor, position: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+        sample = self.self_attn.sampler(x, shapes)
+        step = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _TOKENS
+        parts = zip(x.split(step, dim=1), position.split(step), reference.split(step))
+        return torch.cat([self._update(*part, sample, shapes) for part in parts], dim=1)
+
+    def _update(
+        self, x: Tensor, position: Tensor, reference: Tensor, sample: Callable, shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        x = self.norm1(x + self.self_attn.attend_at_points(x + position, reference, sample, shapes))
+        return self.norm2(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
+
+
+class DeformableEncoder(nn.Module):
+    """Encoder layers over the flattened levels, coarsest first."""
+
+    def __init__(self, dim: int, feedforward: int, layers: int, levels: int, heads: int, points: int) -> None:
+        super().__init__()
+        self.level_embed = nn.Parameter(torch.empty(levels, dim).normal_())
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(
+            EncoderLayer(dim, feedforward, levels, heads, points) for _ in range(layers)
+        )
+
+    def forward(self, sources: list[Tensor]) -> list[Tensor]:
+        """(B, C, h, w) of each level, coarsest first, to the same."""
+        shapes = [tuple(source.shape[-2:]) for source in sources]
+        dim, device = sources[0].shape[1], sources[0].device
+        x = torch.cat([source.flatten(2).transpose(1, 2) for source in sources], dim=1)
+        position = torch.cat(
+            [sine_position(h, w, dim, device).flatten(1).T + e for (h, w), e in zip(shapes, self.level_embed)]
+        )
+        reference = torch.cat([_centres(h, w, device) for h, w in shapes])
+        for layer in self.encoder.layers:
+            x = layer(x, position, reference, shapes)
+        parts = x.split([h * w for h, w in shapes], dim=1)
+        return [part.unflatten(1, shape).permute(0, 3, 1, 2) for part, shape in zip(parts, shapes)]
+
+
+def _centres(h: int, w: int, device: torch.device) -> Tensor:
+    """(h·w, 2) pixel centres as (x, y) in [0, 1]."""
+    y = (torch.arange(h, device=device, dtype=torch.float32) + 0.5) / h
+    x = (torch.arange(w, device=device, dtype=torch.float32) + 0.5) / w
+    return torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).flatten(0, 1)
+
+
+class MSDeformAttnPixelDecoder(nn.Module):
+    """Deformable encoder on strides 32, 16, 8; one lateral step to stride 4 makes the mask features.
+
+    Args:
+        channels: widths of "res2" … "res5". dim: width C. mask_dim: width of the mask features.
+        layers, heads, points, feedforward: of the deformable encoder.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        *,
+        dim: int = 256,
+        mask_dim: int = 256,
+        layers: int = 6,
+        heads: int = 8,
+        points: int = 4,
+        feedforward: int = 1024,
+    ) -> None:
+        super().__init__()
+        coarse = ("res5", "res4", "res3")
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels[name], dim, 1), GroupNorm(32, dim)) for name in coarse
+        )
+        for projection in self.input_proj:
+            nn.init.xavier_uniform_(projection[0].weight)
+            nn.init.zeros_(projection[0].bias)
+        self.transformer = DeformableEncoder(dim, feedforward, layers, len(coarse), heads, points)
+        self.adapter_1 = Conv2d(channels["res2"], dim, 1, bias=False, norm=GroupNorm(32, dim))
+        self.layer_1 = Conv2d(dim, dim, 3, padding=1, bias=False, norm=GroupNorm(32, dim), activation=F.relu_)
+        self.mask_features = Conv2d(dim, mask_dim, 1)
+        for conv in (self.adapter_1, self.layer_1, self.mask_features):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+        nn.init.zeros_(self.mask_features.bias)
+
+    def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """
+        Args:
+            features: "res2" … "res5", each (B, C_i, H/stride, W/stride).
+
+        Returns:
+            mask features (B, mask_dim, H/4, W/4), and features (B, C, h, w) at strides 32, 16, 8. In float32, but for
+            inference in bfloat16.
+        """
+        device = features["res2"].device
+        features, scales = self.features(features)
+        with full_precision(device):
+            return self.mask_features(features), scales
+
+    def features(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """What :meth:`forward` makes, without the last projection: (B, C, H/4, W/4) in place of the mask features."""
+        with full_precision(features["res2"].device):
+            sources = [p(unless_autocast(features[n])) for p, n in zip(self.input_proj, ("res5", "res4", "res3"))]
+            scales = self.transformer(sources)
+            lateral = self.adapter_1(unless_autocast(features["res2"]))
+            up = F.interpolate(scales[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+            return self.layer_1(lateral + up), scales
