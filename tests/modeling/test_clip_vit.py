@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from tests.modeling.tiny_clips import tiny_resnet, tiny_timm, tiny_vit, tokens
+from zsseg_d2.modeling.clip.frozen import CLIPPyramid, mix_conditions
+from zsseg_d2.modeling.clip.positions import resize_positions
 from zsseg_d2.modeling.clip.vit import CLIPViT, dense_cells, region_means, token_maps
-from zsseg_d2.modeling.clip.frozen import CLIPPyramid, mix_conditions, resize_positions
 
 
 def test_activations_are_those_of_the_blocks():
@@ -159,7 +160,7 @@ def test_towers_stay_frozen():
 def test_the_wrong_tower_is_refused():
     with pytest.raises(ValueError, match="A ViT image tower is needed, not ModifiedResNet"):
         CLIPViT(tiny_resnet(), None, (1,))
-    with pytest.raises(ValueError, match="no ResNet or ConvNeXt"):
+    with pytest.raises(ValueError, match="No convolutional CLIP tower: .* fits none of ConvNeXtTower, ResNetTower"):
         CLIPPyramid(tiny_vit(), None)
 
 

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsseg_d2.modeling.deformable_attention import gather as deformable_gather
-from zsseg_d2.modeling.deformable_attention.attention import ms_deform_attn
+from zsseg_d2.modeling.deformable_attention import gather_cpu, ms_deform_attn
 
 LEVELS = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3)
 
@@ -38,10 +37,10 @@ def test_values_and_gradients_equal_the_plain_form(seed, shapes, batch, queries,
     value, locations, weights = _case(seed, shapes, batch, queries, *heads_points, spread)
     expected = ms_deform_attn(value, shapes, locations, weights)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deformable_gather, "_QUERIES", 4)  # several parts
-        actual = deformable_gather.sampler(value, shapes)(locations, weights)
+        patch.setattr(gather_cpu, "_QUERIES", 4)  # several parts
+        actual = gather_cpu.sampler(value, shapes)(locations, weights)
         with torch.no_grad():
-            unrecorded = deformable_gather.sampler(value, shapes)(locations, weights)
+            unrecorded = gather_cpu.sampler(value, shapes)(locations, weights)
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
         assert torch.equal(actual, unrecorded)
         upstream = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -59,7 +58,7 @@ def test_the_side_that_is_taken_where_the_slope_jumps():
     inputs = value, places, weights
     expected, actual = (
         ms_deform_attn(value, shapes, places, weights),
-        deformable_gather.sampler(value, shapes)(places, weights),
+        gather_cpu.sampler(value, shapes)(places, weights),
     )
     for mine, plain in zip(torch.autograd.grad(actual.sum(), inputs), torch.autograd.grad(expected.sum(), inputs)):
         torch.testing.assert_close(mine, plain, rtol=0, atol=1e-12)
@@ -67,7 +66,7 @@ def test_the_side_that_is_taken_where_the_slope_jumps():
 
 def test_no_query_at_all():
     inputs = _case(5, [(2, 2)], 1, 0, 2, 3, 1.0)
-    output = deformable_gather.sampler(inputs[0], [(2, 2)])(*inputs[1:])
+    output = gather_cpu.sampler(inputs[0], [(2, 2)])(*inputs[1:])
     assert output.shape == (1, 0, 8)
     assert [int(g.count_nonzero()) for g in torch.autograd.grad(output.sum(), inputs)] == [0, 0, 0]
 
@@ -75,7 +74,7 @@ def test_no_query_at_all():
 def test_gradients_equal_finite_differences():
     shapes = [(3, 5), (2, 2)]
     assert torch.autograd.gradcheck(
-        lambda v, p, w: deformable_gather.sampler(v, shapes)(p, w), _case(1, shapes, 1, 5, 2, 3, 1.3)
+        lambda v, p, w: gather_cpu.sampler(v, shapes)(p, w), _case(1, shapes, 1, 5, 2, 3, 1.3)
     )
 
 
@@ -84,7 +83,7 @@ def test_the_values_precision_is_kept_and_sums_are_not_taken_in_it(dtype):
     shapes = [(4, 6), (2, 3)]
     value, locations, weights = (x.detach() for x in _case(2, shapes, 1, 7, 2, 3, 1.0, torch.float32))
     value = value.to(dtype)
-    actual = deformable_gather.sampler(value, shapes)(locations, weights)
+    actual = gather_cpu.sampler(value, shapes)(locations, weights)
     assert actual.dtype == dtype
     assert (
         torch.equal(actual, ms_deform_attn(value.float(), shapes, locations, weights).to(dtype))
@@ -100,7 +99,7 @@ def test_what_is_not_a_number_stays_so_and_spoils_nothing_else():
     value, locations, weights = (x.detach() for x in _case(3, [(2, 2)], 1, 3, 1, 1, 1.0))
     expected = ms_deform_attn(value, [(2, 2)], locations, weights)
     locations[0, 0], locations[0, 1] = float("nan"), float("inf")
-    actual = deformable_gather.sampler(value, [(2, 2)])(locations, weights)[0]
+    actual = gather_cpu.sampler(value, [(2, 2)])(locations, weights)[0]
     assert bool(actual[0].isnan().all()) and actual[1].tolist() == [0.0] * 4
     torch.testing.assert_close(actual[2], expected[0, 2])
 
@@ -113,20 +112,20 @@ def test_softmax_of_heads(seed, heads, samples, spread):
     )
     expected = logits.unflatten(-1, (heads, samples)).softmax(-1)
     torch.testing.assert_close(
-        deformable_gather.softmax(logits.float(), heads).double(), expected, rtol=1e-3, atol=1e-6
+        gather_cpu.softmax(logits.float(), heads).double(), expected, rtol=1e-3, atol=1e-6
     )
 
 
 def test_softmax_of_a_head_far_below_another():
     logits = torch.tensor([[400.0, 401.0, -300.0, -301.0]])
-    assert torch.equal(deformable_gather.softmax(logits, 2), logits.unflatten(-1, (2, 2)).softmax(-1))
-    assert bool(deformable_gather.softmax(torch.full((1, 4), float("nan")), 2).isnan().all())
+    assert torch.equal(gather_cpu.softmax(logits, 2), logits.unflatten(-1, (2, 2)).softmax(-1))
+    assert bool(gather_cpu.softmax(torch.full((1, 4), float("nan")), 2).isnan().all())
 
 
 def test_more_rows_than_float32_counts_are_left_to_the_plain_form():
     value = torch.empty(1, 1, 8, 4)
-    assert deformable_gather.available(value, [(512, 512)])
-    assert not deformable_gather.available(value, [(2048, 2048)])
+    assert gather_cpu.available(value, [(512, 512)])
+    assert not gather_cpu.available(value, [(2048, 2048)])
 
 
 @settings(max_examples=30, deadline=None)
@@ -135,6 +134,6 @@ def test_gradient_of_the_softmax(seed, heads, samples, spread):
     generator = torch.Generator().manual_seed(seed)
     logits = (spread * torch.randn(2, 3, heads * samples, generator=generator, dtype=torch.float64)).requires_grad_()
     upstream = torch.randn(2, 3, heads, samples, generator=generator, dtype=torch.float64)
-    forms = deformable_gather.softmax(logits, heads), logits.unflatten(-1, (heads, samples)).softmax(-1)
+    forms = gather_cpu.softmax(logits, heads), logits.unflatten(-1, (heads, samples)).softmax(-1)
     ours, plain = (torch.autograd.grad(form, logits, upstream)[0] for form in forms)
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)

@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zsseg_d2.modeling.deformable_attention import triton_op as deformable_triton
-from zsseg_d2.modeling.deformable_attention.attention import MSDeformAttn
-from zsseg_d2.modeling.deformable_attention.attention import ms_deform_attn as plain
+from zsseg_d2.modeling.deformable_attention import MSDeformAttn, triton_op
+from zsseg_d2.modeling.deformable_attention import ms_deform_attn as plain
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -72,7 +71,7 @@ def check(shapes: Shapes, value: Tensor, locations: Tensor, weights: Tensor, gra
     wanted = plain(exact[0], shapes, *exact[1:])
     wanted_gradients = torch.autograd.grad(wanted, exact, gradient.double())
     inputs = [x.to(DEVICE).requires_grad_() for x in (value, locations, weights)]
-    output = deformable_triton.ms_deform_attn(inputs[0], shapes, *inputs[1:])
+    output = triton_op.ms_deform_attn(inputs[0], shapes, *inputs[1:])
     gradients = torch.autograd.grad(output, inputs, gradient.to(DEVICE))
     assert output.dtype == value.dtype and output.shape == gradient.shape
     compared = has_slope(locations, shapes)
@@ -148,7 +147,7 @@ def test_gradients_equal_finite_differences():
         1, 1, 1, 1, 2, 2
     )  # two numbers between pixels, two near borders
     inputs = [x.to(DEVICE).requires_grad_() for x in (value, locations, weights)]
-    output = deformable_triton.ms_deform_attn(inputs[0], [(2, 2)], *inputs[1:])
+    output = triton_op.ms_deform_attn(inputs[0], [(2, 2)], *inputs[1:])
     gradients = torch.autograd.grad(output, inputs, gradient.to(DEVICE))
     step = 2.0**-6
     for place, analytic in enumerate(gradients):
@@ -156,7 +155,7 @@ def test_gradients_equal_finite_differences():
         for sign in (-1, 1):  # every number moved alone: one batch
             moved = [x.detach().repeat(analytic.numel(), *[1] * (x.ndim - 1)) for x in inputs]
             moved[place] += sign * step * torch.eye(analytic.numel(), device=DEVICE).view_as(moved[place])
-            ends.append(deformable_triton.ms_deform_attn(moved[0], [(2, 2)], *moved[1:]))
+            ends.append(triton_op.ms_deform_attn(moved[0], [(2, 2)], *moved[1:]))
         slopes = ((ends[1] - ends[0]) / (2 * step) * gradient.to(DEVICE)).flatten(1).sum(1)
         assert torch.allclose(slopes, analytic.flatten(), atol=1e-4)
 
@@ -166,7 +165,7 @@ def test_locations_that_are_no_numbers_sample_nothing():
     value, locations, weights, gradient = make_case([(2, 3)], 1, 2, 1, 3, 4, 3)
     locations[0, 0, 0, 0, :, 0] = torch.tensor([math.nan, math.inf, -math.inf])
     inputs = [x.to(DEVICE).requires_grad_() for x in (value, locations, weights)]
-    output = deformable_triton.ms_deform_attn(inputs[0], [(2, 3)], *inputs[1:])
+    output = triton_op.ms_deform_attn(inputs[0], [(2, 3)], *inputs[1:])
     gradients = torch.autograd.grad(output, inputs, gradient.to(DEVICE))
     assert not output[0, 0].any() and not gradients[1][0, 0].any() and not gradients[2][0, 0].any()
     assert all(torch.isfinite(x).all() for x in (output, *gradients))
@@ -179,7 +178,7 @@ def test_strided_inputs_and_no_queries():
     turned = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (value, locations, weights)]
     check(shapes, *turned, gradient[:1].expand(2, -1, -1))
     value, locations, weights = (x.to(DEVICE) for x in (value, locations, weights))
-    assert deformable_triton.ms_deform_attn(value, shapes, locations[:, :0], weights[:, :0]).shape == (2, 0, 8)
+    assert triton_op.ms_deform_attn(value, shapes, locations[:, :0], weights[:, :0]).shape == (2, 0, 8)
 
 
 @on_device
@@ -191,12 +190,12 @@ def test_the_module_takes_the_kernel(monkeypatch):
     reference = torch.tensor(
         [[0.25, 0.125], [0.75, 0.625], [0.25, 0.75]], device=DEVICE
     )  # pixel centres, as in a model
-    kernel, own_choice, results, calls = deformable_triton.ms_deform_attn, deformable_triton.available, [], []
+    kernel, own_choice, results, calls = triton_op.ms_deform_attn, triton_op.available, [], []
     monkeypatch.delenv("ZSSEG_D2_TRITON", raising=False)
-    monkeypatch.setattr(deformable_triton, "ms_deform_attn", lambda *given: calls.append(given) or kernel(*given))
+    monkeypatch.setattr(triton_op, "ms_deform_attn", lambda *given: calls.append(given) or kernel(*given))
     for chosen in (False, True):
         choice = own_choice if chosen and not INTERPRETED else lambda value: chosen
-        monkeypatch.setattr(deformable_triton, "available", choice)
+        monkeypatch.setattr(triton_op, "available", choice)
         output = module(query, reference, source, shapes)
         results.append((output, *torch.autograd.grad(output.square().sum(), list(module.parameters()))))
         assert len(calls) == chosen
@@ -213,12 +212,12 @@ def test_sizes_that_do_not_fit_are_refused():
         ([(2, 3)], locations, weights[:, :1]),
     ):
         with pytest.raises(ValueError, match="Deformable attention"):
-            deformable_triton.ms_deform_attn(value, shapes, place, weight)
+            triton_op.ms_deform_attn(value, shapes, place, weight)
 
 
 @host_only
 def test_when_it_is_available(monkeypatch):
-    monkeypatch.setattr(deformable_triton, "_runs", lambda device: True)
+    monkeypatch.setattr(triton_op, "_runs", lambda device: True)
     monkeypatch.delenv("ZSSEG_D2_TRITON", raising=False)
 
     def asked(**other) -> bool:
@@ -229,7 +228,7 @@ def test_when_it_is_available(monkeypatch):
             "device": torch.device("cuda"),
             **other,
         }
-        return deformable_triton.available(SimpleNamespace(**tensor))
+        return triton_op.available(SimpleNamespace(**tensor))
 
     assert asked() and asked(dtype=torch.bfloat16)
     assert not asked(is_cuda=False) and not asked(dtype=torch.float64)
@@ -247,33 +246,33 @@ def test_a_machine_on_which_triton_fails_is_told_and_left_alone(monkeypatch, cap
     def fail(*_):
         raise RuntimeError("Failed to find C compiler.")
 
-    monkeypatch.setattr(deformable_triton, "_launch", fail)
-    monkeypatch.setattr(deformable_triton.logger, "propagate", True)
-    monkeypatch.setattr(deformable_triton.logger.parent, "propagate", True)
-    assert deformable_triton._runs.__wrapped__(torch.device("cpu")) is False
+    monkeypatch.setattr(triton_op, "_launch", fail)
+    monkeypatch.setattr(triton_op.logger, "propagate", True)
+    monkeypatch.setattr(triton_op.logger.parent, "propagate", True)
+    assert triton_op._runs.__wrapped__(torch.device("cpu")) is False
     assert "C compiler" in caplog.text and "plain form" in caplog.text
 
 
 @host_only
 @pytest.mark.parametrize(("factor", "trusted"), [(1.0, True), (1.01, False)])
 def test_kernels_that_compute_something_else_are_not_used(monkeypatch, factor, trusted):
-    monkeypatch.setattr(deformable_triton, "ms_deform_attn", lambda *inputs: plain(*inputs) * factor)
+    monkeypatch.setattr(triton_op, "ms_deform_attn", lambda *inputs: plain(*inputs) * factor)
     before = torch.random.get_rng_state()
     with torch.inference_mode():
-        assert deformable_triton._runs.__wrapped__(torch.device("cpu")) is trusted
+        assert triton_op._runs.__wrapped__(torch.device("cpu")) is trusted
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 @needs_triton
 @on_device
 def test_the_self_check_passes():
-    assert deformable_triton._runs(torch.device(DEVICE))
+    assert triton_op._runs(torch.device(DEVICE))
 
 
 @host_only
 def test_importing_needs_no_triton(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
-    spec = importlib.util.spec_from_file_location("without_triton", deformable_triton.__file__)
+    spec = importlib.util.spec_from_file_location(f"{triton_op.__package__}.without_triton", triton_op.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert not module.available(torch.ones(1))
@@ -287,13 +286,13 @@ def test_compiles_for_a_gpu_without_having_one(name, tmp_path, monkeypatch):
     compiler = pytest.importorskip("triton.backends.compiler", reason="a Triton older than 3")
     import triton
 
-    from zsseg_d2.modeling.deformable_attention import triton_kernels as deformable_kernels
+    from zsseg_d2.modeling.deformable_attention import triton_kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernel = getattr(deformable_kernels, name)
+    kernel = getattr(triton_kernels, name)
     constants = {"HEADS": 8, "CHANNELS": 24, "LEVELS": 2, "POINTS": 4, "ROWS": 4, "LANES": 32}
     types = dict.fromkeys(kernel.arg_names, "*fp32") | dict.fromkeys(constants, "constexpr")
-    types |= {"value": "*bf16", "table": "*i32"} | dict.fromkeys(("rows", "rows_an_image", "cells"), "i32")
+    types |= {"value": "*bf16", "table": "*i32"} | dict.fromkeys(("rows", "rows_per_image", "cells"), "i32")
     source = triton.compiler.ASTSource(kernel, types, constexprs=constants)
     compiled = triton.compile(source, target=compiler.GPUTarget("cuda", 80, 32), options={"enable_fp_fusion": True})
     assert "ptx" in compiled.asm

@@ -7,13 +7,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsseg_d2.modeling.fcclip import mask_pooling
+from zsseg_d2.modeling.fast_forms import plain_forms
+from zsseg_d2.modeling.fcclip import mask_pooling_blocks
 from zsseg_d2.modeling.fcclip.mask_pooling import mask_pool
 
 
 def slow(features: torch.Tensor, embed: torch.Tensor) -> torch.Tensor:
-    inside = (torch.einsum("bpc,bchw->bphw", embed, features) > 0).to(features.dtype).detach()
-    return torch.einsum("bphw,bchw->bpc", inside, features) / (inside.sum((-1, -2))[..., None] + 1e-8)
+    """One query at a time, as written in the paper."""
+    rows = []
+    for maps, queries in zip(features, embed):
+        cells = maps.flatten(1).T  # (h·w, C)
+        inside = (cells @ queries.T).detach() > 0
+        rows.append(torch.stack([cells[chosen].sum(0) / (chosen.sum() + 1e-8) for chosen in inside.T]))
+    return torch.stack(rows)
+
+
+def plain(features: torch.Tensor, embed: torch.Tensor) -> torch.Tensor:
+    with plain_forms():
+        return mask_pool(features, embed)
 
 
 @settings(deadline=None, max_examples=30)
@@ -36,13 +47,14 @@ def test_values_and_gradients(batch, queries, channels, size, cells, channels_la
     )
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(mask_pooling._CELLS, "cpu", cells)
-        for form in (mask_pool, slow):
+        patch.setitem(mask_pooling_blocks._CELLS, "cpu", cells)
+        for form in (mask_pool, plain, slow):
             leaf = features.clone().requires_grad_()
             pooled = form(leaf, embed)
             found.append((pooled, *torch.autograd.grad(pooled, leaf, upstream)))
-    for fast, plain in zip(*found):
-        torch.testing.assert_close(fast, plain)
+    for fast, other, expected in zip(*found):
+        torch.testing.assert_close(fast, expected)
+        torch.testing.assert_close(other, expected)
 
 
 def test_an_empty_mask_pools_nothing_and_embeddings_get_no_gradient():

@@ -11,12 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plain.panoptic import panoptic_inference as plain_panoptic
-from zsseg_d2.modeling import postprocessing as panoptic
-from zsseg_d2.modeling.deformable_attention.attention import MSDeformAttn, ms_deform_attn
+from zsseg_d2.modeling import argmax_blocks
+from zsseg_d2.modeling.deformable_attention import MSDeformAttn, ms_deform_attn
+from zsseg_d2.modeling.fast_forms import plain_forms
 from zsseg_d2.modeling.fcclip.ensemble import apply_void_rule, geometric_ensemble
-from zsseg_d2.modeling.postprocessing import instance_inference, panoptic_inference, semantic_inference
 from zsseg_d2.modeling.fcclip.query_decoder import class_logits
+from zsseg_d2.modeling.postprocessing import (
+    argmax_masks,
+    instance_inference,
+    panoptic_inference,
+    semantic_inference,
+)
 from zsseg_d2.modeling.upsampling import Upsampler, downsample_masks
+from zsseg_d2.modeling.upsampling_blocks import upsampled_blocks
 
 
 def test_geometric_ensemble_by_hand():
@@ -67,7 +74,8 @@ def test_blocks_are_the_parts_of_the_whole(low, padded, image, output, elements,
     expected = F.interpolate(masks[queries][None], padded, mode="bilinear")[..., : image[0], : image[1]]
     expected = F.interpolate(expected, output, mode="bilinear")[0]
     actual, times = torch.zeros(len(queries), *output), torch.zeros(output)
-    for (rows, columns), block in Upsampler(padded, image, output).blocks(masks, torch.tensor(queries), elements):
+    upsample = Upsampler(padded, image, output)
+    for (rows, columns), block in upsampled_blocks(upsample, masks, torch.tensor(queries), elements):
         actual[:, rows, columns] = block
         times[rows, columns] += 1
     assert bool((times == 1).all())
@@ -75,7 +83,7 @@ def test_blocks_are_the_parts_of_the_whole(low, padded, image, output, elements,
 
 
 @pytest.mark.parametrize("size", [(2, 3), (4, 6), (8, 12), (16, 24), (2, 8), (5, 7), (4, 24)])
-def test_shrinking_is_torchs_resizing(size):
+def test_downsampling_is_torchs_resizing(size):
     masks = torch.randn(2, 5, 16, 24, generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
     torch.testing.assert_close(downsample_masks(masks, size), expected, rtol=0, atol=1e-6)
@@ -96,7 +104,7 @@ def test_panoptic_rule_equals_the_plain_form(seed, queries, overlap, threshold, 
     upsample = Upsampler((24, 32), (24, 32), size)
     expected, wanted = plain_panoptic(scores, masks, upsample, {0}, threshold, overlap)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(panoptic._BLOCK, "cpu", queries * 2 * 8)  # several blocks
+        patch.setitem(argmax_blocks._BLOCK, "cpu", queries * 2 * 8)  # several blocks
         actual, segments = panoptic_inference(scores, masks, upsample, {0}, threshold, overlap)
     assert torch.equal(actual, expected)
     assert segments == wanted
@@ -104,10 +112,11 @@ def test_panoptic_rule_equals_the_plain_form(seed, queries, overlap, threshold, 
 
 def test_the_first_of_equal_queries_wins():
     masks = torch.full((20, 4, 4), 3.0)
-    winner, inside, area = panoptic._compete(
-        torch.full((20,), 0.5), masks, torch.arange(20), Upsampler((16, 16), (16, 16), (16, 16))
-    )
+    arguments = torch.full((20,), 0.5), masks, torch.arange(20), Upsampler((16, 16), (16, 16), (16, 16))
+    winner, inside, area = argmax_masks(*arguments)
     assert int(winner.max()) == 0 and bool(inside.all()) and area.tolist() == [256] * 20
+    with plain_forms():
+        assert all(torch.equal(a, b) for a, b in zip(argmax_masks(*arguments), (winner, inside, area)))
 
 
 def test_panoptic_of_only_void_is_empty():

@@ -1,4 +1,4 @@
-"""Text rows: the disk cache, concurrent writers, damage, devices and autocast."""
+"""Text rows: in memory and in the cache on disk, with concurrent writers and damaged files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from zsseg_d2 import Vocabulary
-from zsseg_d2.modeling.clip.text_classifier import TextClassifier, text_cache_folder
+from zsseg_d2.modeling.clip.text_classifier import TextClassifier
+from zsseg_d2.text_cache import TextCache, text_cache_folder
 from zsseg_d2.vocabulary import PROMPT_TEMPLATES
 
 VOCABULARY = Vocabulary((("road", "street"), ("car",)))
@@ -46,29 +47,29 @@ def test_rows_are_normalised_means_over_templates():
 
 def test_second_start_does_not_run_the_text_tower(tmp_path):
     first, second = FakeClip(), FakeClip()
-    rows = TextClassifier(tmp_path)(VOCABULARY, first)
-    again = TextClassifier(tmp_path)(VOCABULARY, second)
+    rows = TextClassifier(TextCache(tmp_path))(VOCABULARY, first)
+    again = TextClassifier(TextCache(tmp_path))(VOCABULARY, second)
     assert first.calls > 0 and second.calls == 0
     assert torch.equal(rows, again)
     assert [p.suffix for p in tmp_path.iterdir()] == [".safetensors"]
 
 
 def test_key_holds_weights_and_vocabulary(tmp_path):
-    TextClassifier(tmp_path)(VOCABULARY, FakeClip())
+    TextClassifier(TextCache(tmp_path))(VOCABULARY, FakeClip())
     other_weights, other_words = FakeClip(seed=1e-3), FakeClip()
-    TextClassifier(tmp_path)(VOCABULARY, other_weights)
-    TextClassifier(tmp_path)(Vocabulary((("road",), ("car",))), other_words)
+    TextClassifier(TextCache(tmp_path))(VOCABULARY, other_weights)
+    TextClassifier(TextCache(tmp_path))(Vocabulary((("road",), ("car",))), other_words)
     assert other_weights.calls > 0 and other_words.calls > 0
 
 
 def test_key_holds_activation_and_tokenizer(tmp_path):
     """The same weights under another activation or tokenizer give other rows."""
-    TextClassifier(tmp_path)(VOCABULARY, FakeClip())
+    TextClassifier(TextCache(tmp_path))(VOCABULARY, FakeClip())
     activation, tokenizer = FakeClip(), FakeClip()
     activation.clip_model.activation = nn.ReLU()
     tokenizer.tokenizer = lambda texts: torch.tensor([[len(t) + 1] for t in texts])
-    TextClassifier(tmp_path)(VOCABULARY, activation)
-    TextClassifier(tmp_path)(VOCABULARY, tokenizer)
+    TextClassifier(TextCache(tmp_path))(VOCABULARY, activation)
+    TextClassifier(TextCache(tmp_path))(VOCABULARY, tokenizer)
     assert activation.calls > 0 and tokenizer.calls > 0
 
 
@@ -82,19 +83,27 @@ def test_each_vocabulary_keeps_its_own_rows():
 
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 10, b"not a safetensors file at all"])
 def test_a_damaged_cache_file_is_made_again(tmp_path, damage):
-    TextClassifier(tmp_path)(VOCABULARY, FakeClip())
+    TextClassifier(TextCache(tmp_path))(VOCABULARY, FakeClip())
     (file,) = tmp_path.glob("*.safetensors")
     good = file.read_bytes()
     file.write_bytes(damage)
     clip = FakeClip()
-    rows = TextClassifier(tmp_path)(VOCABULARY, clip)
+    rows = TextClassifier(TextCache(tmp_path))(VOCABULARY, clip)
     assert clip.calls > 0 and torch.isfinite(rows).all()
     assert file.read_bytes() == good
 
 
+def test_rows_that_do_not_fit_are_computed_again(tmp_path):
+    cache = TextCache(tmp_path)
+    cache.put("key", torch.ones(2, 3))
+    assert torch.equal(cache.get("key", (2, 3)), torch.ones(2, 3)) and cache.get("key", (3, 3)) is None
+    cache.put("key", torch.full((2, 3), float("nan")))
+    assert cache.get("key", (2, 3)) is None and cache.get("other", (2, 3)) is None
+
+
 def _write(folder) -> None:
     for _ in range(5):
-        TextClassifier(folder)(VOCABULARY, FakeClip())
+        TextClassifier(TextCache(folder))(VOCABULARY, FakeClip())
 
 
 def test_concurrent_writers_leave_one_good_file(tmp_path):
@@ -106,14 +115,14 @@ def test_concurrent_writers_leave_one_good_file(tmp_path):
         process.join()
     assert [p.exitcode for p in processes] == [0] * 4
     clip = FakeClip()
-    TextClassifier(tmp_path)(VOCABULARY, clip)
+    TextClassifier(TextCache(tmp_path))(VOCABULARY, clip)
     assert clip.calls == 0 and len(list(tmp_path.iterdir())) == 1
 
 
 def test_an_unwritable_cache_is_no_error(tmp_path):
-    attn_mask = tmp_path / "file"
-    attn_mask.write_text("in the way")
-    assert TextClassifier(attn_mask / "rows")(VOCABULARY, FakeClip()).shape == (3, 26)
+    blocker = tmp_path / "file"
+    blocker.write_text("in the way")
+    assert TextClassifier(TextCache(blocker / "rows"))(VOCABULARY, FakeClip()).shape == (3, 26)
 
 
 def test_rows_follow_the_module_and_stay_out_of_checkpoints():

@@ -12,12 +12,13 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_se
 from torch import Tensor, nn
 
 from ..class_sets import EvalClasses, TrainingClasses, eval_classes, inference_precision, training_classes
-from ..modeling.clip.text_classifier import TextClassifier, text_cache_folder
+from ..modeling.clip.text_classifier import TextClassifier
 from ..modeling.fcclip.criterion import Prediction, SetCriterion, Target
 from ..modeling.fcclip.ensemble import apply_void_rule, geometric_ensemble, suppress_void
 from ..modeling.fcclip.query_decoder import Queries, class_logits
 from ..modeling.postprocessing import instance_inference, panoptic_inference, semantic_inference
 from ..modeling.upsampling import Upsampler, downsample_masks
+from ..text_cache import TextCache
 from ..vocabulary import Vocabulary
 
 
@@ -58,7 +59,7 @@ class FCCLIP(nn.Module):
         self.criterion = criterion
         self.training_classes = training
         self.void_embedding = nn.Embedding(1, backbone.embed_dim)
-        self.text_classifier = TextClassifier(text_cache_folder(cfg.ZSSEG.TEXT_CACHE))
+        self.text_classifier = TextClassifier(TextCache.from_setting(cfg.ZSSEG.TEXT_CACHE))
         self.register_buffer("pixel_mean", torch.tensor(cfg.MODEL.PIXEL_MEAN).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(cfg.MODEL.PIXEL_STD).view(-1, 1, 1), persistent=False)
         self._eval_classes: dict[str | None, EvalClasses] = {}

@@ -1,4 +1,4 @@
-"""Tensors to queries: modules and pure functions that know no data set and no file."""
+"""Tensors to queries: modules and pure functions that know no dataset."""
 
 from .clip.backbone import CLIP
 from .fcclip.head import FCCLIPHead

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from ...modeling.clip.text_classifier import TextClassifier
 from ...modeling.deformable_attention import attention as deformable_attention
+from ...text_cache import TextCache
 from ..config.setup import setup_cfg
 from ..training.solver import build_optimizer
 
@@ -125,10 +125,10 @@ def text_rows(config_file: str, *, cached: bool, options: Sequence[str] = ()) ->
     if not cached:
         return lambda: TextClassifier(None)(vocabulary, model.backbone)
     folder = tempfile.TemporaryDirectory(prefix="zsseg_d2_")
-    TextClassifier(Path(folder.name))(vocabulary, model.backbone)
+    TextClassifier(TextCache(folder.name))(vocabulary, model.backbone)
 
     def read(folder=folder) -> Tensor:  # the folder lives as long as the function
-        return TextClassifier(Path(folder.name))(vocabulary, model.backbone)
+        return TextClassifier(TextCache(folder.name))(vocabulary, model.backbone)
 
     return read
 

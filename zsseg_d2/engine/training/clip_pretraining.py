@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from ...data.synthetic import PRETRAINING, Scene, SceneObject, render_scene
 from ...data.synthetic.captions import Caption, caption, phrase_caption
-from ...modeling.clip.backbone import dense_features, region_embeddings, text_embeddings
+from ...modeling.clip.text import text_embeddings
+from ...modeling.clip.towers import find_tower
 from ...modeling.clip.vit import dense_cells, region_means
 
 _KINDS_WITHOUT_CATEGORY = {
@@ -186,11 +187,13 @@ def pretrain_clip(
 
 
 def _step_loss(model, tokenizer, data: RegionBatch, captions: list[Caption], images: Tensor) -> tuple[Tensor, float]:
-    is_vit = hasattr(model.visual, "patch_size")
-    dense = dense_cells(model.visual, images) if is_vit else dense_features(model.visual, images)["clip_vis_dense"]
     most = max(len(r) for r in data.regions)
     masks = torch.stack([F.pad(r, (0, 0, 0, 0, 0, most - len(r))) for r in data.regions])
-    regions = (region_means if is_vit else region_embeddings)(model.visual, dense, masks)
+    if hasattr(model.visual, "patch_size"):
+        regions = region_means(model.visual, dense_cells(model.visual, images), masks)
+    else:
+        tower = find_tower(model.visual)
+        regions = tower.region_embeddings(tower.dense_features(images)["clip_vis_dense"], masks)
     regions = F.normalize(torch.cat([r[: len(m)] for r, m in zip(regions, data.regions)]), dim=-1)
     distinct = {c.text: c for c in captions}
     position = {text: i for i, text in enumerate(distinct)}

@@ -1,67 +1,89 @@
-"""CLIP's ResNet towers as open_clip builds them: feature maps, and embeddings of regions (Radford et al. 2021, section 2.4)."""
+"""CLIP's ResNet towers: feature maps, and embeddings of regions (Radford et al. 2021, section 2.4)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..fast_forms import fast_form
+from ..registries import CLIP_TOWER_REGISTRY
+from . import resnet_frozen
+from .positions import pool_positions, resize_positions
+from .towers import STAGES, CLIPTower
 
 
-def stem(visual: nn.Module, images: Tensor) -> Tensor:
-    """(B, 3, H, W) to (B, C, H/4, W/4): three convolutions and a pooling."""
-    x = images
-    for index in (1, 2, 3):
-        x = F.relu_(_convolve(getattr(visual, f"conv{index}"), getattr(visual, f"bn{index}"), x))
-    return visual.avgpool(x)
+def _is_frozen(visual: Any, images: Tensor) -> bool:
+    return not visual.training
 
 
-def run_stage(stage: nn.Module, x: Tensor) -> Tensor:
-    """One of ``layer1`` … ``layer4``."""
-    for block in stage:
-        out = F.relu_(_convolve(block.conv1, block.bn1, x))
-        out = block.avgpool(F.relu_(_convolve(block.conv2, block.bn2, out)))
-        out = _convolve(block.conv3, block.bn3, out)
-        if block.downsample is not None:
-            pool, conv, norm = block.downsample
-            x = _convolve(conv, norm, pool(x))
-        x = F.relu_(out + x if torch.is_grad_enabled() else out.add_(x))
-    return x
+@fast_form(resnet_frozen.dense_features, when=_is_frozen)
+def dense_features(visual: Any, images: Tensor) -> dict[str, Tensor]:
+    """Compute the output of each stage of open_clip's ``ModifiedResNet``; see :meth:`CLIPTower.dense_features`."""
+    x = visual.stem(images)
+    features = {}
+    for name, layer in zip(STAGES, (visual.layer1, visual.layer2, visual.layer3, visual.layer4)):
+        x = features[name] = layer(x)
+    return features
 
 
-def _convolve(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Convolution and batch norm. A frozen norm is an affine map and goes into the convolution: no pass over the output."""
-    if norm.training:
-        return norm(conv(x))
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-    return F.conv2d(x, weight, bias, conv.stride, conv.padding)
+@fast_form(resnet_frozen.attention_pool)
+def attention_pool(pool: Any, dense: Tensor, inside: Tensor) -> Tensor:
+    """Do CLIP's attention pooling with keys restricted to each mask; the query is the global mean.
 
-
-def attention_pool(pool: nn.Module, dense: Tensor, inside: Tensor) -> Tensor:
-    """CLIP's attention pooling with keys restricted to each mask; the query is the global mean.
+    An empty mask attends everywhere, so that its row is finite.
 
     Args:
-        pool: open_clip's ``AttentionPool2d``. dense: (B, C, h, w). inside: (B, Q, h, w) bool.
+        pool: open_clip's ``AttentionPool2d``.
+        dense: (B, C, h, w).
+        inside: (B, Q, h, w) bool.
 
     Returns:
         (B, Q, E).
     """
-    side = int((pool.positional_embedding.shape[0] - 1) ** 0.5)
-    grid = pool.positional_embedding[1:].T.reshape(1, -1, side, side)
-    grid = F.interpolate(grid, size=dense.shape[-2:], mode="bilinear", align_corners=False)
-    tokens = dense.permute(0, 2, 3, 1).flatten(1, 2) + grid.permute(0, 2, 3, 1).flatten(1, 2)  # (B, hw, C)
-    mean = dense.mean((-1, -2)) + pool.positional_embedding[0]  # (B, C)
-    query = pool.q_proj(mean).unflatten(-1, (pool.num_heads, -1))  # (B, heads, C/heads)
-    # q·(W k + b) = (q W)·k + q·b: one row a head is projected, not every token; the last term is nothing to a softmax.
-    query = torch.einsum("bhd,hdc->bhc", query, pool.k_proj.weight.to(query.dtype).unflatten(0, (pool.num_heads, -1)))
-    scores = (query @ tokens.to(query.dtype).transpose(1, 2)).float() * (tokens.shape[-1] // pool.num_heads) ** -0.5
-    # One softmax for all masks: weights against the best cell of the whole map, summed inside each. What lies 80 below it,
-    # where float32 ends, counts as if it lay 80 below.
-    weight = (scores - scores.amax(-1, keepdim=True)).clamp(min=-80).exp().transpose(1, 2)  # (B, hw, heads)
-    value = pool.v_proj(tokens).float().unflatten(-1, (pool.num_heads, -1)) * weight[..., None]
-    allowed = inside.flatten(2)  # (B, Q, hw)
-    # An empty mask attends everywhere, and the caller's valid-mask rule sets it aside.
-    allowed = (allowed | ~allowed.any(-1, keepdim=True)).float()
-    with torch.autocast(dense.device.type, enabled=False):
-        pooled = (allowed @ value.flatten(2)).unflatten(-1, (pool.num_heads, -1)) / (allowed @ weight)[..., None]
-    return pool.c_proj(pooled.flatten(2).to(tokens.dtype))
+    tokens = (dense + pool_positions(pool, dense)).flatten(2).transpose(1, 2)  # (B, hw, C)
+    query = (dense.mean((-1, -2)) + pool.positional_embedding[0])[:, None]
+    outside = ~inside.flatten(2)
+    outside = outside & ~outside.all(-1, keepdim=True)  # (B, Q, hw)
+    q, k, v = (
+        projection(x).unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)
+        for projection, x in ((pool.q_proj, query), (pool.k_proj, tokens), (pool.v_proj, tokens))
+    )
+    scores = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).expand(-1, -1, inside.shape[1], -1)
+    weights = scores.masked_fill(outside[:, None], float("-inf")).softmax(-1)  # (B, heads, Q, hw)
+    return pool.c_proj((weights @ v).transpose(1, 2).flatten(2))
+
+
+@CLIP_TOWER_REGISTRY.register()
+class ResNetTower(CLIPTower):
+    """OpenAI's ResNets as open_clip builds them."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__(visual)
+        layers = (self.visual.layer1, self.visual.layer2, self.visual.layer3, self.visual.layer4)
+        self.widths = tuple(layer[-1].conv3.out_channels for layer in layers)
+        self.embed_dim = self.visual.attnpool.c_proj.out_features
+
+    @classmethod
+    def fits(cls, visual: nn.Module) -> bool:
+        """Return whether ``visual`` ends in an attention pooling."""
+        return getattr(visual, "attnpool", None) is not None
+
+    def dense_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute feature maps; see :meth:`CLIPTower.dense_features`."""
+        # Convolutions are fastest where the channels of a pixel lie together, and so is what reads them as tokens.
+        features = dense_features(self.visual, images.contiguous(memory_format=torch.channels_last))
+        return {**features, "clip_vis_dense": features["res5"]}
+
+    def region_embeddings(self, dense: Tensor, inside: Tensor) -> Tensor:
+        """Restrict CLIP's attention pooling to each region; see :meth:`CLIPTower.region_embeddings`."""
+        return attention_pool(self.visual.attnpool, dense, inside)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embed images of any size; see :meth:`CLIPTower.embed_images`."""
+        positions = self.visual.attnpool.positional_embedding
+        side = int((len(positions) - 1) ** 0.5)
+        resized = resize_positions(positions, (side, side), (images.shape[-2] // 32, images.shape[-1] // 32))
+        return functional_call(self.visual, {"attnpool.positional_embedding": resized}, (images,))

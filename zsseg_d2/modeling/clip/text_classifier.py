@@ -1,40 +1,46 @@
-"""Text rows of a vocabulary: computed once by CLIP's text tower, cached on disk, kept beside the weights."""
+"""Text rows of a vocabulary: computed once by CLIP's text tower and kept with the model."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...files import atomic_path
 from ...vocabulary import PROMPT_TEMPLATES, Vocabulary
 
-logger = logging.getLogger(__name__)
-_CHUNK = 256  # prompts a pass: bounds memory of the text tower
+_CHUNK = 256  # prompts per pass: bounds the memory of the text tower
 
 
-def text_cache_folder(setting: str) -> Path | None:
-    """The folder that ``ZSSEG.TEXT_CACHE`` names: "auto", "" (None: no cache) or a path."""
-    if not setting:
-        return None
-    if setting != "auto":
-        return Path(setting).expanduser()
-    return Path(os.environ.get("ZSSEG_D2_CACHE") or Path.home() / ".cache" / "zsseg_d2").expanduser() / "text_rows"
+class RowStore(Protocol):
+    """Keeps text rows from one run to the next; :class:`zsseg_d2.text_cache.TextCache` keeps them on disk."""
+
+    def get(self, key: str, shape: tuple[int, int]) -> Tensor | None:
+        """Return the rows of a key if there are any and they have this shape, else None."""
+
+    def put(self, key: str, rows: Tensor) -> None:
+        """Keep the rows of a key; a failure is not an error."""
+
+
+class TextEncoder(Protocol):
+    """What :class:`TextClassifier` needs of a CLIP: text embeddings, and what identifies them."""
+
+    clip_model: Any
+    embed_dim: int
+    tokenizer: Any
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts as (len(texts), E) L2-normalised float32."""
 
 
 def text_tower_fingerprint(clip_model: nn.Module) -> str:
-    """A hash of the text tower: its layers (activations too), every parameter's shape, and up to 4096 of its values.
+    """Hash a text tower: its layers, including activations, and every parameter's shape and up to 4096 of its values.
 
-    Sampling keeps this to milliseconds; training changes every value of a tower, so the sample sees it.
+    Sampling keeps this to milliseconds. Training changes every value of a tower, so the sample changes too.
     """
     digest = hashlib.sha256(repr([child for child in clip_model.named_children() if child[0] != "visual"]).encode())
     for name, parameter in sorted(clip_model.named_parameters()):
@@ -46,11 +52,14 @@ def text_tower_fingerprint(clip_model: nn.Module) -> str:
 
 
 def compute_text_rows(embed_texts: Callable[[list[str]], Tensor], rows: tuple[str, ...]) -> Tensor:
-    """(T, E) one L2-normalised row a synonym: the mean over templates of normalised embeddings, normalised again.
+    """Compute one row per synonym: the mean over templates of normalised embeddings, normalised again.
 
     Args:
         embed_texts: strings to (len, E) L2-normalised embeddings.
         rows: (T,) synonyms.
+
+    Returns:
+        (T, E) L2-normalised.
     """
     prompts = [template.format(row) for row in rows for template in PROMPT_TEMPLATES]
     starts = range(0, len(prompts), _CHUNK)
@@ -60,53 +69,40 @@ def compute_text_rows(embed_texts: Callable[[list[str]], Tensor], rows: tuple[st
 
 
 class TextClassifier(nn.Module):
-    """Text rows by vocabulary. They are buffers, so they follow ``.to()``, and stay float32 outside autocast."""
+    """Text rows by vocabulary, as buffers: they follow ``.to()``, and stay float32 outside autocast.
 
-    def __init__(self, cache: Path | None = None) -> None:
+    Args:
+        store: keeps rows from one run to the next; None: they are computed in each run.
+    """
+
+    def __init__(self, store: RowStore | None = None) -> None:
         super().__init__()
-        self.cache = cache
+        self.store = store
         self._fingerprint: str | None = None
 
-    def forward(self, vocabulary: Vocabulary, clip: nn.Module) -> Tensor:
-        """(T, E) rows of ``vocabulary``, from memory, disk or CLIP's text tower.
-
-        Args:
-            clip: has ``clip_model`` and ``tokenizer`` (for the key), and ``embed_texts``.
-        """
+    def forward(self, vocabulary: Vocabulary, clip: TextEncoder) -> Tensor:
+        """Return the (T, E) rows of a vocabulary, from memory, the store or CLIP's text tower."""
         name = "rows_" + hashlib.sha256(repr(vocabulary.rows).encode()).hexdigest()[:16]
         if name not in self._buffers:
             with torch.inference_mode(False):  # rows outlive an evaluation and must serve training too
                 rows = self._load_or_compute(vocabulary, clip)
             self.register_buffer(name, rows.to(clip.clip_model.logit_scale.device), persistent=False)
-        return self._buffers[name]
+        return self.get_buffer(name)
 
-    def _load_or_compute(self, vocabulary: Vocabulary, clip: nn.Module) -> Tensor:
-        if self.cache is None:
+    def _load_or_compute(self, vocabulary: Vocabulary, clip: TextEncoder) -> Tensor:
+        if self.store is None:
             return compute_text_rows(clip.embed_texts, vocabulary.rows)
+        key = self._key(vocabulary, clip)
+        rows = self.store.get(key, (len(vocabulary.rows), clip.embed_dim))
+        if rows is None:
+            rows = compute_text_rows(clip.embed_texts, vocabulary.rows).cpu()
+            self.store.put(key, rows)
+        return rows
+
+    def _key(self, vocabulary: Vocabulary, clip: TextEncoder) -> str:
+        """Hash all that rows depend on: the text tower, the templates, the synonyms and how they are tokenised."""
         if self._fingerprint is None:
             self._fingerprint = text_tower_fingerprint(clip.clip_model)
         tokens = clip.tokenizer(list(vocabulary.rows)).tolist()
-        key = hashlib.sha256(repr((self._fingerprint, PROMPT_TEMPLATES, vocabulary.rows, tokens)).encode()).hexdigest()
-        path = self.cache / f"{key[:40]}.safetensors"
-        shape = (len(vocabulary.rows), clip.embed_dim)
-        try:
-            rows = load_file(path)["rows"]
-            if tuple(rows.shape) == shape and bool(torch.isfinite(rows).all()):
-                return rows
-            logger.warning("Cached text rows '%s' do not fit and are made again.", path)
-        except FileNotFoundError:
-            pass
-        except (SafetensorError, KeyError, OSError) as error:
-            logger.warning("Cached text rows '%s' cannot be read (%s) and are made again.", path, error)
-        rows = compute_text_rows(clip.embed_texts, vocabulary.rows).cpu()
-        self._store(path, rows)
-        return rows
-
-    @staticmethod
-    def _store(path: Path, rows: Tensor) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as beside:  # concurrent writers and readers never meet half a file
-                beside.write_bytes(save({"rows": rows.contiguous()}))
-        except OSError as error:
-            logger.warning("Text rows were not cached in '%s': %s", path.parent, error)
+        content = repr((self._fingerprint, PROMPT_TEMPLATES, vocabulary.rows, tokens))
+        return hashlib.sha256(content.encode()).hexdigest()[:40]

@@ -1,8 +1,8 @@
-"""Triton kernels of ``deformable_triton``, which imports this file only where it launches them.
+"""Triton kernels of :mod:`.triton_op`, which imports this file only where it launches them.
 
 A row is one head of one query of one image, in the memory order of ``locations`` (B, L, M, levels, points, 2). A program
-takes ROWS rows and all CHANNELS of their head in LANES ≥ CHANNELS lanes; whatever the tensors hold, it computes in
-float32. Offsets into tensors are 64-bit, the index of a cell in its image 32-bit.
+takes ROWS rows and all CHANNELS of their head in LANES ≥ CHANNELS lanes, and computes in float32 whatever the tensors'
+precision. Offsets into tensors are 64-bit; the index of a cell in its image is 32-bit.
 """
 
 import triton
@@ -11,10 +11,10 @@ import triton.language as tl
 
 @triton.jit
 def _neighbours(location, size):
-    """Along one axis of ``size`` pixels: index of the pixel before each location, and the share of the pixel after it.
+    """Return the pixel before each location along one axis of ``size`` pixels, and the share of the pixel after it.
 
-    The steps are grid_sample's in their order, for equal rounding: on pixel centres, where an untrained model looks, the
-    slope jumps. Locations that touch no pixel, infinite and NaN ones get two neighbours outside, as they do there.
+    The steps are those of grid_sample in the same order, for equal rounding: at pixel centres, where an untrained model
+    samples, the slope jumps. Locations that touch no pixel, infinite ones and NaN get two neighbours outside, as there.
     """
     place = ((2.0 * location - 1.0 + 1.0) * size - 1.0) * 0.5
     place = tl.where((place >= -1.0) & (place < size), place, -2.0)
@@ -24,8 +24,8 @@ def _neighbours(location, size):
 
 @triton.jit
 def _point(locations, sample, real, width, height):
-    """``_neighbours`` of both axes: left, its right neighbour's share, top, its lower neighbour's share."""
-    # Rows past the last one sample far outside, so that they load, add and store nothing.
+    """Return ``_neighbours`` of both axes: left, its right neighbour's share, top, its lower neighbour's share."""
+    # Rows past the last one sample far outside, so they load, add and store nothing.
     x = tl.load(locations + 2 * sample, mask=real, other=-1.0).to(tl.float32)
     y = tl.load(locations + 2 * sample + 1, mask=real, other=-1.0).to(tl.float32)
     left, rightness = _neighbours(x, width)
@@ -35,7 +35,7 @@ def _point(locations, sample, real, width, height):
 
 @triton.jit
 def _corner(left, rightness, top, lowness, width, height, RIGHT: tl.constexpr, LOW: tl.constexpr):
-    """One of the four pixels around a location: its index in the level, whether it exists, its shares across and down."""
+    """Return one of the four pixels around a location: its index in the level, if it exists, its shares across and down."""
     column = left + RIGHT
     line = top + LOW
     inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)
@@ -52,7 +52,7 @@ def deformable_forward(
     weights,  # (B, L, M, levels, points)
     output,  # (B, L, M, D)
     rows,  # B·L·M
-    rows_an_image,  # L·M
+    rows_per_image,  # L·M
     cells,  # S
     HEADS: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -64,7 +64,7 @@ def deformable_forward(
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     lane = tl.arange(0, LANES)[None, :]
     real = row < rows
-    origin = (row // rows_an_image * cells * HEADS + row % HEADS) * CHANNELS
+    origin = (row // rows_per_image * cells * HEADS + row % HEADS) * CHANNELS
     total = tl.zeros((ROWS, LANES), dtype=tl.float32)
     for level in tl.static_range(LEVELS):
         height = tl.load(table + 3 * level)
@@ -95,7 +95,7 @@ def deformable_backward(
     location_gradient,  # as locations
     weight_gradient,  # as weights
     rows,
-    rows_an_image,
+    rows_per_image,
     cells,
     HEADS: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -107,7 +107,7 @@ def deformable_backward(
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     lane = tl.arange(0, LANES)[None, :]
     real = row < rows
-    origin = (row // rows_an_image * cells * HEADS + row % HEADS) * CHANNELS
+    origin = (row // rows_per_image * cells * HEADS + row % HEADS) * CHANNELS
     incoming = row[:, None] * CHANNELS + lane
     gradient = tl.load(output_gradient + incoming, mask=real[:, None] & (lane < CHANNELS), other=0.0).to(tl.float32)
     for level in tl.static_range(LEVELS):

@@ -3,61 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from .pixel_decoder import MSDeformAttnPixelDecoder
-from .query_decoder import MaskedAttentionDecoder, Queries
+from ..registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY, look_up
+from . import pixel_decoder as _pixel_decoder, query_decoder as _query_decoder  # noqa: F401  (they register themselves)
+from .interfaces import PixelDecoder, Queries, QueryDecoder
 
-_PIXEL_DECODER = "MSDeformAttnPixelDecoder"
-_QUERY_DECODER = "MultiScaleExtendedMaskTransformerDecoder"
+
+def build_pixel_decoder(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> PixelDecoder:
+    """Build the pixel decoder that MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME names."""
+    key, name = "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", cfg.MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME
+    return look_up(PIXEL_DECODER_REGISTRY, key, name)(cfg, input_shape)
+
+
+def build_query_decoder(cfg: CfgNode) -> QueryDecoder:
+    """Build the query decoder that MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME names."""
+    key, name = "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME
+    return look_up(TRANSFORMER_DECODER_REGISTRY, key, name)(cfg)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class FCCLIPHead(nn.Module):
-    """FC-CLIP's trainable part, with the parameter names of its checkpoints."""
+    """FC-CLIP's trainable part, with the parameter names of its checkpoints.
 
-    def __init__(self, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> None:
+    Args:
+        pixel_decoder: CLIP's feature maps to mask features.
+        predictor: mask features to queries.
+    """
+
+    @configurable
+    def __init__(self, *, pixel_decoder: PixelDecoder, predictor: QueryDecoder) -> None:
         super().__init__()
-        head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
-        for key, value, known in (
-            ("SEM_SEG_HEAD.PIXEL_DECODER_NAME", head.PIXEL_DECODER_NAME, _PIXEL_DECODER),
-            ("MASK_FORMER.TRANSFORMER_DECODER_NAME", former.TRANSFORMER_DECODER_NAME, _QUERY_DECODER),
-        ):
-            if value != known:
-                raise ValueError(f"MODEL.{key} is '{value}'; only '{known}' is implemented.")
-        if former.PRE_NORM:
-            raise ValueError("MODEL.MASK_FORMER.PRE_NORM is True; only post-norm is implemented, as in FC-CLIP.")
-        if head.CONVS_DIM != former.HIDDEN_DIM or former.ENFORCE_INPUT_PROJ:
-            raise ValueError(
-                "MODEL.SEM_SEG_HEAD.CONVS_DIM must equal MODEL.MASK_FORMER.HIDDEN_DIM: no input projection."
-            )
-        self.pixel_decoder = MSDeformAttnPixelDecoder(
-            {name: spec.channels for name, spec in input_shape.items()},
-            dim=head.CONVS_DIM,
-            mask_dim=head.MASK_DIM,
-            layers=head.TRANSFORMER_ENC_LAYERS,
-            heads=head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS,
-            points=head.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS,
-            feedforward=head.TRANSFORMER_ENC_DIM_FEEDFORWARD,
-        )
-        self.predictor = MaskedAttentionDecoder(
-            dim=former.HIDDEN_DIM,
-            mask_dim=head.MASK_DIM,
-            embed_dim=cfg.MODEL.FC_CLIP.EMBED_DIM,
-            queries=former.NUM_OBJECT_QUERIES,
-            layers=former.DEC_LAYERS - 1,
-            heads=former.NHEADS,
-            feedforward=former.DIM_FEEDFORWARD,
-        )
+        self.pixel_decoder = pixel_decoder
+        self.predictor = predictor
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        """Build both decoders by their names in the config.
+
+        Raises:
+            ValueError: If a name is unknown.
+        """
+        return {"pixel_decoder": build_pixel_decoder(cfg, input_shape), "predictor": build_query_decoder(cfg)}
 
     def forward(self, features: Mapping[str, Tensor], return_aux: bool) -> tuple[list[Queries], Tensor]:
-        """
+        """Decode features for training.
+
         Args:
-            features: of the backbone. return_aux: see :class:`MaskedAttentionDecoder`.
+            features: of the backbone.
+            return_aux: whether to return the predictions of earlier layers too.
 
         Returns:
             Predictions, the last layer's last, and mask features (B, mask_dim, H/4, W/4).
@@ -66,6 +65,6 @@ class FCCLIPHead(nn.Module):
         return self.predictor(scales, mask_features, return_aux), mask_features
 
     def last(self, features: Mapping[str, Tensor]) -> Queries:
-        """The last layer's prediction with its mask logits (B, Q, H/4, W/4), as inference needs it; records no gradient."""
-        lateral, scales = self.pixel_decoder.features(features)
-        return self.predictor.last(scales, lateral, self.pixel_decoder.mask_features)
+        """Decode the last layer's queries with their mask logits (B, Q, H/4, W/4), for inference; without gradients."""
+        lateral, scales, projection = self.pixel_decoder.unprojected(features)
+        return self.predictor.last(scales, lateral, projection)

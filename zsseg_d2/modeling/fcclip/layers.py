@@ -1,4 +1,4 @@
-"""Small pieces shared by the decoders: sine positions, a norm, an MLP, attention on the parameters of MultiheadAttention."""
+"""Small parts of the decoders: sine positions, a norm, an MLP, attention with MultiheadAttention's parameters."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...compat import autocast_dtype
+from ..fast_forms import fast_form
+from . import group_norm_channels_last
 
 
 def sine_position(height: int, width: int, channels: int, device: torch.device, temperature: float = 10000.0) -> Tensor:
-    """Sine position encoding of a grid, normalised to 2π (Carion et al. 2020, section A.4).
+    """Encode the positions of a grid by sines, normalised to 2π (Carion et al. 2020, section A.4).
 
     Returns:
         (channels, height, width) float32: the first half encodes y, the second x.
@@ -32,9 +34,9 @@ def sine_position(height: int, width: int, channels: int, device: torch.device, 
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
-    """float32 for what half precision spoils: sampling positions, sums over all pixels, gradients of both.
+    """Switch autocast off for what half precision spoils: sampling positions, sums over all pixels, their gradients.
 
-    Where no gradient is recorded and autocast is bfloat16, which has float32's range, it stays: MODEL.PRECISION asks for it.
+    Inference in bfloat16, which has float32's range, stays as it is: MODEL.PRECISION asks for it.
     """
     if not torch.is_grad_enabled() and autocast_dtype(device) == torch.bfloat16:
         return nullcontext()
@@ -42,42 +44,28 @@ def full_precision(device: torch.device) -> AbstractContextManager:
 
 
 def unless_autocast(x: Tensor) -> Tensor:
-    """``x`` in float32, or as it is where autocast chooses."""
+    """Convert ``x`` to float32, unless autocast is on and chooses the precision."""
     return x if autocast_dtype(x.device) else x.float()
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation (Wu and He 2018) that keeps its digits on maps in channels-last order.
+    """Group normalisation (Wu and He 2018) that keeps its digits on maps in channels-last order."""
 
-    torch takes their variance as E[x²] - E[x]², which at 256 x 512 cells is off by 1e-4 where the mean is three deviations.
-    """
-
-    _CELLS = 4096  # at a time: they stay in the cache
-
+    @fast_form(group_norm_channels_last.group_norm, when=group_norm_channels_last.available)
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to the same."""
-        if torch.is_grad_enabled() or x.is_cuda or x.is_contiguous():
-            return super().forward(x.contiguous())
-
-        def each_channel(groups: Tensor) -> Tensor:  # (B, groups) to (B, 1, C)
-            return groups.repeat_interleave(self.num_channels // self.num_groups, 1)[:, None]
-
-        parts = x.permute(0, 2, 3, 1).flatten(1, 2).split(self._CELLS, 1)  # (B, cells, C)
-        count = x.shape[2] * x.shape[3]
-
-        def mean_of(sums: Tensor) -> Tensor:  # (B, C) to (B, 1, C)
-            return each_channel((sums / count).unflatten(1, (self.num_groups, -1)).mean(-1))
-
-        mean = mean_of(sum(part.sum(1, dtype=torch.float32) for part in parts))
-        variance = mean_of(sum((part - mean).square_().sum(1) for part in parts))
-        scale = (variance + self.eps).rsqrt() * self.weight
-        shift = self.bias - mean * scale
-        scale, shift = (z.to(x.dtype).transpose(1, 2)[..., None] for z in (scale, shift))
-        return torch.addcmul(shift, x, scale)
+        """Normalise (B, C, h, w)."""
+        return super().forward(x.contiguous())
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them."""
+    """Linear layers with ReLU between them.
+
+    Args:
+        input_dim: channels in.
+        hidden_dim: channels between layers.
+        output_dim: channels out.
+        num_layers: number of linear layers.
+    """
 
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
         super().__init__()
@@ -85,6 +73,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (..., input_dim) to (..., output_dim)."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
         return self.layers[-1](x)
@@ -93,11 +82,13 @@ class MLP(nn.Module):
 def attend(
     module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
 ) -> Tensor:
-    """Multi-head attention with the parameters of ``module`` and one mask for all heads, without its weights in memory.
+    """Attend with the parameters of ``module`` and one mask for all heads, without storing attention weights.
 
     Args:
-        query: (B, Q, C). key, value: (B, L, C).
-        attn_mask: (B, Q, L) bool, True where attention is forbidden; no row may be all True.
+        module: multi-head attention of width C.
+        query: (B, Q, C).
+        key, value: (B, L, C).
+        attn_mask: (B, Q, L) bool, True where a query must not attend; no row may be all True.
 
     Returns:
         (B, Q, C).

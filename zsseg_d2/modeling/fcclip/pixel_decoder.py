@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import Conv2d
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 
-from ..deformable_attention.attention import MSDeformAttn
+from ..deformable_attention import MSDeformAttn
+from ..deformable_attention.dispatch import Sampler
+from ..registries import PIXEL_DECODER_REGISTRY
+from .interfaces import PixelDecoder
 from .layers import GroupNorm, full_precision, sine_position, unless_autocast
 
-_TOKENS = 2048  # updated at a time where no gradient is recorded: what lies between two layers stays in a CPU's cache
+_TOKENS = 2048  # updated at a time where no gradient is recorded: what a CPU's cache holds
 
 
 class EncoderLayer(nn.Module):
-    """Deformable self-attention and a feed-forward net, each followed by a norm."""
+    """Deformable self-attention and a feed-forward net, each followed by a norm.
+
+    Args:
+        dim: width C.
+        feedforward: hidden width of the feed-forward net.
+        levels, heads, points: of deformable attention.
+    """
 
     def __init__(self, dim: int, feedforward: int, levels: int, heads: int, points: int) -> None:
         super().__init__()
@@ -29,20 +40,38 @@ class EncoderLayer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+        """Update the tokens of all levels.
+
+        Args:
+            x: (B, S, C), S = Σ h·w.
+            position: (S, C) position encoding.
+            reference: (S, 2) centre of each token as (x, y) in [0, 1].
+            shapes: (h, w) of each level.
+
+        Returns:
+            (B, S, C).
+        """
         sample = self.self_attn.sampler(x, shapes)
         step = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _TOKENS
         parts = zip(x.split(step, dim=1), position.split(step), reference.split(step))
         return torch.cat([self._update(*part, sample, shapes) for part in parts], dim=1)
 
     def _update(
-        self, x: Tensor, position: Tensor, reference: Tensor, sample: Callable, shapes: list[tuple[int, int]]
+        self, x: Tensor, position: Tensor, reference: Tensor, sample: Sampler, shapes: list[tuple[int, int]]
     ) -> Tensor:
         x = self.norm1(x + self.self_attn.attend_at_points(x + position, reference, sample, shapes))
         return self.norm2(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
 
 
 class DeformableEncoder(nn.Module):
-    """Encoder layers over the flattened levels, coarsest first."""
+    """Encoder layers over the flattened levels, coarsest first.
+
+    Args:
+        dim: width C.
+        feedforward: hidden width of the feed-forward nets.
+        layers: number of encoder layers.
+        levels, heads, points: of deformable attention.
+    """
 
     def __init__(self, dim: int, feedforward: int, layers: int, levels: int, heads: int, points: int) -> None:
         super().__init__()
@@ -53,8 +82,8 @@ class DeformableEncoder(nn.Module):
         )
 
     def forward(self, sources: list[Tensor]) -> list[Tensor]:
-        """(B, C, h, w) of each level, coarsest first, to the same."""
-        shapes = [tuple(source.shape[-2:]) for source in sources]
+        """Update (B, C, h, w) of each level, coarsest first."""
+        shapes = [(source.shape[-2], source.shape[-1]) for source in sources]
         dim, device = sources[0].shape[1], sources[0].device
         x = torch.cat([source.flatten(2).transpose(1, 2) for source in sources], dim=1)
         position = torch.cat(
@@ -68,20 +97,24 @@ class DeformableEncoder(nn.Module):
 
 
 def _centres(h: int, w: int, device: torch.device) -> Tensor:
-    """(h·w, 2) pixel centres as (x, y) in [0, 1]."""
+    """Return (h·w, 2) pixel centres as (x, y) in [0, 1]."""
     y = (torch.arange(h, device=device, dtype=torch.float32) + 0.5) / h
     x = (torch.arange(w, device=device, dtype=torch.float32) + 0.5) / w
     return torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).flatten(0, 1)
 
 
-class MSDeformAttnPixelDecoder(nn.Module):
+@PIXEL_DECODER_REGISTRY.register()
+class MSDeformAttnPixelDecoder(PixelDecoder):
     """Deformable encoder on strides 32, 16, 8; one lateral step to stride 4 makes the mask features.
 
     Args:
-        channels: widths of "res2" … "res5". dim: width C. mask_dim: width of the mask features.
+        channels: widths of "res2" … "res5".
+        dim: width C.
+        mask_dim: width of the mask features.
         layers, heads, points, feedforward: of the deformable encoder.
     """
 
+    @configurable
     def __init__(
         self,
         channels: Mapping[str, int],
@@ -98,7 +131,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         self.input_proj = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels[name], dim, 1), GroupNorm(32, dim)) for name in coarse
         )
-        for projection in self.input_proj:
+        for projection in self.input_proj.children():
             nn.init.xavier_uniform_(projection[0].weight)
             nn.init.zeros_(projection[0].bias)
         self.transformer = DeformableEncoder(dim, feedforward, layers, len(coarse), heads, points)
@@ -109,22 +142,35 @@ class MSDeformAttnPixelDecoder(nn.Module):
             nn.init.kaiming_uniform_(conv.weight, a=1)
         nn.init.zeros_(self.mask_features.bias)
 
-    def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """
-        Args:
-            features: "res2" … "res5", each (B, C_i, H/stride, W/stride).
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        """Read MODEL.SEM_SEG_HEAD."""
+        head = cfg.MODEL.SEM_SEG_HEAD
+        return {
+            "channels": {name: spec.channels for name, spec in input_shape.items()},
+            "dim": head.CONVS_DIM,
+            "mask_dim": head.MASK_DIM,
+            "layers": head.TRANSFORMER_ENC_LAYERS,
+            "heads": head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS,
+            "points": head.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS,
+            "feedforward": head.TRANSFORMER_ENC_DIM_FEEDFORWARD,
+        }
 
-        Returns:
-            mask features (B, mask_dim, H/4, W/4), and features (B, C, h, w) at strides 32, 16, 8. In float32, but for
-            inference in bfloat16.
+    def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Decode feature maps; see :meth:`PixelDecoder.forward`.
+
+        Outputs are float32, except for inference in bfloat16.
         """
-        device = features["res2"].device
-        features, scales = self.features(features)
-        with full_precision(device):
-            return self.mask_features(features), scales
+        lateral, scales = self.features(features)
+        with full_precision(lateral.device):
+            return self.mask_features(lateral), scales
+
+    def unprojected(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor], nn.Conv2d | None]:
+        """Decode feature maps for inference; see :meth:`PixelDecoder.unprojected`."""
+        return *self.features(features), self.mask_features
 
     def features(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """What :meth:`forward` makes, without the last projection: (B, C, H/4, W/4) in place of the mask features."""
+        """Do what :meth:`forward` does but for the last projection: (B, C, H/4, W/4) in place of the mask features."""
         with full_precision(features["res2"].device):
             sources = [p(unless_autocast(features[n])) for p, n in zip(self.input_proj, ("res5", "res4", "res3"))]
             scales = self.transformer(sources)

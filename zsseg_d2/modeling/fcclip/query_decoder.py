@@ -3,51 +3,53 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
+from .. import fast_forms
+from ..registries import TRANSFORMER_DECODER_REGISTRY
 from ..upsampling import downsample_masks
+from .interfaces import Queries, QueryDecoder
 from .layers import MLP, attend, full_precision, sine_position, unless_autocast
+from .mask_logits import logits_and_pooled, outside_mask
 from .mask_pooling import mask_pool
 
-
-@dataclass(frozen=True)
-class Queries:
-    """What the decoder says of one batch after one layer.
-
-    ``class_embed`` (B, Q, E) is compared with text rows; the mask logits are ``mask_embed`` (B, Q, C) · mask features.
-    ``mask_logits`` (B, Q, h, w) float32 come from :meth:`MaskedAttentionDecoder.last` only.
-    """
-
-    class_embed: Tensor
-    mask_embed: Tensor
-    mask_logits: Tensor | None = None
+__all__ = ["MultiScaleExtendedMaskTransformerDecoder", "Queries", "class_logits"]
 
 
 class CrossAttentionLayer(nn.Module):
+    """Attention from queries to features, then a norm."""
+
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.multihead_attn = nn.MultiheadAttention(dim, heads)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor) -> Tensor:
+        """Update queries (B, Q, C) from features (B, L, C); see :func:`attend`."""
         return self.norm(x + attend(self.multihead_attn, x + position, key, value, attn_mask))
 
 
 class SelfAttentionLayer(nn.Module):
+    """Attention among queries, then a norm."""
+
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.self_attn = nn.MultiheadAttention(dim, heads)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """Update queries (B, Q, C)."""
         return self.norm(x + attend(self.self_attn, x + position, x + position, x))
 
 
 class FFNLayer(nn.Module):
+    """A feed-forward net on each query, then a norm."""
+
     def __init__(self, dim: int, feedforward: int) -> None:
         super().__init__()
         self.linear1 = nn.Linear(dim, feedforward)
@@ -55,17 +57,25 @@ class FFNLayer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Update queries (B, Q, C)."""
         return self.norm(x + self.linear2(F.relu(self.linear1(x))))
 
 
-class MaskedAttentionDecoder(nn.Module):
-    """Q learned queries look at strides 32, 16, 8 in turn, each only inside the mask it predicted before.
+@TRANSFORMER_DECODER_REGISTRY.register()
+class MultiScaleExtendedMaskTransformerDecoder(QueryDecoder):
+    """Decode Q learned queries from strides 32, 16, 8 in turn, each only inside the mask that it predicted before.
 
     Args:
-        dim: width C of queries and of the incoming features. mask_dim: width of the mask features.
-        embed_dim: width E of CLIP's embedding. queries: their number Q. layers: decoder layers.
+        dim: width C of queries and of the incoming features.
+        mask_dim: width of the mask features.
+        embed_dim: width E of CLIP's embedding.
+        queries: their number Q.
+        layers: number of decoder layers.
+        heads: attention heads.
+        feedforward: hidden width of the feed-forward layers.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -94,113 +104,127 @@ class MaskedAttentionDecoder(nn.Module):
         self.class_embed = MLP(dim, dim, embed_dim, 3)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def forward(self, scales: list[Tensor], mask_features: Tensor, return_aux: bool) -> list[Queries]:
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read MODEL.MASK_FORMER.
+
+        Raises:
+            ValueError: If a setting of Mask2Former is asked for that FC-CLIP does not use.
         """
+        head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
+        if former.PRE_NORM:
+            raise ValueError("MODEL.MASK_FORMER.PRE_NORM=True: only post-norm exists, as in FC-CLIP. Fix: set it to False.")
+        if former.ENFORCE_INPUT_PROJ:
+            raise ValueError("MODEL.MASK_FORMER.ENFORCE_INPUT_PROJ=True: no input projection exists. Fix: set it to False.")
+        if head.CONVS_DIM != former.HIDDEN_DIM:
+            raise ValueError(
+                f"MODEL.MASK_FORMER.HIDDEN_DIM={former.HIDDEN_DIM}: the pixel decoder's features have width "
+                f"{head.CONVS_DIM}, and no input projection exists. Fix: set MODEL.SEM_SEG_HEAD.CONVS_DIM to the same."
+            )
+        return {
+            "dim": former.HIDDEN_DIM,
+            "mask_dim": head.MASK_DIM,
+            "embed_dim": cfg.MODEL.FC_CLIP.EMBED_DIM,
+            "queries": former.NUM_OBJECT_QUERIES,
+            "layers": former.DEC_LAYERS - 1,
+            "heads": former.NHEADS,
+            "feedforward": former.DIM_FEEDFORWARD,
+        }
+
+    def forward(self, scales: list[Tensor], mask_features: Tensor, return_aux: bool) -> list[Queries]:
+        """Decode queries for training.
+
         Args:
-            scales: (B, C, h, w) at strides 32, 16, 8. mask_features: (B, mask_dim, H/4, W/4).
-            return_aux: predictions of the learned queries and of each layer, or of the last layer only; class embeddings
-                that nobody reads are then not computed.
+            scales: (B, C, h, w) at strides 32, 16, 8.
+            mask_features: (B, mask_dim, H/4, W/4).
+            return_aux: whether to return the predictions of the learned queries and of each layer, or only those of the
+                last layer; class embeddings are computed for what is returned.
 
         Returns:
             ``layers + 1`` predictions, or one.
         """
-        said = self._layers(scales, mask_features, None)
-        said = said if return_aux else said[-1:]
-        normed, mask_embed = (torch.cat(parts, 1) for parts in zip(*said))
+        outputs = self._layers(scales, mask_features, None)
+        outputs = outputs if return_aux else outputs[-1:]
+        # All layers at once: one pass over the mask features.
+        normed, mask_embed = (torch.cat(parts, 1) for parts in zip(*outputs))
         with full_precision(mask_features.device):
             pooled = mask_pool(unless_autocast(mask_features), unless_autocast(mask_embed))
         class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
-        return [Queries(c, m) for c, (_, m) in zip(class_embed.chunk(len(said), 1), said)]
+        return [Queries(c, m) for c, (_, m) in zip(class_embed.chunk(len(outputs), 1), outputs)]
 
     @torch.no_grad()
-    def last(self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d) -> Queries:
-        """Prediction of the last layer with its mask logits, for mask features that are never made.
+    def last(self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None = None) -> Queries:
+        """Decode the last layer's queries with their mask logits, without making the mask features.
 
-        They would be ``projection(features)``, W·f + b in each cell. A mask logit e·(W·f + b) is (e·W)·f + e·b, and a mean
-        of W·f + b is W·mean(f) + b, so that some hundred queries are projected and not each cell.
-
-        Args:
-            scales: as in :meth:`forward`. features: (B, C, H/4, W/4). projection: C to mask_dim channels, 1 x 1.
+        See :meth:`QueryDecoder.last`, which is the plain form, and :mod:`.mask_logits` for the algebra.
         """
+        if projection is None or not fast_forms.enabled():
+            return super().last(scales, features, projection)
         normed, mask_embed = self._layers(scales, features, projection)[-1]
-        embed, offset = _project(mask_embed, projection)
         with full_precision(features.device):
-            features = unless_autocast(features)
-            logits = _products(unless_autocast(embed), features)
-            # 0 and 1, without a map of truth values between
-            inside = torch.gt(logits, -offset[..., None].to(logits), out=torch.empty_like(logits))
-            area = inside.sum((-1, -2), dtype=torch.float32)[..., None]
-            mean = torch.einsum("bqhw,bchw->bqc", inside, features).float() / area.clamp(min=1)
-            pooled = F.linear(mean, projection.weight.flatten(1), projection.bias) * (area > 0)
-            logits = logits.add_(offset[..., None]) if logits.dtype == torch.float32 else logits + offset[..., None]
+            logits, pooled = logits_and_pooled(mask_embed, unless_autocast(features), projection)
         class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
         return Queries(class_embed, mask_embed, logits)
 
     def _layers(
         self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None
     ) -> list[tuple[Tensor, Tensor]]:
-        """Queries after their norm and mask embeddings, both (B, Q, C): of the learned queries, then after each layer.
+        """Run the decoder layers.
 
-        Mask features are ``features``, or their projection.
+        Returns:
+            Normed queries and mask embeddings, both (B, Q, C), of the learned queries and after each layer.
         """
         memories = [s.flatten(2).transpose(1, 2) + e for s, e in zip(scales, self.level_embed.weight)]
-        keys = [m + sine_position(*s.shape[-2:], s.shape[1], s.device).flatten(1).T for m, s in zip(memories, scales)]
-        # Resizing and the dot product with a query are both linear, so the features are resized once, not Q masks a layer.
+        keys = [m + _positions(s) for m, s in zip(memories, scales)]
+        # Resizing and the product with a query are both linear, so the features are resized once, not Q masks per layer.
         with torch.no_grad():
-            small = [downsample_masks(features, tuple(s.shape[-2:])) for s in scales]
+            small = [downsample_masks(features, (s.shape[-2], s.shape[-1])) for s in scales]
         x = self.query_feat.weight.expand(len(features), -1, -1)
         query_position = self.query_embed.weight
-        normed = self.decoder_norm(x)
-        said = [(normed, self.mask_embed(normed))]
+        outputs = [self._normed_and_mask_embed(x)]
         for index in range(self.num_layers):
             level = index % len(scales)
-            attn_mask = self._attn_mask(said[-1][1], small[level], projection)
+            attn_mask = _attention_mask(outputs[-1][1], small[level], projection)
             x = self.transformer_cross_attention_layers[index](
                 x, query_position, keys[level], memories[level], attn_mask
             )
             x = self.transformer_self_attention_layers[index](x, query_position)
             x = self.transformer_ffn_layers[index](x)
-            normed = self.decoder_norm(x)
-            said.append((normed, self.mask_embed(normed)))
-        return said
+            outputs.append(self._normed_and_mask_embed(x))
+        return outputs
 
-    @staticmethod
-    @torch.no_grad()
-    def _attn_mask(mask_embed: Tensor, features: Tensor, projection: nn.Conv2d | None) -> Tensor:
-        """(B, Q, h·w) True outside each query's mask; a query whose whole mask is empty looks everywhere."""
-        embed, offset = (mask_embed, None) if projection is None else _project(mask_embed, projection)
-        logits = _products(embed, features).flatten(2)
-        attn_mask = logits < (0 if offset is None else -offset.to(logits))  # sigmoid < 0.5
-        return attn_mask & ~attn_mask.all(-1, keepdim=True)
+    def _normed_and_mask_embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        normed = self.decoder_norm(x)
+        return normed, self.mask_embed(normed)
 
 
-def _project(mask_embed: Tensor, projection: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """(B, Q, C) embeddings and (B, Q, 1) offsets that say of features what ``mask_embed`` says of their projection."""
-    with torch.autocast(mask_embed.device.type, enabled=False):
-        mask_embed = mask_embed.float()
-        return mask_embed @ projection.weight.flatten(1), mask_embed @ projection.bias[:, None]
+def _positions(features: Tensor) -> Tensor:
+    """Return the (h·w, C) position encoding of features (B, C, h, w)."""
+    channels, height, width = features.shape[1:]
+    return sine_position(height, width, channels, features.device).flatten(1).T
 
 
-def _products(embed: Tensor, features: Tensor) -> Tensor:
-    """(B, Q, C) · (B, C, h, w) to (B, Q, h, w). An image at a time: bfloat16 has no fast product of batches on a CPU."""
-    cells = features.permute(0, 2, 3, 1).flatten(1, 2)
-    products = [F.linear(one, other).unflatten(1, features.shape[2:]) for one, other in zip(embed, cells)]
-    return products[0][None] if len(products) == 1 else torch.stack(products)
+@torch.no_grad()
+def _attention_mask(mask_embed: Tensor, features: Tensor, projection: nn.Conv2d | None) -> Tensor:
+    """Return (B, Q, h·w) True where a query must not attend: outside its mask, unless that is empty."""
+    outside = outside_mask(mask_embed, features, projection).flatten(2)
+    return outside & ~outside.all(-1, keepdim=True)
 
 
 def class_logits(class_embed: Tensor, text: Tensor, synonyms_per_class: tuple[int, ...], scale: Tensor) -> Tensor:
-    """Scaled cosines of embeddings and text rows; a class takes the best of its synonyms (Yu et al. 2023, 3.2).
+    """Compare embeddings with text rows; a class takes the best of its synonyms (Yu et al. 2023, 3.2).
 
     Args:
-        class_embed: (..., E). text: (T + 1, E) L2-normalised rows, void last.
-        synonyms_per_class: (K,) summing to T. scale: () already exponentiated and capped.
+        class_embed: (..., E).
+        text: (T + 1, E) L2-normalised rows, void last.
+        synonyms_per_class: (K,) summing to T.
+        scale: () factor of the cosines, already exponentiated and capped.
 
     Returns:
-        (..., K + 1), void last.
+        (..., K + 1) scaled cosines, void last.
     """
-    with torch.autocast(
-        class_embed.device.type, enabled=False
-    ):  # up to 100: half precision would keep one decimal place
+    # Logits reach 100, of which half precision would keep one decimal place.
+    with torch.autocast(class_embed.device.type, enabled=False):
         cosines = scale.float() * F.normalize(class_embed.float(), dim=-1) @ text.float().T
     groups = cosines.split((*synonyms_per_class, 1), dim=-1)
     return torch.stack([group.amax(-1) for group in groups], dim=-1)

@@ -1,0 +1,1 @@
+"""Decoders of phrase segmentation on a frozen CLIP, and their losses."""
