@@ -105,7 +105,7 @@ def test_own_time_of_parts_by_hand(monkeypatch):
 
 
 def test_parts_of_a_model(tmp_path, monkeypatch):
-    record = recorded("fcclip_resnet_mini.pt")
+    record = recorded("resnet")
     monkeypatch.setattr(model_rows, "random_model", lambda *a: (build_model(parity_config(record, tmp_path)), None))
     run = model_rows.inference("", (64, 96))
     seconds = parts.seconds_of_parts(run.model, run)
@@ -167,7 +167,7 @@ def test_stopping_a_process_ends_those_it_started():
 
 @pytest.mark.parametrize("part", ["pixel decoder", "query decoder"])
 def test_parts_of_the_head_are_those_of_the_model(part, tmp_path, monkeypatch):
-    record = recorded("fcclip_resnet_mini.pt")
+    record = recorded("resnet")
     model = build_model(parity_config(record, tmp_path)).eval()
     monkeypatch.setattr(model_rows, "random_model", lambda *a: (model, None))
     result = model_rows.head_part("", (64, 96), part, compiled=False)()

@@ -24,7 +24,7 @@ def test_packaged_vocabularies_load():
 
 
 def test_packaged_words_are_fcclips():
-    record = recorded("fcclip_resnet_mini.pt")
+    record = recorded("resnet").meta
     assert Vocabulary.load("coco_panoptic") == Vocabulary.from_strings(record["train_vocabulary"])
     assert Vocabulary.load("cityscapes") == Vocabulary.from_strings(record["test_vocabulary"])
 

@@ -6,20 +6,17 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
-from tests.parity import parity_config, parity_state, recorded
+from tests.parity import build_recorded_model, recorded
 from tests.plain.model import plain_forms
 
 
-@pytest.fixture(params=["fcclip_resnet_mini.pt", "fcclip_convnext_mini.pt"])
+@pytest.fixture(params=["resnet", "convnext"])
 def case(request, tmp_path):
     """The recorded model and image."""
     record = recorded(request.param)
-    model = build_model(parity_config(record, tmp_path))
-    model.load_state_dict(parity_state(record), strict=False)
-    return model, record["image"]
+    return build_recorded_model(record, tmp_path), record.image
 
 
 @pytest.mark.parametrize("size", [(96, 160), (150, 130)])

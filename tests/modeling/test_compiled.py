@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import torch
-from detectron2.modeling import build_model
 
-from tests.parity import parity_config, parity_state, recorded
+from tests.parity import build_recorded_model, recorded
 
 
 def test_traced_inference_of_the_head_equals_the_eager_one(tmp_path):
-    record = recorded("fcclip_resnet_mini.pt")
-    model = build_model(parity_config(record, tmp_path)).eval()
-    model.load_state_dict(parity_state(record), strict=False)
-    (_, images), *_ = model.padded_batches([{"image": record["image"]}])
+    record = recorded("resnet")
+    model = build_recorded_model(record, tmp_path).eval()
+    (_, images), *_ = model.padded_batches([{"image": record.image}])
     with torch.no_grad():
         features = model.backbone(images)
         eager = model.sem_seg_head.last(features)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import torch
 
-from tests.parity import recorded
+from tests.parity import small_recording
 from zsseg_d2.modeling.fcclip import matcher
 from zsseg_d2.modeling.fcclip.criterion import Prediction, SetCriterion, Target, class_loss, mask_losses
 from zsseg_d2.modeling.fcclip.matcher import hungarian, matching_cost, sample_points
@@ -15,22 +16,27 @@ from zsseg_d2.modeling.fcclip.matcher import hungarian, matching_cost, sample_po
 
 @pytest.fixture(scope="module")
 def record():
-    return recorded("criterion.pt")
+    """Predictions, targets and points, with the published assignment and losses."""
+    arrays = small_recording("criterion")
+    meta = json.loads(bytes(arrays.pop("meta")))
+    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    targets = [{"labels": tensors[f"labels/{k}"], "masks": tensors[f"masks/{k}"]} for k in range(2)]
+    return {**tensors, **meta, "targets": targets}
 
 
 def assignment(record: dict) -> list[tuple[torch.Tensor, torch.Tensor]]:
     settings = record["matcher"]
     result = []
     for logits, masks, target in zip(record["pred_logits"], record["pred_masks"], record["targets"]):
-        predicted = sample_points(masks[None].float(), settings["point_coords"])[0]
-        truth = sample_points(target["masks"][None].float(), settings["point_coords"])[0]
+        predicted = sample_points(masks[None].float(), record["point_coords"])[0]
+        truth = sample_points(target["masks"][None].float(), record["point_coords"])[0]
         weights = settings["cost_class"], settings["cost_mask"], settings["cost_dice"]
         result.append(hungarian(matching_cost(logits, predicted, target["labels"], truth, *weights)))
     return result
 
 
 def test_assignment_is_the_recorded_one(record):
-    for (query, index), (wanted_query, wanted_index) in zip(assignment(record), record["expected"]["indices"]):
+    for (query, index), (wanted_query, wanted_index) in zip(assignment(record), record["indices"]):
         assert query.tolist() == list(wanted_query)
         assert index.tolist() == list(wanted_index)
 
@@ -48,7 +54,7 @@ def test_losses_are_the_recorded_ones(record):
     loss_mask, loss_dice = mask_losses(logits, truth, record["num_masks"])
     loss_ce = class_loss(record["pred_logits"].flatten(0, 1), labels.flatten(), record["no_object_weight"])
     for name, value in (("loss_ce", loss_ce), ("loss_mask", loss_mask), ("loss_dice", loss_dice)):
-        assert float(value) == pytest.approx(float(record["expected"][name]), rel=1e-5)
+        assert float(value) == pytest.approx(record[name], rel=1e-5)
 
 
 def _problem(ignore: bool):

@@ -111,9 +111,7 @@ def test_softmax_of_heads(seed, heads, samples, spread):
         torch.randn(2, 5, heads * samples, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * spread
     )
     expected = logits.unflatten(-1, (heads, samples)).softmax(-1)
-    torch.testing.assert_close(
-        gather_cpu.softmax(logits.float(), heads).double(), expected, rtol=1e-3, atol=1e-6
-    )
+    torch.testing.assert_close(gather_cpu.softmax(logits.float(), heads).double(), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_softmax_of_a_head_far_below_another():
