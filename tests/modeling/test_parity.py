@@ -68,17 +68,17 @@ def test_pixel_decoder(run):
 
 def test_text_rows_and_seen_classes(run):
     model, expected = run["model"], run["record"]["expected"]
-    classes = model.classes(None)
+    classes = model.classes.evaluation()
     assert_close(model.text_rows(classes.vocabulary)[:-1].detach(), expected["text_classifier"])
     assert list(classes.seen) == expected["category_overlapping_mask"].bool().tolist()
 
 
 def test_logits_and_masks_of_every_layer(run):
     model, expected = run["model"], run["record"]["expected"]
-    vocabulary = model.classes(None).vocabulary
+    vocabulary = model.classes.evaluation().vocabulary
     with torch.no_grad():
         text = model.text_rows(vocabulary)
-        logits = [model.in_vocabulary_logits(q, text, vocabulary) for q in run["queries"]]
+        logits = [model.class_logits(q, text, vocabulary) for q in run["queries"]]
     assert_close(logits[-1], expected["pred_logits"])
     assert len(logits) == len(expected["aux_pred_logits"]) + 1
     for actual, wanted in zip(logits, expected["aux_pred_logits"]):
@@ -90,9 +90,9 @@ def test_logits_and_masks_of_every_layer(run):
 
 def test_ensembled_scores(run):
     model, masks = run["model"], run["masks"]
-    classes = model.classes(None)
+    classes = model.classes.evaluation()
     with torch.no_grad():
-        inside = model.in_vocabulary_logits(run["last"], model.text_rows(classes.vocabulary), classes.vocabulary)
+        inside = model.class_logits(run["last"], model.text_rows(classes.vocabulary), classes.vocabulary)
         scores = model.class_scores(inside, masks, run["features"]["clip_vis_dense"], classes)
     assert_close(scores[0], run["record"]["expected"]["ensembled_class_log_probs"])
 
@@ -102,7 +102,7 @@ def _segments(segments: list[dict]) -> list[tuple]:
 
 
 def test_panoptic_rule_on_recorded_scores_and_masks(run):
-    expected, classes = run["record"]["expected"], run["model"].classes(None)
+    expected, classes = run["record"]["expected"], run["model"].classes.evaluation()
     size = (96, 160)
     segmentation, segments = panoptic_inference(
         expected["ensembled_class_log_probs"],

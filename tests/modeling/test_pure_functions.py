@@ -104,7 +104,7 @@ def test_panoptic_rule_equals_the_plain_form(seed, queries, overlap, threshold, 
 
 def test_the_first_of_equal_queries_wins():
     masks = torch.full((20, 4, 4), 3.0)
-    winner, inside, area = panoptic._compete(
+    winner, inside, area = panoptic.argmax_masks(
         torch.full((20,), 0.5), masks, torch.arange(20), Upsampler((16, 16), (16, 16), (16, 16))
     )
     assert int(winner.max()) == 0 and bool(inside.all()) and area.tolist() == [256] * 20

@@ -16,8 +16,8 @@ def class_distillation(
 ) -> Tensor:
     """How far the student's class logits are from the teacher's, a mean over queries.
 
-    ``mse``: mean square difference of logits, over all entries or those of ``classes``. ``kl``: T² · KL(teacher ‖ student)
-    of softmax(z / T); with ``classes``, all other entries, void among them, count as one.
+    ``mse``: mean square difference of logits, over all entries or those of ``classes``. ``kl``: T² · KL(teacher ‖
+    student) of softmax(z / T); with ``classes``, all other entries, void among them, count as one.
 
     Args:
         student, teacher: (M, K + 1) logits of paired queries. classes: contiguous ids to compare; None: all and void.
