@@ -69,7 +69,7 @@ class CombinedFCCLIP(TwoModels):
         losses = {}
         for name, model, predicted in zip(("m1", "m2"), (one, two), predictions):
             losses.update({f"{name}_{k}": v for k, v in model.criterion(*predicted, targets).items()})
-        com = two.criterion(*self._fused(*predictions), targets, self.fused_mask_logits)
+        com = two.criterion(*self._fused(predictions[0], predictions[1]), targets, self.fused_mask_logits)
         return {**losses, **{f"com_{k}": v for k, v in com.items()}}
 
     def _fused(self, one: Predictions, two: Predictions) -> Predictions:

@@ -284,7 +284,7 @@ class FCCLIP(PanopticModel):
             decoded.append(DecoderOutput(logits, [q.mask_embed for q in queries], mask_features))
         return decoded
 
-    def predictions(self, decoded: Sequence[DecoderOutput]) -> tuple[list[list[Prediction]], list[tuple[Tensor]]]:
+    def predictions(self, decoded: Sequence[DecoderOutput]) -> tuple[list[list[Prediction]], list[tuple[Tensor, ...]]]:
         """Return predictions [layer][image] with the columns of the training classifier, and mask features [image]."""
         training = self.classes.training
         columns = torch.tensor([*training.kept, len(training.vocabulary)], device=self.device)

@@ -86,10 +86,12 @@ class _MaskLosses:
 
 
 def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy, weighted mean; the last class is no-object.
+    """Compute the weighted mean of the cross-entropy; the last class is no-object.
 
     Args:
-        logits: (M, K + 1). labels: (M,) in 0 … K. weight: (M,) extra weight of each query.
+        logits: (M, K + 1).
+        labels: (M,) in 0 … K.
+        weight: (M,) extra weight of each query.
     """
     per_class = torch.ones(logits.shape[-1], device=logits.device)
     per_class[-1] = no_object_weight
@@ -101,10 +103,11 @@ def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: 
 def mask_losses(
     logits: Tensor, targets: Tensor, num_masks: float, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy (mean over points) and dice (1 - (2·Σpt + 1)/(Σp + Σt + 1)), summed over masks / num_masks.
+    """Compute binary cross-entropy (mean over points) and dice (1 - (2·Σpt + 1)/(Σp + Σt + 1)), summed over masks / num_masks.
 
     Args:
-        logits, targets: (N, P) at the same points. weight: (N, P) of the points; None: all 1.
+        logits, targets: (N, P) at the same points.
+        weight: (N, P) of the points; None: all 1.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     probability = logits.sigmoid()
@@ -118,10 +121,11 @@ def mask_losses(
 
 
 def uncertain_points(masks: Tensor, number: int, oversample: float, importance: float) -> Tensor:
-    """Random points, preferring those where the mask is least sure (Kirillov et al. 2020, PointRend, section 3.1).
+    """Draw random points, preferring those where the mask is least sure (Kirillov et al. 2020, PointRend, section 3.1).
 
     Args:
-        masks: (N, h, w) logits. number: P.
+        masks: (N, h, w) logits.
+        number: P.
 
     Returns:
         (N, P, 2) as (x, y) in [0, 1].
