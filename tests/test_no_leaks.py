@@ -136,7 +136,7 @@ def test_no_deleted_class_reaches_a_target(data_sets):
             cfg = config(name, method)
             items = sum((batch for batch, _ in zip(build_train_loader(cfg), range(2))), [])
             assert not gone & set(torch.cat([i["instances"].gt_classes for i in items]).tolist())
-        training = build_model(config(name, METHODS[2])).training_classes
+        training = build_model(config(name, METHODS[2])).classes.training
         assert not names & {training.vocabulary.names[k] for k in training.kept}
 
 
@@ -146,7 +146,7 @@ def test_a_label_of_a_deleted_class_is_refused(data_sets, method):
     batch = next(iter(build_train_loader(cfg)))
     leaking = next(item for item in batch if len(item["instances"]))
     leaking["instances"].gt_classes[0] = 13
-    with pytest.raises(ValueError, match="labels of classes that the data set deletes: car"):
+    with pytest.raises(ValueError, match="labels of classes that the dataset deletes: car"):
         build_model(cfg).train()(batch)
 
 

@@ -1,7 +1,11 @@
-"""Open-vocabulary segmentation with Detectron2. Importing this package registers its models and data sets."""
+"""Open-vocabulary segmentation with Detectron2. Importing this package registers its models and datasets."""
 
-from . import process  # noqa: F401  (first: what torch reads when it is imported)
-from . import compat  # noqa: E402
+from .process import thread_policy
+
+with thread_policy():
+    import torch  # noqa: F401
+
+from . import compat
 
 compat.apply()
 

@@ -1,184 +1,223 @@
-"""What a data set's metadata and the config say about classes (names, things, seen, kept) and about precision."""
+"""Classes of a run: those of training, of each test set, and which of them are seen, deleted or Out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import Metadata, MetadataCatalog
 
 from .vocabulary import Vocabulary
 
-
-@dataclass(frozen=True)
-class EvalClasses:
-    """The K classes of an evaluation: names, which are things, which count as seen in the ensemble."""
-
-    vocabulary: Vocabulary
-    things: frozenset[int]
-    seen: tuple[bool, ...]
+SEEN_CLASSES = ("pretraining", "training", "both")
+TRAINING_VOCABULARIES = ("all", "kept")
 
 
 @dataclass(frozen=True)
 class TrainingClasses:
-    """The K classes of training labels, the ids whose names stand in the classifier, and those that no label may have."""
+    """The K classes of the training labels.
+
+    Attributes:
+        vocabulary: K classes in the order of contiguous ids.
+        kept: Contiguous ids whose names are in the classifier.
+        deleted: Contiguous ids that no label may have.
+        unlabeled: Contiguous ids without ground truth: deleted ones, and those with pseudo-labels.
+    """
 
     vocabulary: Vocabulary
     kept: tuple[int, ...]
     deleted: tuple[int, ...] = ()
+    unlabeled: tuple[int, ...] = ()
 
 
-def _metadata(names: tuple[str, ...]):
-    return MetadataCatalog.get(names[0]) if names else None
+@dataclass(frozen=True)
+class EvalClasses:
+    """The K classes of an evaluation.
+
+    Attributes:
+        vocabulary: K classes in the order of contiguous ids.
+        things: Contiguous ids of thing classes.
+        seen: (K,) whether a class counts as seen in the ensemble.
+        out: Contiguous ids of the Out classes; all others are In.
+    """
+
+    vocabulary: Vocabulary
+    things: frozenset[int]
+    seen: tuple[bool, ...]
+    out: tuple[int, ...] = ()
 
 
-def training_classes(cfg: CfgNode) -> TrainingClasses:
-    """Classes of the training data set; without one, the pre-training vocabulary.
+class ClassSets:
+    """All classes of a run, resolved once from the config and the metadata of its datasets.
+
+    Args:
+        train: DATASETS.TRAIN.
+        test: DATASETS.TEST.
+        num_classes: MODEL.SEM_SEG_HEAD.NUM_CLASSES, compared with the training vocabulary.
+        vocabulary: ZSSEG.VOCABULARY. It replaces the names and synonyms of a test set: with the same names in another
+            order it is put into the order of the dataset, else its classes replace those of the dataset one by one.
+        pretraining_vocabulary: ZSSEG.PRETRAINING_VOCABULARY.
+        seen_classes: ZSSEG.SEEN_CLASSES.
+        training_vocabulary: ZSSEG.TRAINING_VOCABULARY.
+        out_classes: ZSSEG.OUT_CLASSES.
 
     Raises:
-        ValueError: NUM_CLASSES is not the number of classes, or ZSSEG.TRAINING_VOCABULARY is unknown.
+        ValueError: The settings contradict the datasets or one another.
     """
-    metadata = _metadata(cfg.DATASETS.TRAIN)
-    vocabulary = metadata.get("vocabulary") if metadata else None
-    vocabulary = vocabulary or Vocabulary.load(cfg.ZSSEG.PRETRAINING_VOCABULARY)
-    if len(vocabulary) != cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:
-        source = cfg.DATASETS.TRAIN[0] if metadata else cfg.ZSSEG.PRETRAINING_VOCABULARY
-        raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES}, but the training vocabulary of "
-            f"'{source}' has {len(vocabulary)} classes."
+
+    def __init__(
+        self,
+        *,
+        train: Sequence[str] = (),
+        test: Sequence[str] = (),
+        num_classes: int,
+        vocabulary: str = "",
+        pretraining_vocabulary: str = "coco_panoptic",
+        seen_classes: str = "pretraining",
+        training_vocabulary: str = "all",
+        out_classes: Sequence[str | int] = (),
+    ) -> None:
+        _check_choice("ZSSEG.TRAINING_VOCABULARY", training_vocabulary, TRAINING_VOCABULARIES)
+        _check_choice("ZSSEG.SEEN_CLASSES", seen_classes, SEEN_CLASSES)
+        self._train = tuple(train)
+        self._test = tuple(test)
+        self._source = vocabulary
+        self._given = Vocabulary.load(vocabulary) if vocabulary else None
+        self._pretraining = Vocabulary.load(pretraining_vocabulary)
+        self._seen_classes = seen_classes
+        self._out_classes = tuple(out_classes)
+        self._evaluations: dict[str, EvalClasses] = {}
+        self.training = self._training(num_classes, training_vocabulary, pretraining_vocabulary)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> ClassSets:
+        """Resolve the classes of a config.
+
+        Raises:
+            ValueError: See the message.
+            FileNotFoundError: A vocabulary is neither packaged nor a file.
+        """
+        return cls(
+            train=cfg.DATASETS.TRAIN,
+            test=cfg.DATASETS.TEST,
+            num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            vocabulary=cfg.ZSSEG.VOCABULARY,
+            pretraining_vocabulary=cfg.ZSSEG.PRETRAINING_VOCABULARY,
+            seen_classes=cfg.ZSSEG.SEEN_CLASSES,
+            training_vocabulary=cfg.ZSSEG.TRAINING_VOCABULARY,
+            out_classes=cfg.ZSSEG.OUT_CLASSES,
         )
-    deleted = tuple(metadata.get("deleted_contiguous_ids", ())) if metadata else ()
-    return TrainingClasses(vocabulary, _kept(cfg, deleted, len(vocabulary)), deleted)
+
+    def evaluation(self, dataset: str | None = None) -> EvalClasses:
+        """Return the classes of an evaluation on ``dataset``, or on the first test set if None.
+
+        Raises:
+            ValueError: The vocabulary's length is not the dataset's, a name of the dataset is in another's place, or
+                ZSSEG.OUT_CLASSES has something that is neither a class name nor a label id of the dataset.
+        """
+        name = dataset or (self._test[0] if self._test else "")
+        if name not in self._evaluations:
+            self._evaluations[name] = self._evaluation(MetadataCatalog.get(name) if name else None)
+        return self._evaluations[name]
+
+    def _training(self, num_classes: int, training_vocabulary: str, pretraining_vocabulary: str) -> TrainingClasses:
+        metadata = self._train_metadata
+        vocabulary = (metadata and metadata.get("vocabulary")) or self._pretraining
+        if num_classes != len(vocabulary):
+            source = self._train[0] if metadata else pretraining_vocabulary
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}, but the training vocabulary of '{source}' has "
+                f"{len(vocabulary)} classes."
+            )
+        deleted = tuple(metadata.get("deleted_contiguous_ids", ())) if metadata else ()
+        pseudo = tuple(metadata.get("pseudo_label_contiguous_ids", ())) if metadata else ()
+        kept = tuple(i for i in range(len(vocabulary)) if training_vocabulary == "all" or i not in deleted)
+        return TrainingClasses(vocabulary, kept, deleted, tuple(sorted({*deleted, *pseudo})))
+
+    @property
+    def _train_metadata(self) -> Metadata | None:
+        return MetadataCatalog.get(self._train[0]) if self._train else None
+
+    def _evaluation(self, metadata: Metadata | None) -> EvalClasses:
+        own = metadata.get("vocabulary") if metadata else None
+        vocabulary = self._given or own or self._pretraining
+        things: Iterable[int] = range(len(vocabulary))
+        if metadata is not None and own is not None:
+            if len(own) != len(vocabulary):
+                raise ValueError(
+                    f"ZSSEG.VOCABULARY '{self._source}' has {len(vocabulary)} classes, but '{metadata.name}' has {len(own)}."
+                )
+            vocabulary = _in_order_of(own, vocabulary, self._source)
+            things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values()
+        return EvalClasses(vocabulary, frozenset(things), self._seen(vocabulary), self._out(metadata))
+
+    def _seen(self, vocabulary: Vocabulary) -> tuple[bool, ...]:
+        known = []
+        if self._seen_classes in ("pretraining", "both"):
+            known.append(self._pretraining)
+        if self._seen_classes in ("training", "both"):
+            metadata = self._train_metadata
+            trained = metadata.get("vocabulary") if metadata else None
+            if trained is None:
+                raise ValueError(
+                    f"ZSSEG.SEEN_CLASSES is '{self._seen_classes}', but DATASETS.TRAIN names no dataset with a vocabulary."
+                )
+            known.append(trained.subset(i for i in range(len(trained)) if i not in self.training.deleted))
+        return tuple(any(seen) for seen in zip(*(vocabulary.seen_in(v) for v in known)))
+
+    def requested_out(self, dataset: str) -> tuple[int, ...] | None:
+        """Return ZSSEG.OUT_CLASSES, else the classes without ground truth in training, as contiguous ids of
+        ``dataset``.
+
+        Returns:
+            None if neither says anything: the dataset's own default holds then.
+
+        Raises:
+            ValueError: ZSSEG.OUT_CLASSES has something that is neither a class name nor a label id of the dataset.
+        """
+        metadata = MetadataCatalog.get(dataset)
+        names = list(metadata.get("stuff_classes", ()))
+        if self._out_classes:
+            return self._chosen_out(metadata, names)
+        trained = self._train_metadata
+        if trained is not None and list(trained.get("stuff_classes", ())) == names:
+            return self.training.unlabeled or None
+        return None
+
+    def _out(self, metadata: Metadata | None) -> tuple[int, ...]:
+        if metadata is None:
+            return ()
+        requested = self.requested_out(metadata.name)
+        if requested is not None:
+            return requested
+        return tuple(sorted(metadata.get("deleted_contiguous_ids") or metadata.get("out_contiguous_ids") or ()))
+
+    def _chosen_out(self, metadata: Metadata, names: Sequence[str]) -> tuple[int, ...]:
+        by_label = {str(k): v for k, v in metadata.get("stuff_dataset_id_to_contiguous_id", {}).items()}
+        by_name = {name: k for k, name in enumerate(names)} | by_label
+        for item in self._out_classes:
+            if str(item) not in by_name:
+                raise ValueError(
+                    f"ZSSEG.OUT_CLASSES: '{item}' is neither a class name nor a label id of '{metadata.name}'. "
+                    f"Its classes are {', '.join(names)}."
+                )
+        return tuple(sorted({by_name[str(item)] for item in self._out_classes}))
 
 
-def _kept(cfg: CfgNode, deleted: tuple[int, ...], count: int) -> tuple[int, ...]:
-    choice = cfg.ZSSEG.TRAINING_VOCABULARY
-    if choice not in ("all", "kept"):
-        raise ValueError(f"ZSSEG.TRAINING_VOCABULARY is '{choice}'; choose 'all' or 'kept'.")
-    return tuple(i for i in range(count) if choice == "all" or i not in deleted)
-
-
-def eval_classes(cfg: CfgNode, dataset: str | None) -> EvalClasses:
-    """Classes of an evaluation on ``dataset``, or on the first test set where None.
-
-    ``ZSSEG.VOCABULARY`` replaces the data set's names and synonyms; with the same names in another order it is put into
-    the data set's order, else its classes stand for the data set's one by one.
-
-    Raises:
-        ValueError: the vocabulary's length is not the data set's, a name of the data set stands in another's place, or
-            ZSSEG.SEEN_CLASSES is unknown.
-    """
-    metadata = MetadataCatalog.get(dataset) if dataset else _metadata(cfg.DATASETS.TEST)
-    own = metadata.get("vocabulary") if metadata else None
-    vocabulary = Vocabulary.load(cfg.ZSSEG.VOCABULARY) if cfg.ZSSEG.VOCABULARY else own
-    if vocabulary is None:
-        vocabulary = Vocabulary.load(cfg.ZSSEG.PRETRAINING_VOCABULARY)
-    if own is not None and len(own) != len(vocabulary):
-        raise ValueError(
-            f"ZSSEG.VOCABULARY '{cfg.ZSSEG.VOCABULARY}' has {len(vocabulary)} classes, but '{metadata.name}' has {len(own)}."
-        )
-    if own is not None:
-        vocabulary = _in_order_of(own, vocabulary, cfg.ZSSEG.VOCABULARY)
-    things = (
-        metadata.get("thing_dataset_id_to_contiguous_id", {}).values() if own is not None else range(len(vocabulary))
-    )
-    return EvalClasses(vocabulary, frozenset(things), _seen(cfg, vocabulary))
+def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key} is '{value}'; choose {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}.")
 
 
 def _in_order_of(own: Vocabulary, words: Vocabulary, source: str) -> Vocabulary:
-    """`words` in the order of `own` where the names are the same; unchanged where each stands in its place or is new."""
+    """Put ``words`` into the order of ``own`` if the names are the same; else check that no name is in a wrong place."""
     if set(own.names) == set(words.names):
         return words.subset(words.names.index(name) for name in own.names)
     for place, name in enumerate(words.names):
         if name in own.names and own.names.index(name) != place:
             raise ValueError(
-                f"ZSSEG.VOCABULARY '{source}': '{name}' is class {place}, but class {own.names.index(name)} of the data set. "
-                "Name every class as the data set does (in any order), or give the classes line by line in its order."
+                f"ZSSEG.VOCABULARY '{source}': '{name}' is class {place}, but class {own.names.index(name)} of the dataset. "
+                "Name every class as the dataset does (in any order), or give the classes line by line in its order."
             )
     return words
-
-
-def _seen(cfg: CfgNode, vocabulary: Vocabulary) -> tuple[bool, ...]:
-    choice = cfg.ZSSEG.SEEN_CLASSES
-    if choice not in ("pretraining", "training", "both"):
-        raise ValueError(f"ZSSEG.SEEN_CLASSES is '{choice}'; choose 'pretraining', 'training' or 'both'.")
-    known = []
-    if choice in ("pretraining", "both"):
-        known.append(Vocabulary.load(cfg.ZSSEG.PRETRAINING_VOCABULARY))
-    if choice in ("training", "both"):
-        metadata = _metadata(cfg.DATASETS.TRAIN)
-        trained = metadata.get("vocabulary") if metadata else None
-        if trained is None:
-            raise ValueError(
-                f"ZSSEG.SEEN_CLASSES is '{choice}', but DATASETS.TRAIN names no data set with a vocabulary."
-            )
-        deleted = metadata.get("deleted_contiguous_ids", ())
-        known.append(trained.subset(i for i in range(len(trained)) if i not in deleted))
-    return tuple(any(seen) for seen in zip(*(vocabulary.seen_in(v) for v in known)))
-
-
-def deleted_classes(cfg: CfgNode) -> tuple[int, ...]:
-    """Contiguous ids of the classes whose ground truth the training data set lacks, deleted or pseudo-labelled."""
-    metadata = _metadata(cfg.DATASETS.TRAIN)
-    if metadata is None:
-        return ()
-    return tuple(
-        sorted({*metadata.get("deleted_contiguous_ids", ()), *metadata.get("pseudo_label_contiguous_ids", ())})
-    )
-
-
-def distilled_classes(cfg: CfgNode) -> tuple[int, ...] | None:
-    """Contiguous ids whose logits a student learns from its teacher (ZSSEG.DISTILLATION.CLASSES); None: all and void.
-
-    Raises:
-        ValueError: they are the deleted ones, and there are none.
-    """
-    if cfg.ZSSEG.DISTILLATION.CLASSES != "deleted":
-        return None
-    if not deleted_classes(cfg):
-        raise ValueError(
-            "ZSSEG.DISTILLATION.CLASSES is 'deleted', but DATASETS.TRAIN deletes no class. Train on a configuration such as "
-            "'…_train_008', or give `ZSSEG.DISTILLATION.CLASSES all`."
-        )
-    return deleted_classes(cfg)
-
-
-def evaluated_out_classes(cfg: CfgNode, dataset: str) -> list[int]:
-    """:func:`out_classes`, or the data set's own: the classes deleted from it, else its default."""
-    chosen = out_classes(cfg, dataset)
-    if chosen is None:
-        metadata = MetadataCatalog.get(dataset)
-        chosen = metadata.get("deleted_contiguous_ids") or metadata.get("out_contiguous_ids") or ()
-    return sorted(chosen)
-
-
-def out_classes(cfg: CfgNode, dataset: str) -> list[int] | None:
-    """Contiguous ids of the Out classes: ZSSEG.OUT_CLASSES, else those without ground truth in the training data set.
-
-    Returns:
-        None where neither says anything: the data set's own default then holds (the things, as in configuration 008).
-    Raises:
-        ValueError: ZSSEG.OUT_CLASSES has something that is neither a class name nor a label id of the data set.
-    """
-    metadata = MetadataCatalog.get(dataset)
-    names = list(metadata.get("stuff_classes", ()))
-    if cfg.ZSSEG.OUT_CLASSES:
-        by_label = {str(k): v for k, v in metadata.get("stuff_dataset_id_to_contiguous_id", {}).items()}
-        by_name = {name: k for k, name in enumerate(names)} | by_label
-        for item in cfg.ZSSEG.OUT_CLASSES:
-            if str(item) not in by_name:
-                raise ValueError(
-                    f"ZSSEG.OUT_CLASSES: '{item}' is neither a class name nor a label id of '{dataset}'. "
-                    f"Its classes are {', '.join(names)}."
-                )
-        return sorted({by_name[str(item)] for item in cfg.ZSSEG.OUT_CLASSES})
-    trained = _metadata(cfg.DATASETS.TRAIN)
-    if trained is not None and list(trained.get("stuff_classes", ())) == names:
-        return list(deleted_classes(cfg)) or None
-    return None
-
-
-def inference_precision(cfg: CfgNode, device: torch.device) -> torch.autocast:
-    """What to run a model in at test time: MODEL.PRECISION."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=cfg.MODEL.PRECISION == "bfloat16")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+_NO_BUILD = "none (pure-Python Detectron2)"
 _MISSING_OPERATOR = (
     "Detectron2's compiled operator '{}' is not available: this is the pure-Python Detectron2 of the package index. "
     "zsseg_d2 does not need it; for other models install a source build of Detectron2 (README, 'Installing')."
@@ -25,9 +26,9 @@ _MISSING_OPERATOR = (
 def _stub_extension() -> types.ModuleType:
     """A stand-in for ``detectron2._C`` that imports, answers the environment report, and refuses operator calls."""
     module = types.ModuleType("detectron2._C")
-    module.get_compiler_version = lambda: "none (pure-Python Detectron2)"
-    module.get_cuda_version = lambda: "none (pure-Python Detectron2)"
-    module.has_cuda = lambda: False
+    answers = {"get_compiler_version": _NO_BUILD, "get_cuda_version": _NO_BUILD, "has_cuda": False}
+    for question, answer in answers.items():
+        setattr(module, question, lambda answer=answer: answer)
 
     def __getattr__(name: str):
         if name.startswith("__"):
@@ -38,7 +39,7 @@ def _stub_extension() -> types.ModuleType:
 
         return missing
 
-    module.__getattr__ = __getattr__
+    vars(module)["__getattr__"] = __getattr__
     return module
 
 
@@ -48,7 +49,7 @@ def _restore_names() -> None:
         if name not in np.__dict__:
             setattr(np, name, target)
     if not hasattr(Image, "LINEAR"):
-        Image.LINEAR = Image.BILINEAR
+        vars(Image)["LINEAR"] = Image.Resampling.BILINEAR
 
 
 def _provide_pkg_resources() -> None:
@@ -58,34 +59,39 @@ def _provide_pkg_resources() -> None:
     from importlib import resources
 
     module = types.ModuleType("pkg_resources")
-    module.resource_filename = lambda package, name: str(resources.files(package).joinpath(name))
+    vars(module)["resource_filename"] = lambda package, name: str(resources.files(package).joinpath(name))
     sys.modules["pkg_resources"] = module
 
 
 def apply() -> None:
-    """Make the installed Detectron2 importable. Safe to call more than once.
+    """Make the installed Detectron2 importable. Safe to call more than once; changes nothing where a real build is
+    installed.
 
     Raises:
         ImportError: Detectron2 is not installed; the message says how to install it.
     """
     if importlib.util.find_spec("detectron2") is None:
         raise ImportError(
-            "zsseg_d2 needs Detectron2, which is not installed. Run `make install`, or see README, 'Installing'."
+            "zsseg_d2 needs Detectron2, which is not installed. Run `make install`, or see README, 'Installation'."
         )
-    _restore_names()
-    _provide_pkg_resources()
     # iopath and torch.jit warn about themselves while Detectron2 is imported; the user can do nothing about it.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import detectron2
 
-        # A compiled module that is there but does not load is the user's to mend, and its own error says more.
+        # A compiled module that is there but does not load is the user's to repair, and its own error says more.
         if "detectron2._C" not in sys.modules and importlib.util.find_spec("detectron2._C") is None:
-            stub = _stub_extension()
-            sys.modules["detectron2._C"] = stub
-            detectron2._C = stub
+            _restore_names()
+            _provide_pkg_resources()
+            extension = _stub_extension()
+            sys.modules["detectron2._C"] = extension
+            detectron2._C = extension
         import detectron2.evaluation
         import detectron2.modeling
+
+
+def silence_known_warnings() -> None:
+    """Silence warnings that the installed Detectron2 causes in every program, and that a user can do nothing about."""
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\..* is deprecated.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r".*TypedStorage is deprecated.*", category=UserWarning)  # in its comm
 

@@ -1,25 +1,45 @@
-"""How a process uses threads and memory on a CPU. Imported before torch, which reads the environment once."""
+"""Threads and memory of a process on a CPU. Imports no torch, which reads the environment once when it is imported."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-# Threads that wait by spinning take the cores from other work: many times slower on a busy machine. Threads that sleep at
-# once are woken for every small operation: a tenth slower on an idle one. A few microseconds of spinning cost neither.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Threads that wait by spinning take the cores from other work: many times slower on a busy machine. Threads that sleep
+# at once are woken for every small operation: a tenth slower on an idle one. A few microseconds of spinning cost
+# neither.
+_THREAD_POLICY = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's mallopt(3)
 
 
+@contextmanager
+def thread_policy() -> Iterator[None]:
+    """Set how threads wait, for a first ``import torch`` in this context; what the user has set is kept.
+
+    The environment is restored afterwards.
+    """
+    missing = {name: value for name, value in _THREAD_POLICY.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
+
+
 def keep_freed_memory() -> bool:
-    """Let the C library keep freed memory for the next allocation, until the process ends; whether that could be done.
+    """Let the C library keep freed memory for the next allocation, until the process ends.
 
     glibc asks the system for every large block anew, and a feature map's pages are cleared at the first touch: at
     1024 x 2048 pixels that is a tenth of the time. Costs up to a quarter more memory. ``ZSSEG_D2_KEEP_MEMORY=0`` in the
     environment forbids it; elsewhere than on Linux with glibc it does nothing.
+
+    Returns:
+        Whether that could be done.
     """
     if not sys.platform.startswith("linux") or os.environ.get("ZSSEG_D2_KEEP_MEMORY", "1") == "0":
         return False

@@ -16,7 +16,7 @@ from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.engine.config.validation import CHOICES, validate
 from zsseg_d2.engine.config.yaml_files import read_yaml
-from zsseg_d2.class_sets import out_classes
+from zsseg_d2.class_sets import ClassSets
 from zsseg_d2.modeling.clip.loading import resolve_clip_name
 
 OF_PHRASES = [name for name in packaged_configs() if name.startswith(("miniphrases/", "phrasecut/"))]
@@ -252,9 +252,12 @@ def test_the_device_is_chosen_automatically():
 
 
 def test_out_classes(make_config):
+    def out_classes(cfg, dataset):
+        return ClassSets.from_config(cfg).requested_out(dataset)
+
     assert out_classes(make_config(), "tiny_engine_val") is None
-    assert out_classes(make_config("DATASETS.TRAIN", ("tiny_engine_deleted",)), "tiny_engine_val") == [3]
-    for listed, expected in ((["person"], [2]), ([26], [3]), (["26", "sky"], [1, 3])):
+    assert out_classes(make_config("DATASETS.TRAIN", ("tiny_engine_deleted",)), "tiny_engine_val") == (3,)
+    for listed, expected in ((["person"], (2,)), ([26], (3,)), (["26", "sky"], (1, 3))):
         assert out_classes(make_config("ZSSEG.OUT_CLASSES", listed), "tiny_engine_val") == expected
 
 

@@ -134,8 +134,9 @@ def test_a_combined_checkpoint_holds_two_ordinary_ones(tmp_path):
     for number, part in (("one", one), ("two", two)):
         file = tmp_path / f"{number}.pth"
         torch.save({"model": part}, file)
-        alone = Trainer.build_model(config("in_class_finetune", tmp_path / number))
-        Trainer.build_checkpointer(alone.cfg, alone).load(str(file))
+        cfg = config("in_class_finetune", tmp_path / number)
+        alone = Trainer.build_model(cfg)
+        Trainer.build_checkpointer(cfg, alone).load(str(file))
         joint = getattr(trainer.model, f"model_{number}").state_dict()
         assert all(torch.equal(v, joint[k]) for k, v in alone.state_dict().items())
 

@@ -66,22 +66,22 @@ def test_every_test_set_uses_its_own_vocabulary():
     model = build_model(cfg).eval()
     first, second = (model([{"image": random_image(64, 64), "dataset_name": n}])[0] for n in ("tiny_val", other))
     assert first["sem_seg"].shape[0] == 4 and second["sem_seg"].shape[0] == 5
-    assert model.classes("tiny_val").vocabulary.names[0] == "road"
-    assert model.classes(other).things == frozenset((3, 4))
+    assert model.classes.evaluation("tiny_val").vocabulary.names[0] == "road"
+    assert model.classes.evaluation(other).things == frozenset((3, 4))
 
 
 def test_vocabulary_file_replaces_names_without_python(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("car, automobile\nperson\nsky\nroad, street, lane\n")
     cfg = tiny_config("ZSSEG.VOCABULARY", str(words))
-    classes = build_model(cfg).classes("tiny_val")
+    classes = build_model(cfg).classes.evaluation("tiny_val")
     assert classes.vocabulary.classes[0] == ("road", "street", "lane")  # put into the data set's order
     assert classes.vocabulary.names == ("road", "sky", "person", "car")
     words.write_text("automobile\nperson\nsky\nroad\n")  # one new name: by place, and these places are wrong
-    with pytest.raises(ValueError, match="'person' is class 1, but class 2 of the data set"):
+    with pytest.raises(ValueError, match="'person' is class 1, but class 2 of the dataset"):
         build_model(cfg)
     words.write_text("lane\nsky\nperson\nautomobile\n")
-    assert build_model(cfg).classes("tiny_val").vocabulary.names == ("lane", "sky", "person", "automobile")
+    assert build_model(cfg).classes.evaluation("tiny_val").vocabulary.names == ("lane", "sky", "person", "automobile")
     words.write_text("car\nperson\n")
     with pytest.raises(ValueError, match="2 classes, but 'tiny_val' has 4"):
         build_model(cfg)
@@ -94,12 +94,12 @@ def test_vocabulary_file_replaces_names_without_python(tmp_path):
 def test_seen_set(choice, seen):
     train = tiny_dataset("tiny_train_deleted", deleted=(2, 3))
     model = build_model(tiny_config("ZSSEG.SEEN_CLASSES", choice, train=train))
-    assert list(model.classes("tiny_val").seen) == seen
+    assert list(model.classes.evaluation("tiny_val").seen) == seen
 
 
 def test_text_rows_stay_float32_under_autocast(model):
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rows = model.text_classifier(model.classes(None).vocabulary, model.backbone)
+        rows = model.text_classifier(model.classes.evaluation().vocabulary, model.backbone)
     assert rows.dtype == torch.float32
 
 
@@ -152,9 +152,9 @@ def test_a_batch_without_any_target_trains():
 def test_kept_vocabulary_leaves_deleted_names_out_of_the_classifier():
     train = tiny_dataset("tiny_train_deleted", deleted=(2, 3))
     model = build_model(tiny_config("ZSSEG.TRAINING_VOCABULARY", "kept", train=train)).train()
-    assert model.training_classes.kept == (0, 1)
+    assert model.classes.training.kept == (0, 1)
     sum(model([training_item(classes=(0, 1))]).values()).backward()
-    with pytest.raises(ValueError, match="labels of classes that the data set deletes: "):
+    with pytest.raises(ValueError, match="labels of classes that the dataset deletes: "):
         model([training_item(classes=(0, 3))])
 
 
@@ -174,13 +174,13 @@ def test_ignored_pixels_change_the_loss_only_where_they_are():
     ("options", "message"),
     [
         (("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 7), "NUM_CLASSES is 7, but the training vocabulary of 'tiny_train' has 4"),
-        (("MODEL.FC_CLIP.EMBED_DIM", 64), "EMBED_DIM is 64, but 'mini_rn' embeds in 128"),
+        (("MODEL.FC_CLIP.EMBED_DIM", 64), "EMBED_DIM=64: 'mini_rn' embeds in 128"),
         (("MODEL.FC_CLIP.CLIP_MODEL_NAME", "RN51"), "Did you mean"),
         (("MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "no/such.pt"), "neither a file nor a tag"),
         (("ZSSEG.SEEN_CLASSES", "some"), "choose 'pretraining'"),
         (("ZSSEG.TRAINING_VOCABULARY", "few"), "choose 'all' or 'kept'"),
         (("MODEL.MASK_FORMER.PRE_NORM", True), "only post-norm"),
-        (("MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", "FPN"), "only 'MSDeformAttnPixelDecoder'"),
+        (("MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", "FPN"), "there is no such pixel decoder. Registered: MSDeformAttnPixelDecoder"),
     ],
 )
 def test_contradictions_end_in_one_clear_sentence(options, message):
@@ -219,7 +219,7 @@ def scored(*options):
     """Inputs and result of ``class_scores`` with random weights, and the model."""
     torch.manual_seed(0)
     model = build_model(tiny_config(*options)).eval()
-    classes = model.classes("tiny_val")
+    classes = model.classes.evaluation("tiny_val")
     generator = torch.Generator().manual_seed(1)
     inside = torch.randn(1, 9, 5, generator=generator) * 4
     masks, dense = torch.randn(1, 9, 16, 24, generator=generator) * 4, torch.randn(1, 512, 2, 3, generator=generator)

@@ -38,7 +38,7 @@ def embeddings(model, items) -> tuple[torch.Tensor, torch.Tensor]:
     """Of texts and image prompts, by CLIP itself."""
     clip = model.backbone.clip_model
     images = torch.stack([item["visual_prompt"] for item in items]).float()
-    mean, std = (torch.tensor(x).view(-1, 1, 1) for x in (model.cfg.MODEL.PIXEL_MEAN, model.cfg.MODEL.PIXEL_STD))
+    mean, std = model.pixel_mean, model.pixel_std
     texts = model.backbone.tokenizer([item["prompt"] for item in items])
     with torch.no_grad():
         return clip.encode_text(texts), clip.encode_image((images - mean) / std)

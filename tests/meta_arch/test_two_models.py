@@ -63,7 +63,7 @@ def test_combined_adds_the_losses_of_two_models_and_of_their_fusion():
     assert sum(k.startswith("com_") for k in deep) == len(names)
 
 
-@pytest.mark.parametrize("name", sorted(FUSIONS))
+@pytest.mark.parametrize("name", sorted(FUSIONS.names()))
 def test_the_fused_loss_reaches_both_models(name):
     model = build("CombinedFCCLIP", "ZSSEG.FUSION.NAME", name)
     losses = seeded_losses(model)
@@ -77,7 +77,7 @@ def test_the_fused_loss_reaches_both_models(name):
 
 def test_both_models_are_optimised_and_clip_is_not():
     model = build("CombinedFCCLIP")
-    rules = {r.name for r in parameter_rules(model.cfg, model)}
+    rules = {r.name for r in parameter_rules(tiny_config(), model)}
     ones = {n.removeprefix("model_one.") for n in rules if n.startswith("model_one.")}
     assert ones == {n.removeprefix("model_two.") for n in rules if n.startswith("model_two.")}
     assert ones == {n for n, p in model.model_one.named_parameters() if p.requires_grad}
@@ -142,7 +142,7 @@ def test_the_teacher_teaches_and_stays_as_it_is(pairing):
     assert not model.teacher.training and all(p.grad is None for p in model.teacher.parameters())
     torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.1).step()
     assert all(torch.equal(v, before[k]) for k, v in model.teacher.state_dict().items())
-    assert not any(r.name.startswith("teacher.") for r in parameter_rules(model.cfg, model))
+    assert not any(r.name.startswith("teacher.") for r in parameter_rules(tiny_config(), model))
 
 
 def test_an_untrained_teacher_needs_deleted_classes():

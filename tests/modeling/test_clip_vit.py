@@ -160,7 +160,7 @@ def test_towers_stay_frozen():
 def test_the_wrong_tower_is_refused():
     with pytest.raises(ValueError, match="A ViT image tower is needed, not ModifiedResNet"):
         CLIPViT(tiny_resnet(), None, (1,))
-    with pytest.raises(ValueError, match="No convolutional CLIP tower: .* fits none of ConvNeXtTower, ResNetTower"):
+    with pytest.raises(ValueError, match="No convolutional CLIP tower: .* fits none of ConvNeXt, ResNet"):
         CLIPPyramid(tiny_vit(), None)
 
 

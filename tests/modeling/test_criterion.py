@@ -75,7 +75,7 @@ def _problem(ignore: bool):
 def _losses(ignore: bool, embed: torch.Tensor, logits: torch.Tensor) -> dict:
     features, target = _problem(ignore)
     criterion = SetCriterion(num_points=256)
-    return criterion([[Prediction(logits, embed)]], [features], [target])
+    return criterion([[Prediction(logits, (embed,))]], [(features,)], [target])
 
 
 def test_mask_losses_by_hand():
@@ -112,7 +112,7 @@ def test_an_image_without_targets_still_has_gradients():
     features, _ = _problem(False)
     empty = Target(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 32, 32, dtype=torch.bool))
     embed, logits = torch.randn(2, 2, requires_grad=True), torch.randn(2, 3, requires_grad=True)
-    losses = SetCriterion(num_points=16)([[Prediction(logits, embed)]], [features], [empty])
+    losses = SetCriterion(num_points=16)([[Prediction(logits, (embed,))]], [(features,)], [empty])
     sum(losses.values()).backward()
     assert embed.grad is not None and float(logits.grad.abs().sum()) > 0
 
@@ -143,7 +143,7 @@ def test_more_targets_than_queries():
     first, last = Target(torch.tensor([1, 0, 0]), masks), Target(torch.tensor([0, 0, 1]), masks.flip(0))
     for some in (Target(target.labels, target.masks), first, last):
         torch.manual_seed(0)
-        found.append(SetCriterion(num_points=256)([[Prediction(logits, embed)]], [features], [some]))
+        found.append(SetCriterion(num_points=256)([[Prediction(logits, (embed,))]], [(features,)], [some]))
     one, *others = found
     for other in others:
         assert float(other["loss_ce"]) == pytest.approx(float(one["loss_ce"]))

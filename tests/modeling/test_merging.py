@@ -54,7 +54,7 @@ def test_score_gives_pixels_to_the_surer_segment():
 
 
 def test_unknown_priority():
-    with pytest.raises(ValueError, match="no merge priority 'first'.*out_first"):
+    with pytest.raises(ValueError, match="PRIORITY='first': unknown priority.*out_first"):
         merge_panoptic((IN, IN_SEGMENTS), (OUT_MAP, OUT_SEGMENTS), OUT, "first")
 
 

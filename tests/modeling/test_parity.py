@@ -68,17 +68,17 @@ def test_pixel_decoder(run):
 
 def test_text_rows_and_seen_classes(run):
     model, record = run["model"], run["record"]
-    classes = model.classes(None)
+    classes = model.classes.evaluation()
     record.assert_close("text_classifier", model.text_rows(classes.vocabulary)[:-1].detach())
     assert list(classes.seen) == record["category_overlapping_mask"].bool().tolist()
 
 
 def test_logits_and_masks_of_every_layer(run):
     model, record = run["model"], run["record"]
-    vocabulary = model.classes(None).vocabulary
+    vocabulary = model.classes.evaluation().vocabulary
     with torch.no_grad():
         text = model.text_rows(vocabulary)
-        *aux, final = [model.in_vocabulary_logits(q, text, vocabulary) for q in run["queries"]]
+        *aux, final = [model.class_logits(q, text, vocabulary) for q in run["queries"]]
     record.assert_close("pred_logits", final)
     assert len(aux) == record.meta["hyperparameters"]["decoder_layers"]
     for index, logits in enumerate(aux):
@@ -91,9 +91,9 @@ def test_logits_and_masks_of_every_layer(run):
 
 def test_ensembled_scores(run):
     model, masks = run["model"], run["masks"]
-    classes = model.classes(None)
+    classes = model.classes.evaluation()
     with torch.no_grad():
-        inside = model.in_vocabulary_logits(run["last"], model.text_rows(classes.vocabulary), classes.vocabulary)
+        inside = model.class_logits(run["last"], model.text_rows(classes.vocabulary), classes.vocabulary)
         scores = model.class_scores(inside, masks, run["features"]["clip_vis_dense"], classes)
     run["record"].assert_close("ensembled_class_log_probs", scores[0])
 

@@ -14,11 +14,11 @@ from zsseg_d2.modeling.fcclip.matcher import sample_points
 
 
 def forward(
-    self: SetCriterion, layers: Sequence, mask_features: Sequence[Tensor], targets: Sequence
+    self: SetCriterion, layers: Sequence, mask_features: Sequence[tuple[Tensor]], targets: Sequence
 ) -> dict[str, Tensor]:
     """See :meth:`SetCriterion.forward`; without ignored pixels. Draws the same random numbers in the same order."""
-    num_masks = self._num_masks(targets, mask_features[0].device)
-    whole = [[torch.einsum("qc,chw->qhw", p.mask_embed, f) for p, f in zip(layer, mask_features)] for layer in layers]
+    num_masks = self._num_masks(targets)
+    whole = [[torch.einsum("qc,chw->qhw", *p.mask_embeds, *f) for p, f in zip(layer, mask_features)] for layer in layers]
     sums = [[0.0, 0.0, []] for _ in layers]  # mask loss, dice loss, labels
     for image, target in enumerate(targets):
         drawn = torch.rand(1, self.num_points, 2)

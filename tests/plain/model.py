@@ -15,7 +15,7 @@ from zsseg_d2.modeling.fcclip import pixel_decoder, query_decoder
 from zsseg_d2.modeling.fcclip.criterion import SetCriterion
 from zsseg_d2.modeling.fcclip.interfaces import Queries
 from zsseg_d2.modeling.fcclip.layers import sine_position
-from zsseg_d2.modeling.fcclip.query_decoder import MultiScaleExtendedMaskTransformerDecoder as Decoder
+from zsseg_d2.modeling.fcclip.query_decoder import MaskedAttentionDecoder as Decoder
 
 from . import criterion
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..suggestions import did_you_mean
-
-__all__ = ["CheckpointError", "ConfigError", "did_you_mean"]
+import difflib
+from collections.abc import Iterable
 
 
 class ConfigError(ValueError):
@@ -13,3 +12,10 @@ class ConfigError(ValueError):
 
 class CheckpointError(RuntimeError):
     """Weights that are missing, unreadable, or do not fit the model; the message names the remedy."""
+
+
+def did_you_mean(wanted: str, known: Iterable[str], count: int = 3) -> str:
+    """``" Did you mean a or b?"``, or an empty string where nothing is close."""
+    by_fold = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(wanted.lower(), by_fold, n=count, cutoff=0.6)
+    return f" Did you mean {' or '.join(by_fold[c] for c in close)}?" if close else ""

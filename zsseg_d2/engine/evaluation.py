@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ..class_sets import evaluated_out_classes
+from ..class_sets import ClassSets
 from ..data.panoptic.mapper import read_rgb
 from ..data.panoptic.png import read_panoptic_png
 from .referring_task import is_referring
@@ -31,7 +31,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
 
     if is_referring(cfg):
         return _referring_evaluators(cfg, dataset_name)
-    out = evaluated_out_classes(cfg, dataset_name)
+    out = ClassSets.from_config(cfg).evaluation(dataset_name).out
     evaluators: list[DatasetEvaluator] = [
         PanopticQualityEvaluator(
             dataset_name, cfg.OUTPUT_DIR, out_classes=out, save_predictions=cfg.ZSSEG.SAVE_PREDICTIONS

@@ -1,108 +1,141 @@
-"""Combined: two FC-CLIP models trained together, their predictions fused (DESIGN, "Combined")."""
+"""Two FC-CLIP models that are trained together, with fused predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from ..modeling.fcclip.criterion import Prediction
 from ..modeling.fcclip.matcher import pair_queries
-from ..modeling.fusion import FusionSettings, fuse_logits, fuse_masks
+from ..modeling.fusion import Fusion, FusionSettings, build_fusion
 from .two_models import TwoModels
 
 _PAIRING_SIDE = 64  # masks are compared on a grid of at most this many points a side, to pair queries
 
+Predictions = tuple[list[list[Prediction]], list[tuple[Tensor, ...]]]
+"""What a criterion reads: predictions [layer][image], and mask features (C, h, w) [image] of each model."""
+
 
 @META_ARCH_REGISTRY.register()
 class CombinedFCCLIP(TwoModels):
-    """L = L₁ + L₂ + L_fused: each model's own losses, ``m1_*`` and ``m2_*``, and those of the fused predictions, ``com_*``.
+    """L = L₁ + L₂ + L_fused: each model's own losses, ``m1_*`` and ``m2_*``, and those of the fused predictions,
+    ``com_*``.
 
-    Class logits and masks of paired queries are fused by the rule ZSSEG.FUSION.NAME (:mod:`zsseg_d2.modeling.fusion`). At
-    test time model one, model two or the fusion predicts (ZSSEG.FUSION.PREDICTION).
+    At test time model one, model two or the fusion predicts.
+
+    Args:
+        fusion: Rule that fuses class logits and masks of paired queries.
+        pairing: How queries are paired: ``"index"`` or ``"hungarian"``.
+        prediction: Which model predicts at test time: ``"one"``, ``"two"`` or ``"fused"``.
+        deep_supervision: Take ``com_*`` losses after every layer, not only the last.
+        models: Of :class:`TwoModels`.
     """
 
+    @configurable
+    def __init__(
+        self, *, fusion: Fusion, pairing: str, prediction: str, deep_supervision: bool = False, **models: Any
+    ) -> None:
+        super().__init__(**models)
+        self.fusion = fusion
+        self.pairing = pairing
+        self.prediction = prediction
+        self.deep_supervision = deep_supervision
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        f = cfg.ZSSEG.FUSION
+        return {
+            **super().from_config(cfg),
+            "fusion": build_fusion(FusionSettings(f.NAME, f.WEIGHT, f.THRESHOLD, f.TOP_K, f.SCALE)),
+            "pairing": f.PAIRING,
+            "prediction": f.PREDICTION,
+            "deep_supervision": f.DEEP_SUPERVISION,
+        }
+
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        """Weighted losses of a training batch (see :class:`SetCriterion`); CLIP sees it once."""
+        """Compute the weighted losses of a training batch (see :class:`SetCriterion`); CLIP sees it once."""
         one, two = self.model_one, self.model_two
-        batches = one.padded_batches(batched_inputs)
-        features = [one.backbone(images) for _, images in batches]
+        batches = self.padded_batches(batched_inputs)
+        features = [self.clip_features(images) for _, images in batches]
         targets = one.targets(batched_inputs, batches)
-        predicted = [model.predictions(model.decode(features)) for model in (one, two)]
+        decoded = [model.decode(features) for model in (one, two)]
+        predictions = [model.predictions(d) for model, d in zip((one, two), decoded)]
         losses = {}
-        for name, model, prediction in zip(("m1", "m2"), (one, two), predicted):
-            losses.update({f"{name}_{k}": v for k, v in model.criterion(*prediction, targets).items()})
-        com = two.criterion(*self._fused(*predicted), targets, self.fused_mask_logits)
+        for name, model, predicted in zip(("m1", "m2"), (one, two), predictions):
+            losses.update({f"{name}_{k}": v for k, v in model.criterion(*predicted, targets).items()})
+        com = two.criterion(*self._fused(predictions[0], predictions[1]), targets, self.fused_mask_logits)
         return {**losses, **{f"com_{k}": v for k, v in com.items()}}
 
-    def _fused(self, one: tuple, two: tuple) -> tuple[list[list[Prediction]], list[Tensor]]:
-        """Predictions whose embeddings and features are those of both models side by side, for :meth:`fused_mask_logits`."""
+    def _fused(self, one: Predictions, two: Predictions) -> Predictions:
+        """Fuse class logits of paired queries; masks stay those of two models, for :meth:`fused_mask_logits`."""
         (layers_one, features_one), (layers_two, features_two) = one, two
         with torch.autocast(self.device.type, enabled=False):  # sums over pixels are beyond half precision
-            return self._side_by_side(layers_one, features_one, layers_two, features_two)
-
-    def _side_by_side(
-        self, layers_one, features_one, layers_two, features_two
-    ) -> tuple[list[list[Prediction]], list[Tensor]]:
-        pairs = [
-            self._pairs(a.class_logits, b.class_logits, partial(_masks, a, f), partial(_masks, b, g))
-            for a, b, f, g in zip(layers_one[-1], layers_two[-1], features_one, features_two)
-        ]
-        first = 0 if self.cfg.ZSSEG.FUSION.DEEP_SUPERVISION else -1
-        layers = [
-            [
-                Prediction(
-                    self._logits(a.class_logits, b.class_logits[p]), torch.cat((a.mask_embed, b.mask_embed[p]), -1)
-                )
-                for a, b, p in zip(layer_one, layer_two, pairs)
+            pairs = [
+                self._pairs(a.class_logits, b.class_logits, partial(_masks, a, f), partial(_masks, b, g))
+                for a, b, f, g in zip(layers_one[-1], layers_two[-1], features_one, features_two)
             ]
-            for layer_one, layer_two in zip(layers_one[first:], layers_two[first:])
-        ]
-        return layers, [torch.cat((f, g)) for f, g in zip(features_one, features_two)]
+            first = 0 if self.deep_supervision else -1
+            layers = [
+                [self._fuse(a, b, pair) for a, b, pair in zip(layer_one, layer_two, pairs)]
+                for layer_one, layer_two in zip(layers_one[first:], layers_two[first:])
+            ]
+        return layers, [(*f, *g) for f, g in zip(features_one, features_two)]
 
-    def fused_mask_logits(self, mask_embed: Tensor, features: Tensor) -> Tensor:
-        """(Q, 2C) embeddings and (2C, P) features of both models to (Q, P) fused mask logits."""
-        (a, b), (f, g) = mask_embed.chunk(2, -1), features.chunk(2)
-        return fuse_masks(a @ f, b @ g, self._settings)
+    def _fuse(self, one: Prediction, two: Prediction, pair: Tensor | slice) -> Prediction:
+        """Fuse the predictions for one image after one layer."""
+        logits = self.fusion.fuse_logits(one.class_logits.float(), two.class_logits[pair].float())
+        return Prediction(logits, (*one.mask_embeds, *(embed[pair] for embed in two.mask_embeds)))
 
-    def _logits(self, one: Tensor, two: Tensor) -> Tensor:
-        fused = fuse_logits(one, two, self._settings)
-        return fused if self._settings.name in ("mean", "weighted") else fused * self.cfg.ZSSEG.FUSION.SCALE
+    def fused_mask_logits(self, embeds: tuple[Tensor, ...], features: tuple[Tensor, ...]) -> Tensor:
+        """Compute (Q, P) fused mask logits from (Q, C) embeddings and (C, P) features of both models."""
+        one, two = (embed @ feature for embed, feature in zip(embeds, features))
+        return self.fusion.fuse_masks(one.float(), two.float())
 
     def _pairs(
-        self, logits_one: Tensor, logits_two: Tensor, masks_one: Callable, masks_two: Callable
+        self,
+        logits_one: Tensor,
+        logits_two: Tensor,
+        masks_one: Callable[[], Tensor],
+        masks_two: Callable[[], Tensor],
     ) -> Tensor | slice:
-        """What puts model two's queries in the order of model one's. Logits (Q, K + 1); masks () -> (Q, pixels)."""
-        if self.cfg.ZSSEG.FUSION.PAIRING == "index":
+        """Index that puts model two's queries in the order of model one's.
+
+        Args:
+            logits_one: (Q, K + 1).
+            logits_two: (Q, K + 1).
+            masks_one: Makes (Q, points) mask logits where they are needed.
+            masks_two: The same, at the same points.
+        """
+        if self.pairing == "index":
             return slice(None)
         with torch.no_grad():
             return pair_queries(logits_one, logits_two, masks_one(), masks_two())
 
-    @property
-    def _settings(self) -> FusionSettings:
-        return fusion_settings(self.cfg)
-
     def segment(self, features: Mapping[str, Tensor], items: Sequence[dict], padded: tuple[int, int]) -> list[dict]:
-        """See :meth:`FCCLIP.segment`."""
+        """See :meth:`PanopticModel.segment`."""
         one, two = self.model_one, self.model_two
-        if self.cfg.ZSSEG.FUSION.PREDICTION != "fused":
-            return (one if self.cfg.ZSSEG.FUSION.PREDICTION == "one" else two).segment(features, items, padded)
-        decoded = [model.decode_last(features) for model in (one, two)]
+        if self.prediction != "fused":
+            return (one if self.prediction == "one" else two).segment(features, items, padded)
+        queries_one, masks_one = one.decode_last(features)
+        queries_two, masks_two = two.decode_last(features)
         results = []
         for slot, item in enumerate(items):
-            classes = two.classes(item.get("dataset_name"))
-            inside = [m.in_vocab_logits(queries, slot, classes)[0] for m, (queries, _) in zip((one, two), decoded)]
-            masks = [m[slot] for _, m in decoded]
-            pairs = self._pairs(*inside, *(partial(_on_grid, m) for m in masks))
-            logits = self._logits(inside[0], inside[1][pairs])
-            fused = fuse_masks(masks[0], masks[1][pairs], self._settings)
+            classes = two.classes.evaluation(item.get("dataset_name"))
+            logits_one = one.in_vocab_logits(queries_one, slot, classes)[0]
+            logits_two = two.in_vocab_logits(queries_two, slot, classes)[0]
+            grids = partial(_on_grid, masks_one[slot]), partial(_on_grid, masks_two[slot])
+            pairs = self._pairs(logits_one, logits_two, *grids)
+            logits = self.fusion.fuse_logits(logits_one.float(), logits_two[pairs].float())
+            masks = self.fusion.fuse_masks(masks_one[slot].float(), masks_two[slot][pairs].float())
             dense = features["clip_vis_dense"][slot : slot + 1]
-            scores = two.class_scores(logits[None], fused[None], dense, classes)[0]
-            results.append(two.postprocess(scores, fused, item, padded, classes))
+            scores = two.class_scores(logits[None], masks[None], dense, classes)[0]
+            results.append(two.postprocess(scores, masks, item, padded, classes))
         return results
 
 
@@ -112,12 +145,7 @@ def _on_grid(maps: Tensor) -> Tensor:
     return maps[:, steps[0] // 2 :: steps[0], steps[1] // 2 :: steps[1]].flatten(1)
 
 
-def _masks(prediction: Prediction, features: Tensor) -> Tensor:
-    """(Q, points) mask logits from features (C, h, w)."""
-    return prediction.mask_embed.float() @ _on_grid(features.float())
-
-
-def fusion_settings(cfg: CfgNode) -> FusionSettings:
-    """ZSSEG.FUSION as :func:`fuse_logits` and :func:`fuse_masks` read it."""
-    fusion = cfg.ZSSEG.FUSION
-    return FusionSettings(fusion.NAME, fusion.WEIGHT, fusion.THRESHOLD, fusion.TOP_K)
+def _masks(prediction: Prediction, features: tuple[Tensor, ...]) -> Tensor:
+    """(Q, points) mask logits of one model from its features (C, h, w)."""
+    (embed,), (feature,) = prediction.mask_embeds, features
+    return embed.float() @ _on_grid(feature.float())

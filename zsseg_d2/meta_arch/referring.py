@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +14,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..class_sets import inference_precision
 from ..modeling.clip.frozen import CLIPPyramid, FrozenCLIP, mix_conditions
 from ..modeling.clip.vit import CLIPViT, token_maps
 from ..modeling.referring.clipseg_decoder import VARIANTS, CLIPSegDecoder
 from ..modeling.referring.mask_losses import MaskLoss
 from ..modeling.referring.unet_decoder import UNetDecoder
+from .base import SegmentationModel
 
 logger = logging.getLogger(__name__)
 
@@ -29,54 +30,82 @@ _AT_ONCE = 32  # phrases that are decoded together at test time
 
 
 @META_ARCH_REGISTRY.register()
-class ReferringSegmentor(nn.Module):
+class ReferringSegmentor(SegmentationModel):
     """Frozen CLIP → activations of the image, embedding of the prompt → decoder → mask logits.
 
-    ``forward`` takes Detectron2's list of dicts, one a phrase: ``image`` (3, S, S) uint8 RGB, ``prompt`` (text), in training
-    ``mask`` (S, S) bool, with visual prompts ``visual_prompt`` (3, S, S) and ``has_visual_prompt``; at test time
-    ``height`` and ``width``. Phrases that share one image tensor share its CLIP features. In training it returns weighted
-    losses; else a dict a phrase with ``mask_logits`` (height, width) float32.
+    ``forward`` takes Detectron2's list of dicts, one a phrase: ``image`` (3, S, S) uint8 RGB, ``prompt`` (text), in
+    training ``mask`` (S, S) bool, with visual prompts ``visual_prompt`` (3, S, S) and ``has_visual_prompt``; at test
+    time ``height`` and ``width``. Phrases that share one image tensor share its CLIP features. In training it returns
+    weighted losses; else a dict a phrase with ``mask_logits`` (height, width) float32.
     """
 
     task = "referring"
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     @configurable
-    def __init__(self, *, config: CfgNode, backbone: FrozenCLIP, decoder: nn.Module, loss: MaskLoss) -> None:
-        super().__init__()
-        self.cfg = config
+    def __init__(
+        self,
+        *,
+        backbone: FrozenCLIP,
+        decoder: nn.Module,
+        loss: MaskLoss,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        condition: str = "text",
+        text_share: float = 0.5,
+        image_size: int = 352,
+        test_prompts: str = "fixed",
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
         self.backbone = backbone
         self.decoder = decoder
         self.loss = loss
-        self.register_buffer("pixel_mean", torch.tensor(config.MODEL.PIXEL_MEAN).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(config.MODEL.PIXEL_STD).view(-1, 1, 1), persistent=False)
+        self.condition = condition
+        self.text_share = text_share
+        self.image_size = image_size
+        self.test_prompts = test_prompts
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
-        ours = cfg.MODEL.REFERRING
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        settings = cfg.MODEL.REFERRING
         backbone = build_tower(cfg)
-        alpha = None if ours.FOCAL_ALPHA < 0 else ours.FOCAL_ALPHA
+        alpha = None if settings.FOCAL_ALPHA < 0 else settings.FOCAL_ALPHA
         return {
-            "config": cfg,
+            **cls.base_arguments(cfg),
             "backbone": backbone,
             "decoder": build_decoder(cfg, backbone),
-            "loss": MaskLoss(ours.LOSS, gamma=ours.FOCAL_GAMMA, alpha=alpha),
+            "loss": MaskLoss(settings.LOSS, gamma=settings.FOCAL_GAMMA, alpha=alpha),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "condition": settings.CONDITION,
+            "text_share": settings.TEXT_SHARE,
+            "image_size": cfg.INPUT.PHRASE.SIZE,
+            "test_prompts": cfg.INPUT.PHRASE.PROMPTS_TEST,
         }
 
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def forward(self, batched_inputs: Sequence[Mapping]) -> dict[str, Tensor] | list[dict]:
-        with nullcontext() if self.training else inference_precision(self.cfg, self.device):
+    def losses(self, batched_inputs: Sequence[Mapping]) -> dict[str, Tensor]:
+        """Compute the weighted losses of a training batch of phrases."""
+        masks = torch.stack([item["mask"] for item in batched_inputs])
+        return self.loss(self.mask_logits(batched_inputs), masks.to(self.device))
+
+    def inference(self, batched_inputs: Sequence[Mapping]) -> list[dict]:
+        """Compute ``mask_logits`` (height, width) float32 of each phrase."""
+        with self.inference_precision():
             logits = self.mask_logits(batched_inputs)
-        if self.training:
-            return self.loss(logits, torch.stack([item["mask"] for item in batched_inputs]).to(self.device))
-        sizes = [
-            (item.get("height", s[0]), item.get("width", s[1]))
-            for item, s in zip(batched_inputs, [x.shape for x in logits])
-        ]
-        return [{"mask_logits": _resized(x, size)} for x, size in zip(logits.float(), sizes)]
+        results = []
+        for item, mask in zip(batched_inputs, logits.float()):
+            size = (item.get("height", mask.shape[0]), item.get("width", mask.shape[1]))
+            results.append({"mask_logits": _resized(mask, size)})
+        return results
 
     def mask_logits(self, items: Sequence[Mapping]) -> Tensor:
         """(N, S, S) logits of N phrases, at the size of the images that go in."""
@@ -107,26 +136,25 @@ class ReferringSegmentor(nn.Module):
     def conditions(self, items: Sequence[Mapping]) -> Tensor:
         """(N, E) what the decoder is conditioned by: texts, image prompts, or mixtures.
 
-        In training a mixture takes the text's share from [0, 1] (Lüddecke & Ecker 2022, section 3.3). Where a data set has
-        no image prompt for a phrase, the text stands in for it.
+        In training a mixture takes the text's share from [0, 1] (Lüddecke & Ecker 2022, section 3.3). Where a data set
+        has no image prompt for a phrase, the text stands in for it.
 
         Raises:
             ValueError: an image prompt is asked for, and an item says nothing of one.
         """
-        ours = self.cfg.MODEL.REFERRING
-        if ours.CONDITION == "text":
+        if self.condition == "text":
             return self._embed_texts([item["prompt"] for item in items])
         if not all("visual_prompt" in item for item in items):
             raise ValueError(
-                f"MODEL.REFERRING.CONDITION is '{ours.CONDITION}', but an item has no 'visual_prompt'; use 'text', or give images."
+                f"MODEL.REFERRING.CONDITION is '{self.condition}', but an item has no 'visual_prompt'; use 'text', or give images."
             )
         present = torch.tensor([bool(item.get("has_visual_prompt", True)) for item in items], device=self.device)
         images = self.backbone.embed_images(self._normalised([item["visual_prompt"] for item in items]))
-        if ours.CONDITION == "image" and present.all():
+        if self.condition == "image" and present.all():
             return images
         texts = self._embed_texts([item["prompt"] for item in items])
-        share = torch.full((len(items),), 0.0 if ours.CONDITION == "image" else ours.TEXT_SHARE, device=self.device)
-        if ours.CONDITION == "mixed" and self.training:
+        share = torch.full((len(items),), 0.0 if self.condition == "image" else self.text_share, device=self.device)
+        if self.condition == "mixed" and self.training:
             share = torch.rand(len(items), device=self.device)
         return mix_conditions(texts, images, torch.where(present, share, 1.0))
 

@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode, configurable
-from torch import Tensor, nn
+from detectron2.modeling import build_sem_seg_head
+from torch import Tensor
 
-from ..class_sets import inference_precision
+from .base import PaddedBatch, PanopticModel, PartWeights
 from .fcclip import FCCLIP
 
 
-class TwoModels(nn.Module):
-    """``model_one`` is the out-of-vocabulary specialist, ``model_two`` the in-vocabulary one.
+class TwoModels(PanopticModel):
+    """Base of methods with two models.
 
-    Each has a file of initial weights of its own. A checkpoint of both holds ``model_one.*`` and ``model_two.*``, each an
-    ordinary FC-CLIP checkpoint but for the prefix.
+    Each has a file of initial weights of its own. A checkpoint of both holds ``model_one.*`` and ``model_two.*``, each
+    an ordinary FC-CLIP checkpoint but for the prefix.
+
+    Args:
+        model_one: The out-of-vocabulary specialist.
+        model_two: The in-vocabulary one, over the same CLIP.
+        base: Of :class:`SegmentationModel`.
     """
 
     @configurable
-    def __init__(self, *, config: CfgNode, model_one: FCCLIP, model_two: FCCLIP) -> None:
-        super().__init__()
-        self.cfg = config
+    def __init__(self, *, model_one: FCCLIP, model_two: FCCLIP, **base: Any) -> None:
+        super().__init__(**base)
         self.model_one = model_one
         self.model_two = model_two
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         one = FCCLIP(**FCCLIP.from_config(cfg))
-        return {"config": cfg, "model_one": one, "model_two": one.with_shared_backbone()}
+        two = one.with_shared_backbone(build_sem_seg_head(cfg, one.backbone.output_shape()))
+        return {**cls.base_arguments(cfg), "model_one": one, "model_two": two}
 
-    @staticmethod
-    def part_weights(cfg: CfgNode) -> dict[str, tuple[str, str]]:
-        """Submodule -> (config key, file) of the weights that it starts from."""
+    @classmethod
+    def part_weights(cls, cfg: CfgNode) -> dict[str, PartWeights]:
         return {
-            "model_one": ("ZSSEG.MODEL_ONE.WEIGHTS", cfg.ZSSEG.MODEL_ONE.WEIGHTS),
-            "model_two": ("ZSSEG.MODEL_TWO.WEIGHTS", cfg.ZSSEG.MODEL_TWO.WEIGHTS),
+            "model_one": PartWeights("ZSSEG.MODEL_ONE.WEIGHTS", cfg.ZSSEG.MODEL_ONE.WEIGHTS),
+            "model_two": PartWeights("ZSSEG.MODEL_TWO.WEIGHTS", cfg.ZSSEG.MODEL_TWO.WEIGHTS),
         }
 
     @property
     def device(self) -> torch.device:
         return self.model_one.device
 
-    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        return self.losses(batched_inputs) if self.training else self.inference(batched_inputs)
+    def padded_batches(self, batched_inputs: Sequence[Mapping]) -> list[PaddedBatch]:
+        return self.model_one.padded_batches(batched_inputs)
 
-    @torch.no_grad()
-    def inference(self, batched_inputs: list[dict]) -> list[dict]:
-        """A result dict an image, in the order of the input; CLIP sees each image once."""
-        results: list[dict] = [{} for _ in batched_inputs]
-        for positions, images in self.model_one.padded_batches(batched_inputs):
-            items = [batched_inputs[p] for p in positions]
-            with inference_precision(self.cfg, self.device):
-                found = self.segment(self.model_one.backbone(images), items, tuple(images.shape[-2:]))
-            for position, result in zip(positions, found):
-                results[position] = result
-        return results
+    def clip_features(self, images: Tensor) -> dict[str, Tensor]:
+        return self.model_one.clip_features(images)

@@ -14,13 +14,14 @@ from .fcclip.criterion import mask_losses
 def class_distillation(
     student: Tensor, teacher: Tensor, classes: Sequence[int] | None, loss: str = "mse", temperature: float = 2.0
 ) -> Tensor:
-    """How far the student's class logits are from the teacher's, a mean over queries.
+    """Compute how far the student's class logits are from the teacher's, as a mean over queries.
 
-    ``mse``: mean square difference of logits, over all entries or those of ``classes``. ``kl``: T² · KL(teacher ‖ student)
-    of softmax(z / T); with ``classes``, all other entries, void among them, count as one.
+    ``mse``: mean square difference of logits, over all entries or those of ``classes``. ``kl``: T² · KL(teacher ‖
+    student) of softmax(z / T); with ``classes``, all other entries, void among them, count as one.
 
     Args:
-        student, teacher: (M, K + 1) logits of paired queries. classes: contiguous ids to compare; None: all and void.
+        student, teacher: (M, K + 1) logits of paired queries.
+        classes: contiguous ids to compare; None: all and void.
 
     Returns:
         () loss.
@@ -30,10 +31,12 @@ def class_distillation(
     """
     student, teacher = student.float(), teacher.float()
     if loss == "mse":
-        chosen = slice(None) if classes is None else torch.tensor(list(classes), device=student.device)
+        if classes is None:
+            return F.mse_loss(student, teacher)
+        chosen = torch.tensor(list(classes), device=student.device)
         return F.mse_loss(student[:, chosen], teacher[:, chosen])
     if loss != "kl":
-        raise ValueError(f"There is no distillation loss '{loss}'; choose mse or kl.")
+        raise ValueError(f"ZSSEG.DISTILLATION.LOSS={loss!r}: there is no such loss. Fix: choose 'mse' or 'kl'.")
     student, teacher = (_grouped((z / temperature).log_softmax(-1), classes) for z in (student, teacher))
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
@@ -53,7 +56,7 @@ def out_queries(teacher: Tensor, classes: Sequence[int]) -> Tensor:
 
 
 def mask_distillation(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy and dice against the teacher's mask probabilities, each a mean over masks.
+    """Compute binary cross-entropy and dice against the teacher's mask probabilities, each a mean over masks.
 
     Args:
         student, teacher: (N, P) mask logits of paired queries at the same points; N may be 0.

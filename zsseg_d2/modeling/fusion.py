@@ -1,140 +1,251 @@
-"""Two models' predictions to one: class logits and mask logits (DESIGN, "Combined"). Pure functions.
+"""Rules that fuse the predictions of two models: class logits and mask logits of paired queries.
 
-s = softmax(z), H(s) = -Σ s · log(s + 1e-9) in nats. The last axis holds the classes, void included.
+s = softmax(z), H(s) = -Σ s · log(s + 1e-9) in nats. The last axis holds the classes, void included. A rule from outside
+the package subclasses :class:`Fusion` and registers itself with :data:`FUSIONS` (docs/extending.md).
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..registry import NamedRegistry
+
+FUSIONS = NamedRegistry("fusion", "ZSSEG.FUSION.NAME")
+"""Fusions by name."""
+
+_LEAST_MASK_WEIGHT = 1e-6
+
 
 @dataclass(frozen=True)
 class FusionSettings:
-    """What a fusion is called, and the numbers that some of them read."""
+    """Name of a fusion, and the numbers that some of them read."""
 
     name: str = "softmax_entropy"
     weight: float = 0.6  # "weighted": the first model's share
     threshold: float = 0.7  # "softmax_threshold": a larger probability is confident
     top_k: int = 10  # "softmax_topk": entries that are kept
+    scale: float = 1.0  # fused probabilities are multiplied by it before they are used as logits
+
+
+class Fusion(ABC):
+    """A rule for class logits and mask logits of two models.
+
+    Args:
+        settings: The numbers that the rule reads.
+    """
+
+    def __init__(self, settings: FusionSettings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def fuse_logits(self, one: Tensor, two: Tensor) -> Tensor:
+        """Fuse class logits.
+
+        Args:
+            one: (..., K + 1) float32 class logits of the first model, void last.
+            two: The same of the second model; queries are paired.
+
+        Returns:
+            (..., K + 1) class logits.
+        """
+
+    @abstractmethod
+    def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
+        """Fuse mask logits, pixel by pixel.
+
+        Args:
+            one: (...) float32 mask logits of the first model.
+            two: The same of the second model, at the same pixels.
+
+        Returns:
+            (...) mask logits.
+        """
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """H(s) over the last axis, in nats: (..., K) to (..., 1)."""
+    """Compute H(s) over the last axis, in nats: (..., K) to (..., 1)."""
     return -(probabilities * torch.log(probabilities + 1e-9)).sum(-1, keepdim=True)
 
 
-def _mean(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    return (one + two) / 2
+def mix_mask_probabilities(one: Tensor, two: Tensor, mix: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Fuse mask logits by mixing the distributions (p, 1 - p), with p = sigmoid(logit).
+
+    Args:
+        one: (...) mask logits of the first model.
+        two: (...) mask logits of the second model.
+        mix: Two (..., 2) distributions to one; its sum need not be 1, because the total falls out of the logit.
+
+    Returns:
+        (...) mask logits log p - log(1 - p).
+    """
+    pair_one, pair_two = (torch.stack((z.sigmoid(), (-z).sigmoid()), -1) for z in (one, two))
+    inside, outside = mix(pair_one, pair_two).clamp(min=1e-12).log().unbind(-1)
+    return inside - outside
 
 
-def _weighted(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    return settings.weight * one + (1 - settings.weight) * two
+class _Linear(Fusion):
+    """w · z₁ + (1 - w) · z₂; masks mix probabilities with the same weights."""
+
+    share: float
+
+    def fuse_logits(self, one: Tensor, two: Tensor) -> Tensor:
+        return self.share * one + (1 - self.share) * two
+
+    def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
+        return mix_mask_probabilities(one, two, lambda p, q: self.share * p + (1 - self.share) * q)
 
 
-def _softmax_sum(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    return one.softmax(-1) + two.softmax(-1)
+@FUSIONS.register_as("mean")
+class Mean(_Linear):
+    """(z₁ + z₂) / 2."""
+
+    share = 0.5
 
 
-def _softmax_threshold(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    return _by_confidence(one.softmax(-1), two.softmax(-1), settings.threshold)
+@FUSIONS.register_as("weighted")
+class Weighted(_Linear):
+    """w · z₁ + (1 - w) · z₂ with w = ``settings.weight``."""
+
+    @property
+    def share(self) -> float:  # type: ignore[override]
+        return self.settings.weight
 
 
-def _softmax_topk(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    def largest(z: Tensor) -> Tensor:
-        s = z.softmax(-1)
-        values, places = s.topk(min(settings.top_k, s.shape[-1]), dim=-1)
-        return torch.zeros_like(s).scatter(-1, places, values)
+class _Probabilities(Fusion):
+    """A sum of probabilities that is used as logits; masks mix probabilities half and half."""
 
-    return largest(one) + largest(two)
+    def fuse_logits(self, one: Tensor, two: Tensor) -> Tensor:
+        return self.mix(one.softmax(-1), two.softmax(-1)) * self.settings.scale
 
+    def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
+        return mix_mask_probabilities(one, two, lambda p, q: 0.5 * p + 0.5 * q)
 
-def _softmax_entropy(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    one, two = one.softmax(-1), two.softmax(-1)
-    return one * (1 - entropy(one)) + two * (1 - entropy(two))
-
-
-def _normalized_entropy(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    one, two = one.softmax(-1), two.softmax(-1)
-    most = math.log(one.shape[-1])
-    return one * (1 - entropy(one) / most) + two * (1 - entropy(two) / most)
+    def mix(self, one: Tensor, two: Tensor) -> Tensor:
+        """Mix (..., K) probabilities; the sum of both unless a rule says otherwise."""
+        return one + two
 
 
-def _by_confidence(one: Tensor, two: Tensor, threshold: float) -> Tensor:
-    """Both confident: the larger of each entry; one confident: that one; none: the sum."""
-    sure_one = one.amax(-1, keepdim=True) > threshold
-    sure_two = two.amax(-1, keepdim=True) > threshold
-    either = torch.where(sure_one, one, two)
-    neither = torch.where(sure_one | sure_two, either, one + two)
-    return torch.where(sure_one & sure_two, torch.maximum(one, two), neither)
+@FUSIONS.register_as("softmax_sum")
+class SoftmaxSum(_Probabilities):
+    """s₁ + s₂."""
 
 
-FUSIONS: dict[str, Callable[[Tensor, Tensor, FusionSettings], Tensor]] = {
-    "mean": _mean,
-    "weighted": _weighted,
-    "softmax_sum": _softmax_sum,
-    "softmax_threshold": _softmax_threshold,
-    "softmax_topk": _softmax_topk,
-    "softmax_entropy": _softmax_entropy,
-    "normalized_entropy": _normalized_entropy,
-}
-"""Fusions of class logits by their names."""
+@FUSIONS.register_as("softmax_topk")
+class SoftmaxTopK(_Probabilities):
+    """The k largest entries of each s, summed. Masks have two entries, so they are mixed as by ``softmax_sum``."""
+
+    def mix(self, one: Tensor, two: Tensor) -> Tensor:
+        return self._largest(one) + self._largest(two)
+
+    def _largest(self, s: Tensor) -> Tensor:
+        values, indices = s.topk(min(self.settings.top_k, s.shape[-1]), dim=-1)
+        return torch.zeros_like(s).scatter(-1, indices, values)
+
+
+@FUSIONS.register_as("softmax_threshold")
+class SoftmaxThreshold(_Probabilities):
+    """Per query, both confident (max s > τ): the larger of each entry; one confident: that one; none: s₁ + s₂."""
+
+    def mix(self, one: Tensor, two: Tensor) -> Tensor:
+        sure_one = one.amax(-1, keepdim=True) > self.settings.threshold
+        sure_two = two.amax(-1, keepdim=True) > self.settings.threshold
+        either = torch.where(sure_one, one, two)
+        neither = torch.where(sure_one | sure_two, either, one + two)
+        return torch.where(sure_one & sure_two, torch.maximum(one, two), neither)
+
+    def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
+        return mix_mask_probabilities(one, two, self.mix)
+
+
+class _EntropyWeighted(_Probabilities):
+    """s₁ · (1 - H(s₁) / norm) + s₂ · (1 - H(s₂) / norm); masks with the binary entropy of each pixel."""
+
+    def norm(self, entries: int) -> float:
+        """Return the divisor of the entropy of a distribution over this many entries."""
+        raise NotImplementedError
+
+    def mix(self, one: Tensor, two: Tensor) -> Tensor:
+        norm = self.norm(one.shape[-1])
+        return one * (1 - entropy(one) / norm) + two * (1 - entropy(two) / norm)
+
+    def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
+        return mix_mask_probabilities(one, two, lambda p, q: self._mask_weight(p) * p + self._mask_weight(q) * q)
+
+    def _mask_weight(self, pair: Tensor) -> Tensor:
+        # A pixel at exactly one half has the normalised weight 0 in both models; it stays at one half.
+        return (1 - entropy(pair) / self.norm(2)).clamp(min=_LEAST_MASK_WEIGHT)
+
+
+@FUSIONS.register_as("softmax_entropy")
+class SoftmaxEntropy(_EntropyWeighted):
+    """s₁ · (1 - H(s₁)) + s₂ · (1 - H(s₂)): the best rule of the published table."""
+
+    def norm(self, entries: int) -> float:
+        return 1.0
+
+
+@FUSIONS.register_as("normalized_entropy")
+class NormalizedEntropy(_EntropyWeighted):
+    """The same with H / log K, so that weights stay in [0, 1]."""
+
+    def norm(self, entries: int) -> float:
+        return math.log(entries)
+
+
+def build_fusion(settings: FusionSettings) -> Fusion:
+    """Build the fusion that ``settings`` name.
+
+    Raises:
+        ValueError: There is no such fusion.
+    """
+    return FUSIONS.get(settings.name)(settings)
 
 
 def fuse_logits(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    """One vector of class logits a query from those of two models.
-
-    ``mean`` (z₁+z₂)/2 · ``weighted`` w·z₁+(1-w)·z₂ · ``softmax_sum`` s₁+s₂ · ``softmax_threshold`` per query, both
-    confident (max s > τ): the larger of each entry, one confident: that one, none: s₁+s₂ · ``softmax_topk`` the k largest
-    entries of each s, summed · ``softmax_entropy`` s₁·(1-H(s₁)) + s₂·(1-H(s₂)) · ``normalized_entropy`` the same with
-    H / log K, so that weights stay in [0, 1].
+    """Fuse the class logits of paired queries by the rule that ``settings`` name.
 
     Args:
-        one, two: (..., K) logits of paired queries.
+        one: (..., K + 1) class logits of the first model, void last.
+        two: The same of the second model.
+        settings: Name and numbers of the rule.
 
     Returns:
-        (..., K) float32; all but the first two are bounded sums of probabilities that stand as logits.
+        (..., K + 1) float32. All rules but ``mean`` and ``weighted`` return bounded sums of probabilities.
 
     Raises:
-        ValueError: there is no such fusion.
+        ValueError: There is no such fusion.
+
+    Example::
+
+        >>> z = torch.tensor([[2.0, 0.0]])
+        >>> fuse_logits(z, -z, FusionSettings("mean"))
+        tensor([[0., 0.]])
+        >>> fuse_logits(z, -z, FusionSettings("softmax_sum"))
+        tensor([[1., 1.]])
     """
-    if settings.name not in FUSIONS:
-        raise ValueError(f"There is no fusion '{settings.name}'; choose one of {', '.join(FUSIONS)}.")
-    return FUSIONS[settings.name](one.float(), two.float(), settings)
+    return build_fusion(settings).fuse_logits(one.float(), two.float())
 
 
 def fuse_masks(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
-    """The same fusion for masks: pixel by pixel, of the probabilities p = sigmoid(logit), handed back as logits.
+    """Fuse mask logits by the rule that ``settings`` name: pixel by pixel, of p = sigmoid(logit).
 
-    A pixel's distribution is (p, 1 - p): the entropy is the binary one, log K is log 2, and sums are divided by their
-    total weight so that they stay probabilities. With two entries ``softmax_topk`` is ``softmax_sum``, and ``mean`` is too.
+    A pixel's distribution is (p, 1 - p): the entropy is the binary one, log K is log 2.
 
     Args:
-        one, two: (...) mask logits at the same pixels.
+        one: (...) mask logits of the first model.
+        two: (...) mask logits of the second model, at the same pixels.
+        settings: Name and numbers of the rule.
 
     Returns:
         (...) float32 mask logits.
+
+    Raises:
+        ValueError: There is no such fusion.
     """
-    one, two = one.float(), two.float()
-    pair_one, pair_two = (torch.stack((z.sigmoid(), (-z).sigmoid()), -1) for z in (one, two))
-    if settings.name == "softmax_threshold":
-        mixed = _by_confidence(pair_one, pair_two, settings.threshold)
-    else:
-        weight_one, weight_two = _mask_weights(pair_one, pair_two, settings)
-        mixed = weight_one * pair_one + weight_two * pair_two
-    inside, outside = mixed.clamp(min=1e-12).log().unbind(-1)
-    return inside - outside  # the total weight falls out of the difference
-
-
-def _mask_weights(one: Tensor, two: Tensor, settings: FusionSettings) -> tuple[Tensor, Tensor] | tuple[float, float]:
-    if settings.name == "weighted":
-        return settings.weight, 1 - settings.weight
-    if settings.name in ("softmax_entropy", "normalized_entropy"):
-        most = math.log(2) if settings.name == "normalized_entropy" else 1.0
-        # A pixel at exactly one half has the normalised weight 0 in both models; it stays at one half.
-        return tuple((1 - entropy(p) / most).clamp(min=1e-6) for p in (one, two))
-    return 0.5, 0.5
+    return build_fusion(settings).fuse_masks(one.float(), two.float())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..suggestions import did_you_mean
+from ..registry import did_you_mean
 
 PRIORITIES = ("out_first", "in_first", "score")
 """Which map gets a pixel that both claim."""

@@ -46,7 +46,7 @@ def inference(
     items = [
         {"image": torch.randint(0, 256, (3, *image_size), dtype=torch.uint8, generator=generator)} for _ in range(batch)
     ]
-    model.text_rows(model.classes(None).vocabulary)
+    model.text_rows(model.classes.evaluation().vocabulary)
     with torch.no_grad():  # random weights may call every query void: void becomes the queries' opposite
         (_, images), *_ = model.padded_batches(items[:1])
         queries, _ = model.decode_last(model.backbone(images))
@@ -121,7 +121,7 @@ def scene(image_size: tuple[int, int], classes: int, seed: int) -> dict:
 def text_rows(config_file: str, *, cached: bool, options: Sequence[str] = ()) -> Callable[[], Tensor]:
     """The text rows of the test vocabulary at a program's start: read from the cache, or by CLIP's text tower."""
     model, _ = random_model(config_file, options)
-    vocabulary = model.classes(None).vocabulary
+    vocabulary = model.classes.evaluation().vocabulary
     if not cached:
         return lambda: TextClassifier(None)(vocabulary, model.backbone)
     folder = tempfile.TemporaryDirectory(prefix="zsseg_d2_")

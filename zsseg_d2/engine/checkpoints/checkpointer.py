@@ -140,7 +140,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
 
 def part_weights(model: nn.Module) -> dict[str, tuple[str, str]]:
     """Submodule -> (config key, file) of the parts that have weights of their own; empty for a single model."""
-    return model.part_weights(model.cfg) if hasattr(model, "part_weights") else {}
+    return dict(getattr(model, "initial_weights", {}))
 
 
 def weights_to_read(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> dict[str, str]:
@@ -283,7 +283,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     clip = tuple(p for p in frozen_clip_prefixes(model) if not any(k.startswith(p) for k in state))
     missing = [k for k in own if k not in state and not k.startswith(clip) and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in own]
-    if clip and getattr(model, "cfg", None) is not None and not model.cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS:
+    if clip and getattr(model, "random_clip", False):
         logger.warning(
             "The checkpoint leaves out the frozen CLIP, and MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS is empty: CLIP stays random, "
             "and so do the results. Give CLIP's own weights."

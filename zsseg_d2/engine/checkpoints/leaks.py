@@ -8,7 +8,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ...class_sets import deleted_classes, evaluated_out_classes
+from ...class_sets import ClassSets
 from ...vocabulary import Vocabulary
 from ..config.yaml_files import read_yaml
 from ..errors import ConfigError
@@ -42,7 +42,8 @@ def check_weights_saw_no_labels(cfg: CfgNode, *, eval_only: bool) -> None:
         ConfigError: naming the weights, the data set and the classes. CheckpointError: a file is missing.
     """
     merge = cfg.MODEL.META_ARCHITECTURE == "NaiveIntersection"
-    out = evaluated_out_classes(cfg, cfg.DATASETS.TEST[0]) if merge and cfg.DATASETS.TEST else deleted_classes(cfg)
+    classes = ClassSets.from_config(cfg)
+    out = classes.evaluation().out if merge and cfg.DATASETS.TEST else classes.training.unlabeled
     if not out or (eval_only and not merge):
         return
     vocabulary = MetadataCatalog.get((cfg.DATASETS.TEST if merge else cfg.DATASETS.TRAIN)[0]).get("vocabulary")

@@ -10,12 +10,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ...class_sets import distilled_classes, eval_classes, out_classes, training_classes
+from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
 from ...data.panoptic.mapper import MAPPERS
+from ...meta_arch.base import SegmentationModel
 from ...modeling.fcclip.matcher import PAIRINGS
 from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
-from ...vocabulary import Vocabulary
 from .. import referring_task as referring
 from ..checkpoints.checkpointer import weights_to_read
 from ..errors import ConfigError, did_you_mean
@@ -34,14 +34,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("full_model", "norm", "value"),
-    "ZSSEG.SEEN_CLASSES": ("pretraining", "training", "both"),
-    "ZSSEG.TRAINING_VOCABULARY": ("all", "kept"),
+    "ZSSEG.SEEN_CLASSES": SEEN_CLASSES,
+    "ZSSEG.TRAINING_VOCABULARY": TRAINING_VOCABULARIES,
     "ZSSEG.DELETED_PIXELS": ("no_object", "ignore"),
     "ZSSEG.MERGE.PRIORITY": PRIORITIES,
     "ZSSEG.DISTILLATION.LOSS": ("mse", "kl"),
     "ZSSEG.DISTILLATION.CLASSES": ("all", "deleted"),
     "ZSSEG.DISTILLATION.PAIRING": PAIRINGS,
-    "ZSSEG.FUSION.NAME": tuple(FUSIONS),
+    "ZSSEG.FUSION.NAME": FUSIONS.names(),
     "ZSSEG.FUSION.PAIRING": PAIRINGS,
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
     **referring.CHOICES,
@@ -182,15 +182,12 @@ def _check_classes(cfg: CfgNode) -> None:
     if cfg.DATASETS.TRAIN:
         _check_training_sets_agree(cfg.DATASETS.TRAIN)
     try:
-        for source in (cfg.ZSSEG.VOCABULARY, cfg.ZSSEG.PRETRAINING_VOCABULARY):
-            if source:
-                Vocabulary.load(source)
-        training_classes(cfg)
-        if cfg.MODEL.META_ARCHITECTURE == "DistilledFCCLIP":
-            distilled_classes(cfg)
+        classes = ClassSets.from_config(cfg)
+        architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+        if issubclass(architecture, SegmentationModel):
+            architecture.check_config(cfg)
         for name in cfg.DATASETS.TEST:
-            eval_classes(cfg, name)
-            out_classes(cfg, name)
+            classes.evaluation(name)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
 

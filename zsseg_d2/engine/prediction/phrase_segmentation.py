@@ -92,9 +92,8 @@ def segment(
     Returns:
         N results, in the order of the phrases.
     """
-    phrase = model.cfg.INPUT.PHRASE
-    (template,) = prompt_templates(phrase.PROMPTS_TEST)
-    small = Image.fromarray(image).resize((phrase.SIZE, phrase.SIZE), Image.Resampling.BILINEAR)
+    (template,) = prompt_templates(model.test_prompts)
+    small = Image.fromarray(image).resize((model.image_size, model.image_size), Image.Resampling.BILINEAR)
     shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
     if example is not None:
         shared["visual_prompt"] = _tensor(example)

@@ -19,7 +19,7 @@ from detectron2.utils.logger import log_every_n_seconds, setup_logger
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ...class_sets import eval_classes
+from ...class_sets import ClassSets
 from ...data.panoptic.mapper import PanopticMapper
 from ...data.panoptic.split_writer import exclusive_lock
 from ...data.pseudo_labels.dataset import deleted_ids, family_of, invocab_folder, invocab_name
@@ -94,7 +94,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
     check_no_leak(cfg, args.configuration, weights.values())
     predictions = {
         "weights_sha256": {key: file_digest(local_weights(path)) for key, path in weights.items()},
-        "vocabulary": [list(synonyms) for synonyms in eval_classes(cfg, cfg.DATASETS.TEST[0]).vocabulary.classes],
+        "vocabulary": [list(synonyms) for synonyms in ClassSets.from_config(cfg).evaluation().vocabulary.classes],
         "settings": {k: v for k, v in settings_that_matter(cfg).items() if k not in weights},
     }
     with exclusive_lock(output):

@@ -9,7 +9,7 @@ from ..registries import CLIP_TOWER_REGISTRY
 from .towers import STAGES, CLIPTower
 
 
-@CLIP_TOWER_REGISTRY.register()
+@CLIP_TOWER_REGISTRY.register_as("ConvNeXt")
 class ConvNeXtTower(CLIPTower):
     """timm's ConvNeXts as open_clip wraps them."""
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from ...compat import load_weights
 from ...files import local_path
-from ...suggestions import did_you_mean
+from ...registry import did_you_mean
 
 _PACKAGED = resources.files("zsseg_d2.modeling.clip") / "configs"
 logger = logging.getLogger(__name__)

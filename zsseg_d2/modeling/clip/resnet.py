@@ -56,7 +56,7 @@ def attention_pool(pool: Any, dense: Tensor, inside: Tensor) -> Tensor:
     return pool.c_proj((weights @ v).transpose(1, 2).flatten(2))
 
 
-@CLIP_TOWER_REGISTRY.register()
+@CLIP_TOWER_REGISTRY.register_as("ResNet")
 class ResNetTower(CLIPTower):
     """OpenAI's ResNets as open_clip builds them."""
 

@@ -74,7 +74,7 @@ def find_tower(visual: nn.Module) -> CLIPTower:
     for _, family in reversed(list(CLIP_TOWER_REGISTRY)):
         if family.fits(visual):
             return family(visual)
-    names = ", ".join(name for name, _ in CLIP_TOWER_REGISTRY)
+    names = ", ".join(CLIP_TOWER_REGISTRY.names())
     kind = type(getattr(visual, "trunk", visual)).__name__
     raise ValueError(
         f"No convolutional CLIP tower: the image tower {kind} fits none of {names}. "

@@ -1,4 +1,4 @@
-"""The set loss of Mask2Former (Cheng et al. 2022, section 3.3) with masks compared at sampled points."""
+"""Set loss of Mask2Former (Cheng et al. 2022, section 3.3), with masks compared at sampled points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from .matcher import hungarian, matching_cost, sample_points
 
 @dataclass(frozen=True)
 class Target:
-    """Ground truth of one image on the padded grid: labels (N,), masks (N, H, W) bool, ignore (H, W) bool or None."""
+    """Ground truth of one image on the padded grid.
+
+    Attributes:
+        labels: (N,) columns of the classifier.
+        masks: (N, H, W) bool.
+        ignore: (H, W) bool, pixels without a loss; None if there are none.
+    """
 
     labels: Tensor
     masks: Tensor
@@ -24,21 +30,68 @@ class Target:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image after one layer: class logits (Q, K + 1), mask embeddings (Q, C); mask features are given beside."""
+    """Prediction for one image after one decoder layer.
+
+    Attributes:
+        class_logits: (Q, K + 1), no-object last.
+        mask_embeds: One (Q, C) tensor per model whose masks make the prediction: one, or two that are fused.
+    """
 
     class_logits: Tensor
-    mask_embed: Tensor
+    mask_embeds: tuple[Tensor, ...]
 
 
-MaskLogits = Callable[[Tensor, Tensor], Tensor]
-"""(Q, C) mask embeddings and (C, P) mask features at P places to (Q, P) mask logits."""
+MaskLogits = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
+"""Mask embeddings (Q, C) and mask features (C, P) of each model to mask logits (Q, P)."""
+
+
+def single_model_masks(embeds: tuple[Tensor, ...], features: tuple[Tensor, ...]) -> Tensor:
+    """Multiply the (Q, C) embeddings of the only model with its (C, P) features."""
+    (embed,), (feature,) = embeds, features
+    return embed @ feature
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Random points of one image at which queries and ground truth are compared for matching.
+
+    ``features`` (C, P) of each model, ``masks`` (N, P) of the targets, ``weight`` (P,) of the points or None.
+    """
+
+    features: tuple[Tensor, ...]
+    masks: Tensor
+    weight: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Matching of one image after one layer.
+
+    ``queries`` (n,) and their ``targets`` (n,), in the order of the targets; for all queries the class ``labels`` (Q,)
+    and the ``weights`` (Q,) of their classification losses.
+    """
+
+    queries: Tensor
+    targets: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class _MaskLosses:
+    """Mask loss and dice loss () of one image after one layer."""
+
+    entropy: Tensor
+    dice: Tensor
 
 
 def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy, weighted mean; the last class is no-object.
+    """Compute the weighted mean of the cross-entropy; the last class is no-object.
 
     Args:
-        logits: (M, K + 1). labels: (M,) in 0 … K. weight: (M,) extra weight of each query.
+        logits: (M, K + 1).
+        labels: (M,) in 0 … K.
+        weight: (M,) extra weight of each query.
     """
     per_class = torch.ones(logits.shape[-1], device=logits.device)
     per_class[-1] = no_object_weight
@@ -50,10 +103,11 @@ def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: 
 def mask_losses(
     logits: Tensor, targets: Tensor, num_masks: float, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy (mean over points) and dice (1 - (2·Σpt + 1)/(Σp + Σt + 1)), summed over masks / num_masks.
+    """Compute binary cross-entropy (mean over points) and dice (1 - (2·Σpt + 1)/(Σp + Σt + 1)), summed over masks / num_masks.
 
     Args:
-        logits, targets: (N, P) at the same points. weight: (N, P) of the points; None: all 1.
+        logits, targets: (N, P) at the same points.
+        weight: (N, P) of the points; None: all 1.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     probability = logits.sigmoid()
@@ -67,10 +121,11 @@ def mask_losses(
 
 
 def uncertain_points(masks: Tensor, number: int, oversample: float, importance: float) -> Tensor:
-    """Random points, preferring those where the mask is least sure (Kirillov et al. 2020, PointRend, section 3.1).
+    """Draw random points, preferring those where the mask is least sure (Kirillov et al. 2020, PointRend, section 3.1).
 
     Args:
-        masks: (N, h, w) logits. number: P.
+        masks: (N, h, w) logits.
+        number: P.
 
     Returns:
         (N, P, 2) as (x, y) in [0, 1].
@@ -84,10 +139,19 @@ def uncertain_points(masks: Tensor, number: int, oversample: float, importance: 
 
 
 class SetCriterion(nn.Module):
-    """Matches each layer's queries to the ground truth and sums classification, mask and dice losses.
+    """Match each layer's queries to the ground truth and sum classification, mask and dice losses.
 
     Mask features are sampled at the points and multiplied with mask embeddings there; full masks are made for matched
-    queries only. The points of matching are shared by all masks and layers of an image.
+    queries only. All masks and layers of an image are matched at the same points.
+
+    Args:
+        class_weight: Weight of the cross-entropy, in the loss and in matching.
+        mask_weight: Weight of the binary cross-entropy of masks, in the loss and in matching.
+        dice_weight: Weight of the dice loss, in the loss and in matching.
+        no_object_weight: Weight of the no-object class in the cross-entropy.
+        num_points: Number P of points.
+        oversample_ratio: Candidates for a point (PointRend).
+        importance_sample_ratio: Share of the points that is taken where a mask is uncertain (PointRend).
     """
 
     def __init__(
@@ -111,103 +175,119 @@ class SetCriterion(nn.Module):
     def forward(
         self,
         layers: Sequence[Sequence[Prediction]],
-        mask_features: Sequence[Tensor],
+        mask_features: Sequence[tuple[Tensor, ...]],
         targets: Sequence[Target],
-        mask_logits: MaskLogits = torch.matmul,
+        mask_logits: MaskLogits = single_model_masks,
     ) -> dict[str, Tensor]:
-        """
+        """Compute the weighted losses of a batch.
+
         Args:
-            layers: predictions [layer][image], the final layer last.
-            mask_features: [image] (C, h, w). targets: [image].
-            mask_logits: what embeddings and features say together; FC-CLIP's is their product.
+            layers: Predictions [layer][image], the final layer last.
+            mask_features: [image] (C, h, w) of each model.
+            targets: [image].
+            mask_logits: Mask logits from embeddings and features; FC-CLIP's are their product.
 
         Returns:
-            Weighted losses ``loss_ce``, ``loss_mask``, ``loss_dice`` of the final layer, and ``…_0``, ``…_1`` of the others.
+            ``loss_ce``, ``loss_mask``, ``loss_dice`` of the final layer, and ``…_0``, ``…_1`` of the others.
         """
-        with torch.autocast(mask_features[0].device.type, enabled=False):
-            num_masks = self._num_masks(targets, mask_features[0].device)
-            found: list[list[tuple]] = [[] for _ in layers]
+        with torch.autocast(targets[0].labels.device.type, enabled=False):
+            num_masks = self._num_masks(targets)
+            matches: list[list[_Match]] = [[] for _ in layers]
+            masks: list[list[_MaskLosses]] = [[] for _ in layers]
             for image, (features, target) in enumerate(zip(mask_features, targets)):
                 predictions = [layer[image] for layer in layers]
-                for of_layer, one in zip(
-                    found, self._image(predictions, features.float(), target, num_masks, mask_logits)
-                ):
-                    of_layer.append(one)
-            losses: dict[str, Tensor] = {}
-            for index, (layer, of_layer) in enumerate(zip(layers, found)):
+                of_image = self._image(predictions, tuple(f.float() for f in features), target, num_masks, mask_logits)
+                for index, (match, losses) in enumerate(zip(*of_image)):
+                    matches[index].append(match)
+                    masks[index].append(losses)
+            result: dict[str, Tensor] = {}
+            for index, layer in enumerate(layers):
                 suffix = "" if index == len(layers) - 1 else f"_{index}"
-                labels, weights, mask, dice = zip(*of_layer)
-                logits = torch.cat([p.class_logits for p in layer])
-                named = {
-                    "loss_ce": class_loss(logits, torch.cat(labels), self.no_object_weight, torch.cat(weights)),
-                    "loss_mask": sum(mask),
-                    "loss_dice": sum(dice),
-                }
-                losses.update({name + suffix: value * self.weights[name] for name, value in named.items()})
-        return losses
+                for name, value in self._layer_losses(layer, matches[index], masks[index]).items():
+                    result[name + suffix] = value * self.weights[name]
+        return result
+
+    def _layer_losses(
+        self, layer: Sequence[Prediction], matches: Sequence[_Match], masks: Sequence[_MaskLosses]
+    ) -> dict[str, Tensor]:
+        """Losses of one layer over all images, before they are weighted."""
+        logits = torch.cat([p.class_logits for p in layer])
+        labels = torch.cat([m.labels for m in matches])
+        weights = torch.cat([m.weights for m in matches])
+        return {
+            "loss_ce": class_loss(logits, labels, self.no_object_weight, weights),
+            "loss_mask": sum((m.entropy for m in masks), start=logits.new_zeros(())),
+            "loss_dice": sum((m.dice for m in masks), start=logits.new_zeros(())),
+        }
 
     @staticmethod
-    def _num_masks(targets: Sequence[Target], device: torch.device) -> float:
-        """Mean number of targets a process, at least 1."""
-        count = torch.tensor([sum(len(t.labels) for t in targets)], dtype=torch.float32, device=device)
+    def _num_masks(targets: Sequence[Target]) -> float:
+        """Mean number of targets per process, at least 1."""
+        total = float(sum(len(t.labels) for t in targets))
         if comm.get_world_size() > 1:
+            count = torch.tensor([total], dtype=torch.float32, device=targets[0].labels.device)
             torch.distributed.all_reduce(count)
-        return max(count.item() / comm.get_world_size(), 1.0)
-
-    @torch.no_grad()
-    def _matching_sample(self, features: Tensor, target: Target, truth: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features (C, P), target masks (N, P) and point weights (P,) at random points."""
-        points = torch.rand(1, self.num_points, 2, device=features.device)
-        masks = sample_points(truth[None], points)[0]
-        weight = None
-        if target.ignore is not None:
-            weight = 1 - sample_points(target.ignore[None, None].float(), points, mode="nearest")[0, 0]
-        return sample_points(features[None], points)[0], masks, weight
+            total = count.item()
+        return max(total / comm.get_world_size(), 1.0)
 
     def _image(
         self,
         predictions: Sequence[Prediction],
-        features: Tensor,
+        features: tuple[Tensor, ...],
         target: Target,
         num_masks: float,
         mask_logits: MaskLogits,
-    ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Of each layer: class labels (Q,), their weights (Q,), mask loss and dice loss. The matched masks of all layers are
-        one product with the features, and so is their gradient."""
+    ) -> tuple[list[_Match], list[_MaskLosses]]:
+        """Matching and mask losses of each layer.
+
+        The matched masks of all layers are one product with the features, and so is their gradient.
+        """
         truth = target.masks.float()
-        sample = self._matching_sample(features, target, truth)
+        sample = self._sample(features, target, truth)
         matches = [self._match(p, target, sample, mask_logits) for p in predictions]
-        embeds = torch.cat([p.mask_embed.float()[query] for p, (query, *_) in zip(predictions, matches)])
-        masks = mask_logits(embeds, features.flatten(1)).unflatten(1, features.shape[1:])
-        result = []
-        for (query, index, labels, weights), of_layer in zip(
-            matches, masks.split([len(query) for query, *_ in matches])
-        ):
-            losses = self._mask_losses(of_layer, truth, target.ignore, index, num_masks)
-            result.append((labels, weights, *losses))
-        return result
+        embeds = tuple(
+            torch.cat([embed.float()[m.queries] for embed, m in zip(of_model, matches)])
+            for of_model in zip(*(p.mask_embeds for p in predictions))
+        )
+        masks = mask_logits(embeds, tuple(f.flatten(1) for f in features)).unflatten(1, features[0].shape[1:])
+        by_layer = masks.split([len(m.queries) for m in matches])
+        losses = [
+            self._mask_losses(of_layer, truth, target.ignore, m.targets, num_masks)
+            for of_layer, m in zip(by_layer, matches)
+        ]
+        return matches, losses
 
     @torch.no_grad()
-    def _match(
-        self,
-        prediction: Prediction,
-        target: Target,
-        sample: tuple[Tensor, Tensor, Tensor | None],
-        mask_logits: MaskLogits,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Matched queries and their targets, in the order of the targets; class labels and weights of all queries."""
-        features, truth, weight = sample
+    def _sample(self, features: tuple[Tensor, ...], target: Target, truth: Tensor) -> _Sample:
+        """Features, target masks and point weights at random points."""
+        points = torch.rand(1, self.num_points, 2, device=truth.device)
+        weight = None
+        if target.ignore is not None:
+            weight = 1 - sample_points(target.ignore[None, None].float(), points, mode="nearest")[0, 0]
+        at_points = tuple(sample_points(f[None], points)[0] for f in features)
+        return _Sample(at_points, sample_points(truth[None], points)[0], weight)
+
+    @torch.no_grad()
+    def _match(self, prediction: Prediction, target: Target, sample: _Sample, mask_logits: MaskLogits) -> _Match:
+        """Match the queries of one layer to the targets."""
         w, logits = self.weights, prediction.class_logits
-        at_points = mask_logits(prediction.mask_embed.float(), features)
+        at_points = mask_logits(tuple(e.float() for e in prediction.mask_embeds), sample.features)
         cost = matching_cost(
-            logits, at_points, target.labels, truth, w["loss_ce"], w["loss_mask"], w["loss_dice"], weight
+            logits,
+            at_points,
+            target.labels,
+            sample.masks,
+            class_weight=w["loss_ce"],
+            mask_weight=w["loss_mask"],
+            dice_weight=w["loss_dice"],
+            weight=sample.weight,
         )
         query, index = hungarian(cost)
         order = index.argsort()
         query, index = query[order], index[order]
         labels = torch.full((len(logits),), logits.shape[-1] - 1, device=logits.device)
         labels[query] = target.labels[index]
-        return query, index, labels, self._query_weight(at_points, query, weight)
+        return _Match(query, index, labels, self._query_weight(at_points, query, sample.weight))
 
     @staticmethod
     def _query_weight(at_points: Tensor, matched: Tensor, weight: Tensor | None) -> Tensor:
@@ -223,10 +303,10 @@ class SetCriterion(nn.Module):
 
     def _mask_losses(
         self, masks: Tensor, truth: Tensor, ignore: Tensor | None, index: Tensor, num_masks: float
-    ) -> tuple[Tensor, Tensor]:
-        """Losses of matched mask logits (n, h, w) with masks (N, H, W), where mask k is of target ``index[k]``."""
+    ) -> _MaskLosses:
+        """Losses of matched mask logits (n, h, w) with masks (N, H, W), where mask k is matched to target ``index[k]``."""
         if len(index) == 0:
-            return masks.sum(), masks.sum()  # 0, with a gradient
+            return _MaskLosses(masks.sum(), masks.sum())  # 0, with a gradient
         with torch.no_grad():
             points = uncertain_points(masks, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
             matched = truth if len(index) == len(truth) else truth[index]
@@ -235,4 +315,4 @@ class SetCriterion(nn.Module):
             if ignore is not None:
                 ignored = ignore[None, None].float().expand(len(index), -1, -1, -1)
                 weight = 1 - sample_points(ignored, points, mode="nearest")[:, 0]
-        return mask_losses(sample_points(masks[:, None], points)[:, 0], wanted, num_masks, weight)
+        return _MaskLosses(*mask_losses(sample_points(masks[:, None], points)[:, 0], wanted, num_masks, weight))

@@ -10,21 +10,12 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from ..registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY, look_up
-from . import pixel_decoder as _pixel_decoder, query_decoder as _query_decoder  # noqa: F401  (they register themselves)
+from ..registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
+from . import pixel_decoder, query_decoder
 from .interfaces import PixelDecoder, Queries, QueryDecoder
 
 
-def build_pixel_decoder(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> PixelDecoder:
-    """Build the pixel decoder that MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME names."""
-    key, name = "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", cfg.MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME
-    return look_up(PIXEL_DECODER_REGISTRY, key, name)(cfg, input_shape)
-
-
-def build_query_decoder(cfg: CfgNode) -> QueryDecoder:
-    """Build the query decoder that MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME names."""
-    key, name = "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME
-    return look_up(TRANSFORMER_DECODER_REGISTRY, key, name)(cfg)
+__all__ = ["FCCLIPHead", "pixel_decoder", "query_decoder"]  # the decoders register themselves
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -49,7 +40,9 @@ class FCCLIPHead(nn.Module):
         Raises:
             ValueError: If a name is unknown.
         """
-        return {"pixel_decoder": build_pixel_decoder(cfg, input_shape), "predictor": build_query_decoder(cfg)}
+        pixel = PIXEL_DECODER_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME)
+        query = TRANSFORMER_DECODER_REGISTRY.get(cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME)
+        return {"pixel_decoder": pixel(cfg, input_shape), "predictor": query(cfg)}
 
     def forward(self, features: Mapping[str, Tensor], return_aux: bool) -> tuple[list[Queries], Tensor]:
         """Decode features for training.

@@ -14,10 +14,11 @@ PAIRINGS = ("index", "hungarian")
 
 
 def sample_points(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
-    """Values of maps at points.
+    """Sample maps at points.
 
     Args:
-        maps: (B, C, h, w). points: (B, P, 2) as (x, y) in [0, 1].
+        maps: (B, C, h, w).
+        points: (B, P, 2) as (x, y) in [0, 1].
 
     Returns:
         (B, C, P).
@@ -28,17 +29,23 @@ def sample_points(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tenso
 def mask_cost(
     mask_logits: Tensor, targets: Tensor, mask_weight: float, dice_weight: float, weight: Tensor | None = None
 ) -> Tensor:
-    """Weighted sum of mean binary cross-entropy and dice, for each pair of query and target.
+    """Compute the weighted sum of mean binary cross-entropy and dice, for each pair of query and target.
 
     Args:
-        mask_logits: (Q, P) at the points. targets: (N, P) in [0, 1]. weight: (P,) of the points; None: all 1.
+        mask_logits: (Q, P) at the points.
+        targets: (N, P) in [0, 1].
+        weight: (P,) of the points; None: all 1.
 
     Returns:
         (Q, N).
     """
-    entropy = overlap = probabilities = areas = count = 0.0
-    points = mask_logits.shape[-1]
-    step = _POINTS if mask_logits.device.type == "cpu" else max(points, 1)
+    queries, points = mask_logits.shape
+    device = mask_logits.device
+    entropy = torch.zeros(queries, len(targets), device=device)
+    overlap = torch.zeros(queries, len(targets), device=device)
+    probabilities = torch.zeros(queries, 1, device=device)
+    areas, count = torch.zeros(len(targets), device=device), torch.zeros((), device=device)
+    step = _POINTS if device.type == "cpu" else max(points, 1)
     for start in range(0, points, step):
         part = slice(start, start + step)
         logits, truth = mask_logits[:, part].float(), targets[:, part].float()
@@ -53,9 +60,8 @@ def mask_cost(
         entropy = entropy + negative.sum(-1, keepdim=True) - logits @ truth.T
         overlap = overlap + probability @ truth.T
         probabilities = probabilities + probability.sum(-1, keepdim=True)
-    entropy = entropy / max(count, 1) if weight is None else entropy / count.clamp(min=1)
     dice = 1 - (2 * overlap + 1) / (probabilities + areas + 1)
-    return mask_weight * entropy + dice_weight * dice
+    return mask_weight * (entropy / count.clamp(min=1)) + dice_weight * dice
 
 
 def matching_cost(
@@ -68,10 +74,13 @@ def matching_cost(
     dice_weight: float,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """:func:`mask_cost` and -p(label), for each pair of query and target.
+    """Compute :func:`mask_cost` and -p(label), for each pair of query and target.
 
     Args:
-        class_logits: (Q, K + 1). mask_logits: (Q, P) at the points. labels: (N,). targets: (N, P) in [0, 1].
+        class_logits: (Q, K + 1).
+        mask_logits: (Q, P) at the points.
+        labels: (N,).
+        targets: (N, P) in [0, 1].
         weight: (P,) of the points; None: all 1.
 
     Returns:
@@ -91,12 +100,13 @@ def pair_queries(
     mask_weight: float = 5.0,
     dice_weight: float = 5.0,
 ) -> Tensor:
-    """For each query of model one, the query of model two that says most nearly the same (Hungarian matching).
+    """Find for each query of model one the most similar query of model two (Hungarian matching).
 
     The class cost is -Σ s₁·s₂; masks are compared as in :func:`mask_cost`, with model two's probabilities as targets.
 
     Args:
-        logits_one, logits_two: (Q, K + 1). masks_one, masks_two: (Q, P) mask logits at the same points.
+        logits_one, logits_two: (Q, K + 1).
+        masks_one, masks_two: (Q, P) mask logits at the same points.
 
     Returns:
         (Q,) a permutation.
@@ -108,7 +118,7 @@ def pair_queries(
 
 
 def hungarian(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """The cheapest one-to-one assignment.
+    """Find the cheapest one-to-one assignment.
 
     Args:
         cost: (Q, N).

@@ -103,7 +103,7 @@ def _centres(h: int, w: int, device: torch.device) -> Tensor:
     return torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).flatten(0, 1)
 
 
-@PIXEL_DECODER_REGISTRY.register()
+@PIXEL_DECODER_REGISTRY.register_as("MSDeformAttnPixelDecoder")
 class MSDeformAttnPixelDecoder(PixelDecoder):
     """Deformable encoder on strides 32, 16, 8; one lateral step to stride 4 makes the mask features.
 

@@ -18,7 +18,7 @@ from .layers import MLP, attend, full_precision, sine_position, unless_autocast
 from .mask_logits import logits_and_pooled, outside_mask
 from .mask_pooling import mask_pool
 
-__all__ = ["MultiScaleExtendedMaskTransformerDecoder", "Queries", "class_logits"]
+__all__ = ["MaskedAttentionDecoder", "Queries", "class_logits"]
 
 
 class CrossAttentionLayer(nn.Module):
@@ -61,8 +61,8 @@ class FFNLayer(nn.Module):
         return self.norm(x + self.linear2(F.relu(self.linear1(x))))
 
 
-@TRANSFORMER_DECODER_REGISTRY.register()
-class MultiScaleExtendedMaskTransformerDecoder(QueryDecoder):
+@TRANSFORMER_DECODER_REGISTRY.register_as("MultiScaleExtendedMaskTransformerDecoder")
+class MaskedAttentionDecoder(QueryDecoder):
     """Decode Q learned queries from strides 32, 16, 8 in turn, each only inside the mask that it predicted before.
 
     Args:

@@ -1,0 +1,53 @@
+"""A module of the user is imported by the programs and by nothing else."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from zsseg_d2.plugins import load_plugins
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    path = tmp_path / "my_rule.py"
+    path.write_text(
+        "from zsseg_d2.modeling.fusion import FUSIONS, SoftmaxSum\n"
+        "@FUSIONS.register_as('from_a_plugin')\n"
+        "class Mine(SoftmaxSum): ...\n"
+    )
+    monkeypatch.setenv("ZSSEG_D2_PLUGINS", f" {path} ,")
+    yield path
+    from zsseg_d2.modeling.fusion import FUSIONS
+
+    FUSIONS._obj_map.pop("from_a_plugin", None)
+    sys.modules.pop("zsseg_d2_plugin_my_rule", None)
+
+
+def test_a_file_is_imported_once(plugin):
+    from zsseg_d2.modeling.fusion import FUSIONS
+
+    assert load_plugins() == load_plugins() == [str(plugin)]
+    assert "from_a_plugin" in FUSIONS
+
+
+def test_a_fusion_of_a_plugin_is_accepted_by_the_config(plugin):
+    from zsseg_d2.engine import setup_cfg
+    from tests.engine.program import arguments
+
+    cfg = setup_cfg(arguments("minicity/combined_entropy.yaml", "ZSSEG.FUSION.NAME", "from_a_plugin"), check=True)
+    assert cfg.ZSSEG.FUSION.NAME == "from_a_plugin"
+
+
+@pytest.mark.parametrize("entry", ["no_such_module", "missing.py"])
+def test_a_missing_module_is_named(monkeypatch, tmp_path, entry):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZSSEG_D2_PLUGINS", entry)
+    with pytest.raises(ImportError, match=f"ZSSEG_D2_PLUGINS={entry}: cannot be imported"):
+        load_plugins()
+
+
+def test_nothing_is_imported_without_the_variable(monkeypatch):
+    monkeypatch.delenv("ZSSEG_D2_PLUGINS", raising=False)
+    assert load_plugins() == []
