@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from detectron2.data import DatasetCatalog
+
 from .errors import DatasetError
 from .panoptic.cityscapes import CITYSCAPES, MINICITY
 from .panoptic.coco import COCO, MINIWORLD
 from .panoptic.family import PANOPTIC_FAMILIES, PanopticFamily
-from .pseudo_labels.dataset import register_legacy_names, register_pseudo_labels
+from .pseudo_labels.dataset import pseudo_label_sets, register_legacy_names, register_pseudo_labels
 
 
 def register_panoptic_family(family: PanopticFamily) -> PanopticFamily:
@@ -22,13 +24,16 @@ def register_panoptic_family(family: PanopticFamily) -> PanopticFamily:
         `family`.
 
     Raises:
-        DatasetError: the prefix is taken.
+        DatasetError: the prefix or a name is taken.
     """
-    if family.prefix in PANOPTIC_FAMILIES:
-        raise DatasetError(f"A panoptic family {family.prefix!r} is registered already. Fix: choose another prefix.")
-    family.register_splits()
-    if "train" in family.splits:
-        register_pseudo_labels(family)
+    datasets = family.datasets()
+    taken = {*datasets, *pseudo_label_sets(family)} & set(DatasetCatalog.list())
+    if family.prefix in PANOPTIC_FAMILIES or taken:
+        what = f"dataset {min(taken)!r}" if taken else f"panoptic family {family.prefix!r}"
+        raise DatasetError(f"A {what} is registered already. Fix: choose another prefix.")
+    for name, (split, deleted) in datasets.items():
+        family.register(name, split, deleted)
+    register_pseudo_labels(family)
     PANOPTIC_FAMILIES[family.prefix] = family
     return family
 

@@ -87,6 +87,8 @@ class PanopticFamily:
         check_vocabulary(self.vocabulary, self.categories)
         object.__setattr__(self, "categories", tuple(self.categories))
         object.__setattr__(self, "configurations", resolved)
+        if self.out_configuration is not None:
+            self.deleted_label_ids(self.out_configuration)
 
     def folder(self) -> Path:
         """Return the folder of the dataset, as ``$DETECTRON2_DATASETS`` says at this moment."""
@@ -157,14 +159,15 @@ class PanopticFamily:
             **self.out_metadata(),
         )
 
-    def register_splits(self) -> None:
-        """Register every split, and the training split without the classes of each configuration."""
+    def datasets(self) -> dict[str, tuple[str, str | tuple[str, ...]]]:
+        """Return registered name -> (split, deleted classes) of every split, and of every configuration of "train"."""
+        found: dict[str, tuple[str, str | tuple[str, ...]]] = {}
         for split in self.splits:
             for name in (f"{self.prefix}_{split}", *(alias.format(split=split) for alias in self.aliases)):
-                self.register(name, split)
+                found[name] = split, ()
         if "train" in self.splits:
-            for name in self.configurations:
-                self.register(f"{self.prefix}_train_{name}", "train", deleted=name)
+            found |= {f"{self.prefix}_train_{name}": ("train", name) for name in self.configurations}
+        return found
 
     def out_metadata(self) -> dict[str, tuple[int, ...]]:
         """Return the metadata entry that names the Out classes of the PQ table, if the family has such classes."""

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 
 def visual_prompt(

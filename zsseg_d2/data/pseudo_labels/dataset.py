@@ -96,22 +96,26 @@ def _check_json(root: Path, panoptic_json: Path, entry: dict, command: str) -> N
         )
 
 
+def pseudo_label_sets(family: PanopticFamily) -> dict[str, str]:
+    """Return registered name -> configuration, for every configuration of `family` that deletes a class."""
+    deleting = [name for name, label_ids in family.configurations.items() if label_ids and "train" in family.splits]
+    return {pseudo_labels_name(family, name): name for name in deleting}
+
+
 def register_pseudo_labels(family: PanopticFamily) -> None:
     """Register the pseudo-labels of every configuration of `family` that deletes a class.
 
     No label is deleted from them: ``deleted_contiguous_ids`` is empty, and ``pseudo_label_contiguous_ids`` says which
     classes have pseudo-labels. Evaluation on them uses the complete annotation of the training set.
     """
-    for configuration, label_ids in family.configurations.items():
-        if label_ids:
-            _register(family, configuration, pseudo_labels_name(family, configuration))
+    for name, configuration in pseudo_label_sets(family).items():
+        _register(family, configuration, name)
 
 
 def register_legacy_names(family: PanopticFamily) -> None:
     """Register pseudo-labels under their former names ``{prefix}_train_invocab_{configuration}``, which warn once."""
-    for configuration, label_ids in family.configurations.items():
-        if label_ids:
-            _register(family, configuration, f"{family.prefix}_train_invocab_{configuration}")
+    for configuration in pseudo_label_sets(family).values():
+        _register(family, configuration, f"{family.prefix}_train_invocab_{configuration}")
 
 
 def _register(family: PanopticFamily, configuration: str, name: str) -> None:
