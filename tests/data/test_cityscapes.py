@@ -167,7 +167,10 @@ def _segment(**values):
         (_drop("file_name"), "leads out of|'file_name' is missing"),
         (_drop("image_id"), r"'annotations\[1\].image_id' is missing"),
         (_segment(category_id=29), "unknown category 29"),
-        (_segment(category_id="road"), r"image id 'aachen_000002_000019': 'segments_info\[0\].category_id' is of the wrong type .expected int, got str"),
+        (
+            _segment(category_id="road"),
+            r"image id 'aachen_000002_000019': 'segments_info\[0\].category_id' is of the wrong type .expected int, got str",
+        ),
         (_segment(id=0), "segment id 0"),
         (_segment(id=256**3), "segment id 16777216"),
         (_segment(iscrowd=None), r"'segments_info\[0\].iscrowd'"),

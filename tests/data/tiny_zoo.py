@@ -22,7 +22,11 @@ SIZE = 12, 20
 def documented_example() -> str:
     """Return the code block of the documentation that registers a panoptic family."""
     docs = Path(__file__).parents[2] / "docs"
-    blocks = [b for page in sorted(docs.glob("extending*.md")) for b in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)]
+    blocks = [
+        b
+        for page in sorted(docs.glob("extending*.md"))
+        for b in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    ]
     (block,) = (b for b in blocks if "register_panoptic_family(" in b)
     return block
 

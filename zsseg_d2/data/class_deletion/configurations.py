@@ -10,9 +10,7 @@ from ..panoptic.deletion import CONFIGURATIONS, Configurations, configuration
 __all__ = ["CONFIGURATIONS", "chosen_configurations", "configuration"]
 
 
-def chosen_configurations(
-    names: Iterable[str], configurations: Configurations = CONFIGURATIONS
-) -> tuple[str, ...]:
+def chosen_configurations(names: Iterable[str], configurations: Configurations = CONFIGURATIONS) -> tuple[str, ...]:
     """Return the configurations that `names` select, in their order and each once.
 
     Args:

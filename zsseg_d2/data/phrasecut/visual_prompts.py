@@ -36,6 +36,8 @@ def visual_prompt(
     Returns:
         (S, S, 3) uint8.
     """
+    from scipy import ndimage  # slow to import, and used by few runs
+
     if mask.any():
         rest = image.astype(np.float32)
         if blur > 0:
@@ -48,15 +50,19 @@ def visual_prompt(
 
 def _square(mask: np.ndarray, context: float) -> tuple[slice, slice]:
     """Rows and columns of the square around the mask, moved into the image, and cut off where it is too large."""
-    (rows, columns) = ndimage.find_objects(mask.astype(np.int8))[0]
-    longer = max(rows.stop - rows.start, columns.stop - columns.start)
-    length = round(longer * (1 + 2 * context))
-    found = []
-    for part, size in zip((rows, columns), mask.shape):
-        start = (part.start + part.stop - length) // 2
-        start = max(0, min(start, size - length))
-        found.append(slice(start, min(start + length, size)))
-    return tuple(found)
+    extents = []  # first and last index of the mask along rows and columns
+    for axis in (1, 0):
+        present = np.flatnonzero(mask.any(axis=axis))
+        extents.append((int(present[0]), int(present[-1]) + 1))
+    length = round(max(stop - start for start, stop in extents) * (1 + 2 * context))
+    rows, columns = (_window(*extent, length, size) for extent, size in zip(extents, mask.shape))
+    return rows, columns
+
+
+def _window(start: int, stop: int, length: int, size: int) -> slice:
+    """Return `length` positions around [start, stop), moved into [0, size) and cut off if it is too long."""
+    first = max(0, min((start + stop - length) // 2, size - length))
+    return slice(first, min(first + length, size))
 
 
 class SupportTasks:
