@@ -14,8 +14,8 @@ from .pseudo_labels.dataset import pseudo_label_sets, register_legacy_names, reg
 def register_panoptic_family(family: PanopticFamily) -> PanopticFamily:
     """Register all datasets of a family. Reads no files; they are read when records are loaded.
 
-    The registered names are ``{prefix}_{split}``, ``{prefix}_train_{configuration}`` and, for configurations that delete
-    a class, ``{prefix}_train_pseudo_labels_{configuration}``. ``docs/extending.md`` has an example.
+    The registered names are ``{prefix}_{split}``, ``{prefix}_train_{configuration}`` and, for configurations that
+    delete a class, ``{prefix}_train_pseudo_labels_{configuration}``. ``docs/extending.md`` has an example.
 
     Args:
         family: the description of the datasets.

@@ -19,6 +19,7 @@ from ..errors import DatasetError
 from ..panoptic.categories import PanopticCategory
 from ..panoptic.cityscapes import CITYSCAPES, IMAGE_SUFFIX, CityscapesLayout
 from ..panoptic.family import PanopticFamily
+from ..panoptic.registration import PanopticPaths
 from ..panoptic.split_writer import ResumableSplitWriter, check_outside, write_json
 from .label_maps import LABEL_MAPS, DeletionTask, write_tasks
 
@@ -72,15 +73,15 @@ def write_deleted_copies(
     source.load()
     for copy in copies:
         check_outside(family.layout.paths(copy.output, split), source.paths(source.root), copy.output, source.root)
-    pending = [opened for copy in copies if (opened := _open(source, copy, overwrite)) is not None]
+    pending = [c for c in (_open(source, copy, overwrite) for copy in copies) if c is not None]
     tasks = list(_tasks(source, pending))
     results = write_tasks(tasks, num_workers)
     for image_id, classes in tqdm(results, f"{split}", len(tasks), unit="image", disable=not progress):
-        for copy in pending:
-            if image_id not in copy.files.done:
-                copy.files.add(image_id, classes)
-    for copy in pending:
-        _finish(source, copy)
+        for opened in pending:
+            if image_id not in opened.files.done:
+                opened.files.add(image_id, classes)
+    for opened in pending:
+        _finish(source, opened)
 
 
 @dataclass
@@ -93,14 +94,17 @@ class _Source:
     copy_images: bool
 
     def load(self) -> None:
+        """Read records and annotations."""
         self.records = self.family.layout.load(self.root, self.split, self.family.categories)
         self.content = self.paths(self.root).panoptic_json.read_bytes()
 
-    def paths(self, folder: Path):
+    def paths(self, folder: Path) -> PanopticPaths:
+        """Return where the split's files are under the source's or a copy's folder."""
         return self.family.layout.paths(folder, self.split)
 
     @property
     def has_label_maps(self) -> bool:
+        """Whether there are label maps besides the panoptic files."""
         return isinstance(self.family.layout, CityscapesLayout)
 
     def arguments(self, label_ids: Sequence[int]) -> dict:
@@ -117,6 +121,7 @@ class _Source:
         }
 
     def is_complete(self, output: Path) -> bool:
+        """Return whether a copy has all images."""
         try:
             records = self.family.layout.load(output, self.split, self.family.categories)
         except DatasetError:

@@ -69,8 +69,8 @@ class CityscapesLayout:
         image_root, panoptic_root, panoptic_json = self.paths(root, split)
         if not image_root.is_dir():
             raise DatasetError(
-                f"There is no folder {image_root}; put the dataset there, or set DETECTRON2_DATASETS to the folder that "
-                f"holds '{root.name}' (see datasets/README.md)."
+                f"There is no folder {image_root}; put the dataset there, or set DETECTRON2_DATASETS to the folder "
+                f"that holds '{root.name}' (see datasets/README.md)."
             )
         images = {path.name.removesuffix(IMAGE_SUFFIX): path for path in sorted(image_root.glob(f"*/*{IMAGE_SUFFIX}"))}
         return load_records(
@@ -135,7 +135,7 @@ def register_cityscapes_panoptic(
         deleted=resolve_classes(deleted, CATEGORIES),
         prepare=None if prepare is None else partial(_prepare, root, prepare),
         # Out in the PQ table unless something else was deleted or is asked for: the classes of 008.
-        out_contiguous_ids=contiguous_ids(CONFIGURATIONS["008"], CATEGORIES),
+        metadata={"out_contiguous_ids": contiguous_ids(CONFIGURATIONS["008"], CATEGORIES)},
     )
 
 

@@ -156,7 +156,7 @@ class PanopticFamily:
             categories=self.categories,
             vocabulary=self.vocabulary,
             deleted=resolve_classes(deleted, self.categories, configurations=self.configurations),
-            **self.out_metadata(),
+            metadata=self.out_metadata(),
         )
 
     def datasets(self) -> dict[str, tuple[str, str | tuple[str, ...]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +79,7 @@ def register_panoptic(
     vocabulary: Vocabulary,
     deleted: Sequence[int] = (),
     prepare: Callable[[], object] | None = None,
-    **metadata: object,
+    metadata: Mapping[str, object] | None = None,
 ) -> None:
     """Register a panoptic dataset. Reads no files; they are read when records are loaded.
 
@@ -91,7 +91,7 @@ def register_panoptic(
         vocabulary: K classes in the same order.
         deleted: category ids whose segments are left out of the records.
         prepare: called before records are loaded, to make or check the dataset.
-        **metadata: further entries of the metadata, which override the usual ones.
+        metadata: further entries of the metadata, which override the usual ones.
 
     Raises:
         DatasetError: vocabulary and categories differ in length.
@@ -101,7 +101,7 @@ def register_panoptic(
         **panoptic_metadata(categories, vocabulary, deleted),
         **paths().as_metadata(),
         "load_complete_records": complete,
-        **metadata,
+        **(metadata or {}),
     }
     DatasetCatalog.register(name, partial(complete, frozenset(contiguous_ids(deleted, categories))))
     MetadataCatalog.get(name).set(**entries)

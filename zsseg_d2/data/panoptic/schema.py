@@ -83,7 +83,7 @@ def read_panoptic_json(path: Path, remedy: str) -> PanopticFile:
         raise DatasetError(f"The panoptic annotations {path} are missing; {remedy}.") from None
     except msgspec.ValidationError as error:
         raise DatasetError(f"{path}: {_explain(str(error), content)}; {remedy}.") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise DatasetError(f"{path} is not valid JSON ({error}); {remedy}.") from error
 
 

@@ -165,7 +165,8 @@ def check_outside(output: PanopticPaths, source: PanopticPaths, output_root: Pat
     for target in _entries(output, output_root):
         if any(target == i or i in target.parents for i in inputs):
             raise DatasetError(
-                f"The output {output_root} lies inside the input {source_root}, which is never written to; choose another."
+                f"The output {output_root} lies inside the input {source_root}, which is never written to; choose "
+                "another."
             )
 
 

@@ -1,8 +1,8 @@
 """Pseudo-label training sets: the kept labels of a configuration, and predictions for the deleted classes.
 
 ``{prefix}_train_pseudo_labels_{configuration}`` reads the folder that ``tools/make_pseudo_labels.py`` writes by default.
-Loading never runs a model: it checks the manifest, and says what to do if the folder is missing, unfinished or of
-another kind. Training on such a set is the published method "invocab".
+Loading never runs a model: it checks the manifest, and says what to do if the folder is missing, unfinished or of another
+kind. Training on such a set is the published method "invocab".
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def _check_json(root: Path, panoptic_json: Path, entry: dict, command: str) -> N
     if found is None or found != entry.get("panoptic_json_sha256"):
         problem = "is missing" if found is None else "was changed or replaced"
         raise DatasetError(
-            f"{panoptic_json} {problem}: {root / MANIFEST} describes another file of {entry.get('images')} images; make "
-            f"the pseudo-labels again with `{command} --overwrite`."
+            f"{panoptic_json} {problem}: {root / MANIFEST} describes another file of {entry.get('images')} images; "
+            f"make the pseudo-labels again with `{command} --overwrite`."
         )
 
 
@@ -126,9 +126,11 @@ def _register(family: PanopticFamily, configuration: str, name: str) -> None:
         categories=family.categories,
         vocabulary=family.vocabulary,
         prepare=partial(_prepare, family, configuration, name),
-        pseudo_label_contiguous_ids=family.deleted_ids(configuration),
-        load_complete_records=MetadataCatalog.get(f"{family.prefix}_train").load_complete_records,
-        **family.out_metadata(),
+        metadata={
+            **family.out_metadata(),
+            "pseudo_label_contiguous_ids": family.deleted_ids(configuration),
+            "load_complete_records": MetadataCatalog.get(f"{family.prefix}_train").load_complete_records,
+        },
     )
 
 

@@ -50,8 +50,8 @@ def add_pseudo_labels(
 ) -> tuple[np.ndarray, list[dict]]:
     """Fill pixels that are void after deletion with predicted segments of the deleted classes.
 
-    Kept segments do not change. A deleted thing gets the first free id of 1000 · label id + k, a deleted stuff class its
-    label id; predicted segments of one stuff class are one segment, whose score is the largest.
+    Kept segments do not change. A deleted thing gets the first free id of 1000 · label id + k, a deleted stuff class
+    its label id; predicted segments of one stuff class are one segment, whose score is the largest.
 
     Args:
         ids: (H, W) segment ids; those that are not in `kept` are void.
@@ -63,8 +63,8 @@ def add_pseudo_labels(
         thresholds: the least that a predicted segment needs.
 
     Returns:
-        (H, W) int32 segment ids, 0 = void, and the segments: those of `kept` in their order, each with ``score`` None and
-        ``origin`` "ground_truth", then the new ones, as in a record, with ``score`` and ``origin`` "zero_shot".
+        (H, W) int32 segment ids, 0 = void, and the segments: those of `kept` in their order, each with ``score`` None
+        and ``origin`` "ground_truth", then the new ones, as in a record, with ``score`` and ``origin`` "zero_shot".
 
     Raises:
         ValueError: the two maps differ in size.

@@ -1,8 +1,8 @@
 """Writing pseudo-labels as an ordinary panoptic dataset, image by image (see :mod:`..panoptic.split_writer`).
 
-The dataset holds linked images, the JSON and the PNGs, but no label maps or polygons of the source, which would show the
-deleted classes. Each segment of the JSON has ``score`` (null for ground truth) and ``origin``. Nothing that is written,
-the manifest included, depends on ground truth of a deleted class.
+The dataset holds linked images, the JSON and the PNGs, but no label maps or polygons of the source, which would show
+the deleted classes. Each segment of the JSON has ``score`` (null for ground truth) and ``origin``. Nothing that is
+written, the manifest included, depends on ground truth of a deleted class.
 """
 
 from __future__ import annotations
