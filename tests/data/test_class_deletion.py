@@ -23,8 +23,8 @@ from zsseg_d2.data import (
     resolve_classes,
 )
 from zsseg_d2.data.class_deletion import label_maps
-from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 from zsseg_d2.data.class_deletion.configurations import chosen_configurations
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 
 from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes
 

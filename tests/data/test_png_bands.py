@@ -15,9 +15,9 @@ from PIL import Image
 
 from zsseg_d2.data import DatasetError, read_panoptic_png
 from zsseg_d2.data.class_deletion import relabelled
+from zsseg_d2.data.class_deletion.relabelled import RelabelledMap
 from zsseg_d2.data.panoptic.png import write_png
 from zsseg_d2.data.panoptic.png_bands import BAND, encode_png, rgb_bytes
-from zsseg_d2.data.class_deletion.relabelled import RelabelledMap
 
 SIZES = st.tuples(st.integers(1, 3 * BAND + 1), st.integers(1, 6))
 

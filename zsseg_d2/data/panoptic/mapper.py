@@ -11,8 +11,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 from PIL import Image, ImageOps
 
-from .augmentations import VOID_CATEGORY, jitter_augmentations, resize_augmentations, test_augmentations
 from ..errors import DatasetError
+from .augmentations import VOID_CATEGORY, jitter_augmentations, resize_augmentations, test_augmentations
 from .png import check_segments, open_image, read_panoptic_png
 
 MAPPERS: dict[str, str] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import DatasetError
+from ..json_errors import explain
 
 ImageId = int | str
 Number = int | float
@@ -60,7 +61,6 @@ class PanopticFile(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(PanopticFile)
-_PLACE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 
 
 def read_panoptic_json(path: Path, remedy: str) -> PanopticFile:
@@ -82,26 +82,19 @@ def read_panoptic_json(path: Path, remedy: str) -> PanopticFile:
     except FileNotFoundError:
         raise DatasetError(f"The panoptic annotations {path} are missing; {remedy}.") from None
     except msgspec.ValidationError as error:
-        raise DatasetError(f"{path}: {_explain(str(error), content)}; {remedy}.") from None
+        raise DatasetError(f"{path}: {_explain(error, content)}; {remedy}.") from None
     except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise DatasetError(f"{path} is not valid JSON ({error}); {remedy}.") from error
 
 
-def _explain(message: str, content: bytes) -> str:
-    """Rewrite a message of msgspec so that it names the image by its id instead of by its position."""
-    match = _PLACE.fullmatch(message)
-    problem, place = (match[1], match[2] or "") if match else (message, "")
+def _explain(error: msgspec.ValidationError, content: bytes) -> str:
+    """Return the message of an error that names the image by its id instead of by its position."""
+    place, problem = explain(error)
     entry = re.match(r"(images|annotations)\[(\d+)\]\.?", place)
-    missing = re.fullmatch(r"Object missing required field `(.+)`", problem)
-    if missing:
-        place = f"{place}.{missing[1]}".lstrip(".")
-        problem = "is missing"
-    else:
-        problem = f"is of the wrong type ({problem[:1].lower()}{problem[1:].replace('`', '')})"
     if entry is None:
         return f"not in COCO panoptic format: '{place or 'the file'}' {problem}"
     image_id = _image_id(content, entry[1], int(entry[2]))
-    field = place[entry.end() :].lstrip(".")
+    field = place[entry.end() :]
     if image_id is None or not field:
         return f"'{place}' {problem}"
     return f"image id {image_id!r}: '{field}' {problem}"

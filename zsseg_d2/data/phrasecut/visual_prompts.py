@@ -1,4 +1,4 @@
-"""Visual prompts: an image of what is meant instead of words, with the meant region cropped, sharp and bright.
+"""Visual prompts: an image of the meant region, cropped, sharp and bright, instead of words.
 
 Source: Lüddecke and Ecker, Image Segmentation Using Text and Image Prompts (CLIPSeg), section 3.3; blur, background and
 context are those of its published configuration ``crop_blur_highlight352``.
@@ -23,16 +23,17 @@ def visual_prompt(
     blur: float = 3.0,
     background: float = 0.1,
 ) -> np.ndarray:
-    """An image that shows CLIP the masked region.
+    """Make an image that shows CLIP the masked region.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) bool; without a pixel, the image is only resized.
+        mask: (H, W) bool; if it is empty, the image is only resized.
         side: S, height and width of the result in pixels.
-        crop: cut to a square around the region, where the image has room for one.
-        context: how far the square reaches beyond the region on each side, as a share of the region's longer side.
-        blur: standard deviation in pixels with which the rest is blurred; 0 leaves it sharp.
+        crop: crop to a square around the region, as far as the image reaches.
+        context: margin of the square on each side, as a share of the region's longer side.
+        blur: standard deviation in pixels of the blur of the rest; 0 leaves it sharp.
         background: brightness of the rest; 1 leaves it as it is (no highlight).
+
     Returns:
         (S, S, 3) uint8.
     """
@@ -49,7 +50,7 @@ def visual_prompt(
 
 
 def _square(mask: np.ndarray, context: float) -> tuple[slice, slice]:
-    """Rows and columns of the square around the mask, moved into the image, and cut off where it is too large."""
+    """Return rows and columns of the square around the mask, moved into the image, and cut off if it is too large."""
     extents = []  # first and last index of the mask along rows and columns
     for axis in (1, 0):
         present = np.flatnonzero(mask.any(axis=axis))
@@ -66,20 +67,20 @@ def _window(start: int, stop: int, length: int, size: int) -> slice:
 
 
 class SupportTasks:
-    """For each phrase, the tasks that could show what it means."""
+    """The tasks that can show the meaning of each phrase.
+
+    Args:
+        records: of tasks, see :func:`zsseg_d2.data.phrasecut.dataset.load_phrasecut`; kept, not copied.
+    """
 
     def __init__(self, records: Sequence[dict]) -> None:
-        """
-        Args:
-            records: of tasks, see :func:`zsseg_d2.data.phrasecut.dataset.load_phrasecut`; kept, not copied.
-        """
         self._records = records
         self._of_phrase: dict[str, list[int]] = defaultdict(list)
         for number, record in enumerate(records):
             self._of_phrase[record["phrase"]].append(number)
 
     def draw(self, phrase: str, task_id: str) -> dict | None:
-        """A record of another task with this phrase; None if there is none. Draws from ``numpy.random``."""
+        """Draw the record of another task with this phrase by ``numpy.random``; None if there is none."""
         numbers = self._of_phrase.get(phrase, ())
         others = [n for n in numbers if self._records[n]["task_id"] != task_id]
         return self._records[others[np.random.randint(len(others))]] if others else None
