@@ -154,7 +154,7 @@ def test_errors_name_the_task(root):
         evaluate(evaluator, {first: predictions()[first]})
     with pytest.raises(EvaluationError, match="output folder"):
         ReferringEvaluator(f"{DATASET}_test", save_predictions=True)
-    with pytest.raises(EvaluationError, match="are kept at 0.01"):
+    with pytest.raises(EvaluationError, match="is not one of them"):
         ReferringEvaluator(f"{DATASET}_test", threshold=0.333)
 
 

@@ -96,7 +96,7 @@ def plot_alpha_curve(
 
     if not points or (errors is not None and len(errors) != len(points)):
         raise ValueError(
-            f"A curve needs at least one point, and as many errors as points: got {len(points)} and {len(errors or ())}."
+            f"A curve needs at least one point and as many errors as points: got {len(points)} and {len(errors or ())}."
         )
     order = sorted(range(len(points)), key=lambda k: _value(points[k], "alpha"))
     alphas = np.array([_value(points[k], "alpha") for k in order])

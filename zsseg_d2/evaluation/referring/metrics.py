@@ -124,9 +124,7 @@ def threshold_index(threshold: float) -> int:
     """
     index = round(100 * threshold) - 1 if math.isfinite(threshold) else -1
     if not (0 <= index < len(THRESHOLDS) and math.isclose(THRESHOLDS[index], threshold, abs_tol=1e-9)):
-        raise ValueError(
-            f"threshold={threshold}: counts are kept at 0.01, 0.02, …, 0.99 only. Fix: choose one of these."
-        )
+        raise ValueError(f"Counts are kept at the thresholds 0.01, 0.02, …, 0.99; {threshold} is not one of them.")
     return index
 
 
