@@ -73,7 +73,8 @@ def test_faults_are_found(tmp_path):
     """The checks above would be worthless if their parsing missed links."""
     page = tmp_path / "page.md"
     page.write_text(
-        'A [link](here.md#a-b) and ![image](x.png "title")\n\n# A `b`: *C*\n## Twice\n## Twice\n\n```\n[no](no.md)\n```\n'
+        'A [link](here.md#a-b) and ![image](x.png "title")\n\n# A `b`: *C*\n## Twice\n## Twice\n\n'
+        "```\n[no](no.md)\n```\n"
     )
     assert links(page) == ["here.md#a-b", "x.png"]
     assert anchors(page) == {"a-b-c", "twice", "twice-1"}
