@@ -88,15 +88,7 @@ def count_image(
     pred, pred_class = _listed(pred_segments, num_classes, "predicted")
     crowd = np.array([bool(s["iscrowd"]) for s in gt_segments], dtype=bool)
 
-    gt_runs, pred_runs, lengths = run_lengths(gt_ids, pred_ids)
-    rows = _number(gt_runs, gt)  # 0 = void, i + 1 = gt_segments[i]
-    columns = _number(pred_runs, pred)
-    unlisted = (columns == 0) & (pred_runs != 0)
-    if unlisted.any():
-        raise ValueError(f"segment id {int(pred_runs[unlisted][0])} is in the predicted map but not in segments_info")
-    shape = (len(gt) + 1, len(pred) + 1)
-    # With weights, bincount works in float64, which is exact far beyond any number of pixels.
-    overlap = np.bincount(rows * shape[1] + columns, weights=lengths, minlength=shape[0] * shape[1]).reshape(shape)
+    overlap = _overlap(gt_ids, gt, pred_ids, pred)
     gt_area, pred_area = overlap.sum(1)[1:], overlap.sum(0)[1:]
     in_void, overlap = overlap[0, 1:], overlap[1:, 1:]
 
@@ -114,16 +106,25 @@ def count_image(
     false_positive = ~matched.any(0) & (pred_area > 0) & (2 * ignored <= pred_area)
     false_negative = ~matched.any(1) & ~crowd & (gt_area > 0)
 
-    def per_class(classes: np.ndarray) -> np.ndarray:
-        return np.bincount(classes, minlength=num_classes).astype(np.int64)
-
     gt_index, pred_index = np.nonzero(matched)
     return PanopticCounts(
         iou=np.bincount(gt_class[gt_index], weights=iou[gt_index, pred_index], minlength=num_classes),
-        tp=per_class(gt_class[gt_index]),
-        fp=per_class(pred_class[false_positive]),
-        fn=per_class(gt_class[false_negative]),
+        tp=np.bincount(gt_class[gt_index], minlength=num_classes),
+        fp=np.bincount(pred_class[false_positive], minlength=num_classes),
+        fn=np.bincount(gt_class[false_negative], minlength=num_classes),
     )
+
+
+def _overlap(gt_ids: np.ndarray, gt: np.ndarray, pred_ids: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """Return pixels in ground truth i - 1 and prediction j - 1, (len(gt) + 1, len(pred) + 1) float64; 0 is void."""
+    gt_runs, pred_runs, lengths = run_lengths(gt_ids, pred_ids)
+    rows, columns = _number(gt_runs, gt), _number(pred_runs, pred)
+    unlisted = (columns == 0) & (pred_runs != 0)
+    if unlisted.any():
+        raise ValueError(f"segment id {int(pred_runs[unlisted][0])} is in the predicted map but not in segments_info")
+    shape = (len(gt) + 1, len(pred) + 1)
+    # With weights, bincount works in float64, which is exact far beyond any number of pixels.
+    return np.bincount(rows * shape[1] + columns, weights=lengths, minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def _listed(segments: Sequence[Mapping], num_classes: int, whose: str) -> tuple[np.ndarray, np.ndarray]:

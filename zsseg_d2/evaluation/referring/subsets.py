@@ -19,7 +19,7 @@ class TaskFacts:
     attributes: tuple[str, ...]
     relations: int  # relation descriptions
     kind: str  # of the phrase: name, attribute, relation or verbose
-    category_rank: int | None  # 0: most frequent in the data set
+    category_rank: int | None  # 0: most frequent in the dataset
     attribute_rank: int | None  # of the most frequent attribute
     instances: int | None  # instances that the phrase refers to
     size: float  # pixels of the ground truth / pixels of the image
