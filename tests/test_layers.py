@@ -12,9 +12,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "zsseg_d2"
 NAME = PACKAGE.name
 
-BASE = frozenset(
-    {"compat", "errors", "files", "process", "suggestions", "version", "vocabulary"}
-)  # files and words, for every room
+# Files, words and registries, for every room.
+BASE = frozenset(("compat", "errors", "files", "plugins", "process", "registry", "suggestions", "vocabulary"))
 CORE = BASE | {"config", "class_sets"}
 
 # What a room may import, besides itself. A room is a subpackage or a module at the top of the package.
