@@ -1,4 +1,4 @@
-"""Captions of drawn objects say what is true, and are told apart from what is not."""
+"""Captions of drawn objects are true, and differ from captions that are not."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_captions_follow_from_the_random_numbers():
 @pytest.mark.parametrize("make", [captions, phrases])
 def test_the_text_says_what_is_claimed_and_no_more(make):
     for found in make():
-        said = words(found)
+        text_words = words(found)
         assert (found.kind, found.colour in ("red", None), found.size in ("small", None)) == ("car", True, True)
-        assert ("red" in said) == (found.colour == "red") and ("small" in said) == (found.size == "small")
-        assert len({"car", "cars", "automobile", "automobiles"} & set(said)) == 1
-        assert not (set(COLOUR_NAMES) - {"red"}) & set(said) and not {"large", "medium"} & set(said)
+        assert ("red" in text_words) == (found.colour == "red") and ("small" in text_words) == (found.size == "small")
+        assert len({"car", "cars", "automobile", "automobiles"} & set(text_words)) == 1
+        assert not (set(COLOUR_NAMES) - {"red"}) & set(text_words) and not {"large", "medium"} & set(text_words)
         assert found.fits(CAR)
     for key in ("colour", "size"):
         share = np.mean([getattr(found, key) is not None for found in make()])
@@ -79,20 +79,21 @@ def test_plain_captions_are_templates_without_positions():
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [(0.1, LEFT), (0.4, LEFT), (0.41, None), (0.5, None), (0.59, None), (0.6, RIGHT), (0.95, RIGHT)]
+    ("place", "position"),
+    [(0.1, LEFT), (0.4, LEFT), (0.41, None), (0.5, None), (0.59, None), (0.6, RIGHT), (0.95, RIGHT)],
 )
-def test_positions_are_said_where_they_are_true(place, said):
+def test_positions_are_named_where_they_are_true(place, position):
     found = phrases(place=place)
-    assert {c.position for c in found} == ({None, said} if said else {None})
+    assert {c.position for c in found} == ({None, position} if position else {None})
     for c in found:
         assert (c.position or "nowhere") in c.text or c.position is None
         assert c.position is not None or not (LEFT in c.text or RIGHT in c.text)
         assert c.fits(CAR, place)
-    if said:
-        assert 0.2 < np.mean([c.position == said for c in found]) < 0.4
+    if position:
+        assert 0.2 < np.mean([c.position == position for c in found]) < 0.4
 
 
-def test_phrases_are_worded_as_in_the_data_set():
+def test_phrases_are_worded_as_in_the_dataset():
     """ "small red car on the left", often without a sentence around; a plural of several."""
     texts = {c.text for c in phrases(place=0.1, count=4000)}
     assert {"car", "red car", "small red car on the left", "cars on the left", "small automobile"} <= texts

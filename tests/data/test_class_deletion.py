@@ -113,18 +113,20 @@ def test_registrar_and_tool_agree(root, all_nine, name):
     assert without_paths(registered) == without_paths(written)
     complete = load_cityscapes_panoptic(root, "train")
     assert len(registered) == len(complete) == 5
-    for ours, theirs, whole in zip(registered, written, complete):
+    for registered_record, written_record, whole in zip(registered, written, complete):
         kept = [s for s in whole["segments_info"] if CATEGORIES[s["category_id"]].id not in gone]
-        assert ours["segments_info"] == kept
-        pixels = read_panoptic_png(theirs["pan_seg_file_name"])
-        assert np.array_equal(visible_ids(ours), pixels)  # nothing deleted is left in the written PNG
-        assert np.array_equal(visible_ids(theirs), pixels)
-        assert Path(theirs["file_name"]).is_symlink()
-        assert np.array_equal(np.asarray(Image.open(theirs["file_name"])), np.asarray(Image.open(ours["file_name"])))
-        _check_label_pictures(root, all_nine / name, ours, gone)
+        assert registered_record["segments_info"] == kept
+        pixels = read_panoptic_png(written_record["pan_seg_file_name"])
+        assert np.array_equal(visible_ids(registered_record), pixels)  # nothing deleted is left in the written PNG
+        assert np.array_equal(visible_ids(written_record), pixels)
+        assert Path(written_record["file_name"]).is_symlink()
+        assert np.array_equal(
+            np.asarray(Image.open(written_record["file_name"])), np.asarray(Image.open(registered_record["file_name"]))
+        )
+        _check_label_maps(root, all_nine / name, registered_record, gone)
 
 
-def _check_label_pictures(root: Path, output: Path, record: dict, gone: set[int]) -> None:
+def _check_label_maps(root: Path, output: Path, record: dict, gone: set[int]) -> None:
     city = Path(record["file_name"]).parent.name
     relative = f"gtFine/train/{city}/{record['image_id']}_gtFine"
 
@@ -149,7 +151,7 @@ def test_together_and_alone_the_files_are_the_same(root, all_nine, tmp_path, nam
     assert files(tmp_path / "alone") == files(all_nine / name)
 
 
-def test_a_picture_without_deleted_classes_is_copied_byte_for_byte(root, all_nine):
+def test_a_image_without_deleted_classes_is_copied_byte_for_byte(root, all_nine):
     copied = changed = 0
     for name, label_ids in CONFIGURATIONS.items():
         for kind in ("instanceIds", "labelIds"):
@@ -174,7 +176,7 @@ def test_no_file_is_shared(root, all_nine):
     assert len(inodes) == len(paths) and not any(p.is_symlink() for p in paths)
 
 
-def test_label_pictures_of_another_depth_are_written_in_the_usual_one(tmp_path):
+def test_label_maps_of_another_depth_are_written_in_the_usual_one(tmp_path):
     """Instance ids in 8 bits (an image of stuff), label ids in 16: the same labels, in Cityscapes' formats."""
     root = make_tiny_cityscapes(tmp_path / "in", images=1)
     (instance_path,) = root.glob("gtFine/train/*/*_instanceIds.png")

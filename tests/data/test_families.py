@@ -212,8 +212,8 @@ def test_built_in_families():
 def test_categories_of_miniworld_are_those_of_the_renderer():
     from zsseg_d2.data.synthetic import PRETRAINING
 
-    ours = [(c.id, c.name, c.isthing) for c in MINIWORLD.categories]
-    assert ours == [(c.id, c.name, c.isthing) for c in PRETRAINING.categories]
+    categories = [(c.id, c.name, c.isthing) for c in MINIWORLD.categories]
+    assert categories == [(c.id, c.name, c.isthing) for c in PRETRAINING.categories]
     assert MINIWORLD.vocabulary.classes == tuple(c.synonyms for c in PRETRAINING.categories)
 
 

@@ -215,7 +215,7 @@ def test_test_items_have_no_targets(record):
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
-def test_pictures_of_any_mode_become_rgb(tmp_path, mode):
+def test_images_of_any_mode_become_rgb(tmp_path, mode):
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     Image.fromarray(np.full((4, 6, 3), 255, np.uint8)).convert(mode).save(path)
     image = read_rgb(path)

@@ -1,4 +1,4 @@
-"""Phrases as tensors: sizes, the square crop, negative phrases, prompts, and pictures of every mode."""
+"""Phrases as tensors: sizes, the square crop, negative phrases, prompts, and images of every mode."""
 
 from __future__ import annotations
 
@@ -147,19 +147,19 @@ def _ramp() -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "LA", "1", "I;16"])
-def test_pictures_of_every_mode_are_converted(tmp_path, mode):
+def test_images_of_every_mode_are_converted(tmp_path, mode):
     grey = Image.fromarray(_ramp())
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
-    source = grey if mode == "P" else grey.convert("RGB")  # an RGB picture gets a palette of other colours
-    picture = Image.fromarray(_ramp().astype(np.uint16) * 257) if mode == "I;16" else source.convert(mode)
-    picture.save(path, **({"quality": 100} if mode == "CMYK" else {}))
+    source = grey if mode == "P" else grey.convert("RGB")  # an RGB image gets a palette of other colours
+    image = Image.fromarray(_ramp().astype(np.uint16) * 257) if mode == "I;16" else source.convert(mode)
+    image.save(path, **({"quality": 100} if mode == "CMYK" else {}))
     pixels = read_annotated_rgb(str(path), H, W)
     assert pixels.shape == (H, W, 3) and pixels.dtype == np.uint8
     if mode != "1":
         assert np.abs(pixels.astype(int) - _ramp()[..., None]).max() <= 6
 
 
-def test_the_annotation_decides_which_way_a_picture_is_turned(tmp_path):
+def test_the_annotation_decides_which_way_a_image_is_turned(tmp_path):
     """Visual Genome's table may hold the size as stored or as shown."""
     stored = np.stack([_ramp()] * 3, -1)
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Images with all their phrases as tensors: one image tensor, some tasks drawn, crops that hide others, repeated draws."""
+"""Images with all their phrases as tensors: one image tensor, drawn tasks, crops that hide tasks, repeated draws."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def tool():
 
 
 def counted(root: Path, **splits: tuple[int, int]) -> None:
-    """A manifest with the counts of a data set that this package made."""
+    """A manifest with the counts of a dataset that this package made."""
     content = {"splits": {s: {"images": images, "phrases": phrases} for s, (images, phrases) in splits.items()}}
     (root / "manifest.json").write_text(json.dumps(content))
 
@@ -61,7 +61,7 @@ def test_every_fault_is_counted(tmp_path, capsys):
     images = root / "images"
     (images / "7.jpg").unlink()
     Image.new("L", (W, H)).save(images / "8.jpg")  # also grey
-    (images / "9.jpg").write_text("no picture")
+    (images / "9.jpg").write_text("not an image")
     (images / "10.jpg").write_bytes((images / "10.jpg").read_bytes()[:-200])
     Image.new("RGB", (W + 1, H)).save(images / f"{odd}.jpg")
     table = json.loads((root / "image_data_split.json").read_text())
@@ -94,7 +94,7 @@ def test_every_fault_is_counted(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["splits"][0]["wrong"]["bad polygon"]["count"] == 1
 
 
-def test_turned_pictures_count_in_the_way_they_are_shown(tmp_path):
+def test_turned_images_count_in_the_way_they_are_shown(tmp_path):
     root = make_tiny_phrasecut(tmp_path, test=[task()])
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,4 +1,4 @@
-"""Banded PNG files against other decoders, and relabelled pictures against the plain look-up."""
+"""Banded PNG files against other decoders, and relabelled maps against the plain look-up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZES = st.tuples(st.integers(1, 3 * BAND + 1), st.integers(1, 6))
 
 
 @st.composite
-def pictures(draw):
+def label_maps(draw):
     shape = draw(SIZES)
     dtype, shape = draw(st.sampled_from([(np.uint8, shape), (np.uint16, shape), (np.uint8, (*shape, 3))]))
     values = st.sampled_from([0, 1, 7, 200, 255] if dtype is np.uint8 else [0, 1, 255, 256, 26001, 65535])
@@ -64,7 +64,7 @@ def plain_decode(content: bytes) -> np.ndarray:
 
 
 @settings(max_examples=100, deadline=None)
-@given(pictures())
+@given(label_maps())
 def test_other_decoders_see_the_pixels(pixels):
     content = encode_png(pixels)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), pixels)
@@ -108,13 +108,13 @@ def test_written_whole_beside_and_renamed(tmp_path, monkeypatch):
 @given(arrays.arrays(np.int32, SIZES, elements=st.sampled_from([0, 3, 7, 11])), st.data())
 def test_relabelled_files_equal_the_plain_look_up(tmp_path_factory, values, data):
     folder = tmp_path_factory.mktemp("relabelled")
-    picture = RelabelledMap(folder / "no such file.png", values, copies=False)
+    relabelled_map = RelabelledMap(folder / "no such file.png", values, copies=False)
     for number in range(3):
         dtype = data.draw(st.sampled_from([np.uint8, np.uint16, np.int32]))
         new = data.draw(st.lists(st.integers(0, min(256**3 - 1, int(np.iinfo(dtype).max))), min_size=12, max_size=12))
         table = np.array(new, dtype)
         path = folder / f"{number}.png"
-        picture.write(path, table)
+        relabelled_map.write(path, table)
         if dtype is np.int32:
             np.testing.assert_array_equal(read_panoptic_png(path), table[values])
         else:
@@ -127,14 +127,14 @@ def test_where_nothing_is_replaced_the_bytes_are_copied(tmp_path):
     values = np.repeat(np.arange(8, dtype=np.uint8), 10).reshape(8, 10)
     source = tmp_path / "source.png"
     Image.fromarray(values).save(source, compress_level=9)
-    picture = RelabelledMap(source, values)
+    relabelled_map = RelabelledMap(source, values)
     table = np.arange(256, dtype=np.uint8)
-    table[200] = 0  # is not in the picture
-    picture.write(tmp_path / "same.png", table)
+    table[200] = 0  # is not in the image
+    relabelled_map.write(tmp_path / "same.png", table)
     assert (tmp_path / "same.png").read_bytes() == source.read_bytes()
     assert (tmp_path / "same.png").stat().st_ino != source.stat().st_ino
     table[7] = 0
-    picture.write(tmp_path / "other.png", table)
+    relabelled_map.write(tmp_path / "other.png", table)
     assert (tmp_path / "other.png").read_bytes() != source.read_bytes()
     assert np.asarray(Image.open(tmp_path / "other.png")).max() == 6
 
@@ -146,11 +146,11 @@ def test_bands_that_agree_are_encoded_once(tmp_path, monkeypatch):
     encoded = []
     original = relabelled.encode_band
     monkeypatch.setattr(relabelled, "encode_band", lambda pixels: encoded.append(len(pixels)) or original(pixels))
-    picture = RelabelledMap("none", values, copies=False)
+    relabelled_map = RelabelledMap("none", values, copies=False)
     table = np.arange(10, dtype=np.int32)
     for gone, expected in (((), 4), ((5,), 1), ((5, 9), 1), ((9,), 0), ((7,), 0)):
         encoded.clear()
         mine = np.where(np.isin(table, gone), 0, table).astype(np.int32)
-        picture.write(tmp_path / "a.png", mine)
+        relabelled_map.write(tmp_path / "a.png", mine)
         assert len(encoded) == expected
         np.testing.assert_array_equal(read_panoptic_png(tmp_path / "a.png"), mine[values])

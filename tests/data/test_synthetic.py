@@ -1,4 +1,4 @@
-"""The procedural scenes and the data sets written from them."""
+"""The procedural scenes and the datasets written from them."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ def test_miniworld_agrees_with_its_pngs(written_world):
         assert len(document["images"]) == len(document["annotations"]) == count
         for image, annotation in zip(document["images"], document["annotations"]):
             assert image["id"] == annotation["image_id"]
-            picture = Image.open(written_world / "images" / split / image["file_name"])
-            assert picture.size == (image["width"], image["height"]) == (192, 96)
+            file = Image.open(written_world / "images" / split / image["file_name"])
+            assert file.size == (image["width"], image["height"]) == (192, 96)
             ids = _decode(written_world / f"panoptic_{split}" / annotation["file_name"])
             assert set(np.unique(ids)) - {0} == {s["id"] for s in annotation["segments_info"]}
             for s in annotation["segments_info"]:

@@ -58,8 +58,8 @@ def _color(cfg: CfgNode) -> list[T.Augmentation]:
 class ColorJitter(T.Augmentation):
     """Apply SSD's photometric distortion (Liu et al. 2016).
 
-    Brightness changes by up to ±32, contrast and saturation by factors in [0.5, 1.5], hue by up to ±36°. Each is applied
-    with probability 1/2; contrast comes before or after the other two.
+    Brightness changes by up to ±32, contrast and saturation by factors in [0.5, 1.5], hue by up to ±36°. Each is
+    applied with probability 1/2; contrast comes before or after the other two.
     """
 
     def get_transform(self, image: np.ndarray) -> T.Transform:

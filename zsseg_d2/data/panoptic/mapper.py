@@ -30,9 +30,9 @@ class PanopticMapper:
     """Map a record to an item of a batch.
 
     Items hold ``image`` ((3, H, W) uint8 RGB), ``height`` and ``width`` (of the original image, in pixels),
-    ``file_name``, ``image_id`` and ``dataset_name``; in training also ``instances`` with ``gt_classes`` ((N,) int64) and
-    ``gt_masks`` ((N, H, W) bool), and, with `ignore_uncovered`, ``ignore`` ((H, W) bool): pixels without a target, at
-    which no loss is taken.
+    ``file_name``, ``image_id`` and ``dataset_name``; in training also ``instances`` with ``gt_classes`` ((N,) int64)
+    and ``gt_masks`` ((N, H, W) bool), and, with `ignore_uncovered`, ``ignore`` ((H, W) bool): pixels without a target,
+    at which no loss is taken.
 
     Crowd segments and segments that the augmentation cut away give no target. Images are never padded here, not even by
     large-scale jitter: an image smaller than the crop keeps its size, and the model pads and masks the batch.
@@ -146,8 +146,8 @@ def mapper_kind(name: str) -> str:
     """
     if name not in MAPPERS:
         raise ValueError(
-            f"INPUT.DATASET_MAPPER_NAME={name!r}: unknown. Fix: choose one of {', '.join(sorted(MAPPERS))}. Records are "
-            "panoptic, so there is no instance mapper."
+            f"INPUT.DATASET_MAPPER_NAME={name!r}: unknown. Fix: choose one of {', '.join(sorted(MAPPERS))}. Records "
+            "are panoptic, so there is no instance mapper."
         )
     return MAPPERS[name]
 

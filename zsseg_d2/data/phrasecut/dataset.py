@@ -43,8 +43,8 @@ IMAGE_KEYS = ("file_name", "image_id", "height", "width", "coco_id")
 def load_phrasecut(root: str | os.PathLike, split: str, *, by_image: bool = False) -> list[dict]:
     """Load the records of a split, in the order of its file. Opens no image and draws no mask.
 
-    `val` excludes the images of `miniv`. Tasks named in skip.json are left out, and so are, in training, images that were
-    annotated at another size (``WRONG_SIZE_IMAGES``).
+    `val` excludes the images of `miniv`. Tasks named in skip.json are left out, and so are, in training, images that
+    were annotated at another size (``WRONG_SIZE_IMAGES``).
 
     Args:
         root: the folder VGPhraseCut_v0.
@@ -209,7 +209,7 @@ def _make_miniphrases(folder: Path) -> None:
 
 
 def register_all_phrasecut() -> None:
-    """Register ``phrasecut_{split}`` and ``miniphrases_{split}`` for train, val, test and miniv, one record per task."""
+    """Register ``phrasecut_{split}`` and ``miniphrases_{split}`` of every split, with one record per task."""
     for split in SPLITS:
         register_phrasecut(f"phrasecut_{split}", partial(data_folder, "VGPhraseCut_v0"), split)
         register_phrasecut(

@@ -34,19 +34,20 @@ KEPT = (
 class PhraseMapper:
     """Map a task to an item of a batch, or an image with its tasks to a list of items that share ``image``.
 
-    Items hold ``image`` ((3, S, S) uint8 RGB), ``mask`` ((S, S) bool), ``phrase`` (the words), ``prompt`` (the words in a
-    template), ``negative`` (whether the phrase does not describe the image, so that the mask is empty) and, from the
-    record, ``file_name, image_id, task_id, height, width, dataset_name, coco_id, phrase_structure, polygons``. Height and
-    width are those of the original image, for which ``polygons.mask(height, width)`` is the complete ground truth.
+    Items hold ``image`` ((3, S, S) uint8 RGB), ``mask`` ((S, S) bool), ``phrase`` (the words), ``prompt`` (the words
+    in a template), ``negative`` (whether the phrase does not describe the image, so that the mask is empty) and, from
+    the record, ``file_name, image_id, task_id, height, width, dataset_name, coco_id, phrase_structure, polygons``.
+    Height and width are those of the original image, for which ``polygons.mask(height, width)`` is the complete ground
+    truth.
 
     Args:
         side: S, in pixels; 352 in CLIPSeg.
-        crop: take a random square as high or wide as the image (CLIPSeg's training), instead of resizing the whole image
-            to a square.
+        crop: take a random square as high or wide as the image (CLIPSeg's training), instead of resizing the whole
+            image to a square.
         min_visible: share of the mask's pixels that the square keeps, in [0, 1]. (CLIPSeg's code requires this share of
             the square's pixels, and takes the best of 50 squares for small objects.)
-        per_image: number of tasks drawn from an image; None: all, in their order. With `crop`, tasks of which the square
-            keeps too little are left out.
+        per_image: number of tasks drawn from an image; None: all, in their order. With `crop`, tasks of which the
+            square keeps too little are left out.
         negatives: source of negative phrases.
         negative_probability: share of the items with a negative phrase, in [0, 1]; 0.2 in CLIPSeg.
         templates: one is drawn for each item, see :data:`zsseg_d2.data.phrasecut.prompts.PROMPTS`.

@@ -44,11 +44,11 @@ class Polygons:
 
     @property
     def num_instances(self) -> int:
-        """Instances that the phrase refers to."""
+        """Number of instances that the phrase refers to."""
         return len(self.instances) // 4
 
     def by_instance(self) -> list[list[np.ndarray]]:
-        """[instance][polygon] (P, 2) int16 x, y."""
+        """Return the polygons of each instance, each (P, 2) int16 x, y."""
         polygons = iter(self)
         return [[next(polygons) for _ in range(count)] for count in np.frombuffer(self.instances, np.uint32)]
 

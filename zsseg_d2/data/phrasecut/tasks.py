@@ -35,8 +35,8 @@ class Task:
         ann_ids: objects of Visual Genome.
         phrase: the words.
         phrase_structure: ``{name, attributes [text], relation_ids [id], relation_descriptions [[predicate, object]],
-            type}``; type says what makes the region unique: name, attribute (with the name), relation (with the name) or
-            verbose (all).
+            type}``; type says what makes the region unique: name, attribute (with the name), relation (with the name)
+            or verbose (all).
         polygons: the region.
     """
 

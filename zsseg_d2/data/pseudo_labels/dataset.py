@@ -1,8 +1,8 @@
 """Pseudo-label training sets: the kept labels of a configuration, and predictions for the deleted classes.
 
-``{prefix}_train_pseudo_labels_{configuration}`` reads the folder that ``tools/make_pseudo_labels.py`` writes by default.
-Loading never runs a model: it checks the manifest, and says what to do if the folder is missing, unfinished or of another
-kind. Training on such a set is the published method "invocab".
+``{prefix}_train_pseudo_labels_{configuration}`` reads the folder that ``tools/make_pseudo_labels.py`` writes by
+default. Loading never runs a model: it checks the manifest, and says what to do if the folder is missing, unfinished
+or of another kind. Training on such a set is the published method "invocab".
 """
 
 from __future__ import annotations

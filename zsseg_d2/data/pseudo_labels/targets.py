@@ -88,20 +88,24 @@ def add_pseudo_labels(
         number = _free_id(categories[category], used)
         used.add(number)
         added[visible] = number
-        segments.append(
-            {
-                "id": number,
-                "category_id": category,
-                "iscrowd": 0,
-                "isthing": categories[category].isthing,
-                "area": area,
-                "bbox": _bounding_box(starts[visible], lengths[visible], ids.shape[1]),
-                "score": round(score, 6),
-                "origin": ZERO_SHOT,
-            }
-        )
+        box = _bounding_box(starts[visible], lengths[visible], ids.shape[1])
+        segments.append(_segment(number, category, categories[category].isthing, area, box, score))
     # Runs with a new id are void in `kept_ids`, so the sum never mixes two ids.
     return (kept_ids + np.repeat(added, lengths).reshape(ids.shape)).astype(np.int32), segments
+
+
+def _segment(number: int, category: int, isthing: bool, area: int, bbox: list[int], score: float) -> dict:
+    """Return the entry of a new segment."""
+    return {
+        "id": number,
+        "category_id": category,
+        "iscrowd": 0,
+        "isthing": isthing,
+        "area": area,
+        "bbox": bbox,
+        "score": round(score, 6),
+        "origin": ZERO_SHOT,
+    }
 
 
 def _free_id(category: PanopticCategory, used: Collection[int]) -> int:

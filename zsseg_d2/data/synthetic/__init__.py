@@ -1,4 +1,4 @@
-"""Procedural scenes behind the embedded data sets: no file to download, the same pixels everywhere."""
+"""Procedural scenes behind the embedded datasets: no file to download, the same pixels everywhere."""
 
 from .minicity import ensure_minicity, write_minicity
 from .miniphrases import ensure_miniphrases, write_miniphrases

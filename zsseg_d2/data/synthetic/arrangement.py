@@ -1,8 +1,9 @@
-"""Keeps objects apart on the ground and paints them from far to near."""
+"""Arrangement of objects on the ground: they stay apart, and are painted from far to near."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import exp, log
 
 from .canvas import Stage
@@ -20,17 +21,17 @@ class Arrangement:
         self._taken: list[tuple[float, float, float, float]] = []
 
     def add(self, depth: float, painter: Painter) -> None:
-        """Queues a painter."""
+        """Queue a painter."""
         self._queue.append((-depth, len(self._queue), painter))
 
     def paint(self) -> None:
-        """Runs the queue, far first."""
+        """Run the queue, far first."""
         for _, _, painter in sorted(self._queue, key=lambda item: item[:2]):
             painter()
         self._queue.clear()
 
     def claim(self, x: float, z: float, rx: float, rz: float, gap: float = 0.25) -> bool:
-        """Takes a rectangle of ground unless part of it is taken."""
+        """Take a rectangle of ground unless part of it is taken."""
         x0, x1, z0, z1 = x - rx - gap, x + rx + gap, z - rz - gap, z + rz + gap
         if any(x0 < b and a < x1 and z0 < d and c < z1 for a, b, c, d in self._taken):
             return False
@@ -47,7 +48,7 @@ class Arrangement:
         tries: int = 12,
         size: float | None = None,
     ) -> bool:
-        """Queues one object of `kind` at a free spot; false if none was found.
+        """Queue one object of `kind` at a free spot; false if none was found.
 
         Args:
             xs: range of X in metres allowed at a depth.
@@ -67,14 +68,14 @@ class Arrangement:
                 continue
             if kind == "rider":
                 bike = "motorcycle" if rng.random() < 0.4 else "bicycle"
-                self.add(front, lambda: place_rider(self.stage, bike, x, z, yaw))
+                self.add(front, partial(place_rider, self.stage, bike, x, z, yaw))
             else:
-                self.add(front, lambda: place(self.stage, kind, x, z, yaw=turn if solid else yaw, size=size))
+                self.add(front, partial(place, self.stage, kind, x, z, yaw=turn if solid else yaw, size=size))
             return True
         return False
 
     def crowd(self, kind: str, count: int, x: float, z: float, spread: float) -> None:
-        """Queues a group of `count` objects of `kind` under one index, a crowd region."""
+        """Queue a group of `count` objects of `kind` under one index, a crowd region."""
         stage, rng = self.stage, self.stage.rng
         rx, _ = footprint(stage, kind, 0.0)
         offsets = sorted(

@@ -35,16 +35,16 @@ class Camera:
     height: float
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """World metres to pixels."""
+        """Convert world metres to pixels."""
         z = max(z, NEAR)
         return self.cx + self.focal * x / z, self.horizon + self.focal * (self.height - y) / z
 
     def scale(self, z: float) -> float:
-        """Pixels a metre at depth `z`."""
+        """Return the pixels per metre at depth `z`."""
         return self.focal / max(z, NEAR)
 
     def ground_depth(self, row: float) -> float:
-        """Depth in metres at which the ground meets pixel row `row` (below the horizon)."""
+        """Return the depth in metres at which the ground meets pixel row `row` (below the horizon)."""
         return self.focal * self.height / max(row - self.horizon, 1e-3)
 
 
@@ -80,17 +80,17 @@ class Stage:
         self.parts: list[Part] = [Part("", 1.0)]  # index 0: nothing was painted
 
     def new(self, kind: str, depth: float, surface: Surface | None = None, **attributes: object) -> int:
-        """Registers an object and returns its index."""
+        """Register an object, and return its index."""
         part = Part(kind, depth, **attributes)  # type: ignore[arg-type]
         if surface is not None:
             part.texture, part.contrast = _TEXTURE_ID[surface.texture], surface.contrast
             part.density = surface.density
-        part.offset = tuple(self.rng.uniform(0, 8, 2))  # type: ignore[assignment]
+        part.offset = tuple(self.rng.uniform(0, 8, 2))
         self.parts.append(part)
         return len(self.parts) - 1
 
     def surface(self, kind: str) -> Surface:
-        """One of the world's surfaces for `kind`, its colour slightly varied."""
+        """Return one of the world's surfaces for `kind`, its colour slightly varied."""
         variants = self.world.surfaces[kind]
         chosen = variants[int(self.rng.integers(len(variants)))]
         jitter = self.rng.normal(0, 5) + self.rng.normal(0, 2.5, 3)
@@ -100,7 +100,7 @@ class Stage:
     # Painting. `index` None leaves the index map alone (decoration inside an object).
 
     def polygon(self, points: Points, rgb: RGB | None, index: int | None = None) -> None:
-        """Fills a polygon given in pixels; `rgb` None paints the index map only."""
+        """Fill a polygon given in pixels; `rgb` None paints the index map only."""
         k = SUPERSAMPLING
         scaled = [(x * k, y * k) for x, y in points]
         if rgb is not None:
@@ -109,7 +109,7 @@ class Stage:
             self._id_ink.polygon(scaled, fill=index)
 
     def ellipse(self, cx: float, cy: float, rx: float, ry: float, rgb: RGB | None, index: int | None = None) -> None:
-        """Fills an ellipse given in pixels."""
+        """Fill an ellipse given in pixels."""
         k = SUPERSAMPLING
         box = ((cx - rx) * k, (cy - ry) * k, (cx + rx) * k, (cy + ry) * k)
         if rgb is not None:
@@ -118,7 +118,7 @@ class Stage:
             self._id_ink.ellipse(box, fill=index)
 
     def line(self, points: Points, width: float, rgb: RGB | None, index: int | None = None) -> None:
-        """A stroke of `width` pixels."""
+        """Draw a stroke of `width` pixels."""
         k = SUPERSAMPLING
         scaled = [(x * k, y * k) for x, y in points]
         stroke = max(1, round(width * k))
@@ -128,11 +128,11 @@ class Stage:
             self._id_ink.line(scaled, fill=index, width=stroke, joint="curve")
 
     def quad3(self, corners: Sequence[tuple[float, float, float]], rgb: RGB | None, index: int | None = None) -> None:
-        """Fills a polygon given in world metres."""
+        """Fill a polygon given in world metres."""
         self.polygon([self.camera.project(*p) for p in corners], rgb, index)
 
     def shadow(self, outline: Sequence[tuple[float, float]], strength: float = 0.5) -> None:
-        """Darkens the ground inside an outline given in (x, z) metres; the index map stays as it is."""
+        """Darken the ground inside an outline given in (x, z) metres; the index map stays as it is."""
         k = SUPERSAMPLING
         points = [self.camera.project(x, 0, z) for x, z in outline]
         x0 = max(int(min(x for x, _ in points) * k), 0)
@@ -146,7 +146,7 @@ class Stage:
         self.colour.paste((24, 24, 30), (x0, y0), mask)
 
     def round_shadow(self, x: float, z: float, rx: float, rz: float, strength: float = 0.5) -> None:
-        """An elliptic shadow with half axes `rx`, `rz` in metres."""
+        """Draw an elliptic shadow with half axes `rx`, `rz` in metres."""
         self.shadow([(x + rx * c, z + rz * s) for c, s in _UNIT_CIRCLE], strength)
 
 
@@ -173,20 +173,20 @@ class Flat:
         self.pixels = stage.camera.scale(z) * size
 
     def at(self, u: float, v: float) -> tuple[float, float]:
-        """Local metres to pixels."""
+        """Convert local metres to pixels."""
         u, v = u * self.size, v * self.size
         return self.stage.camera.project(self.x + u * self.cos, self.y + v, self.z + u * self.sin)
 
     def polygon(self, points: Points, rgb: RGB | None, solid: bool = True) -> None:
-        """Fills a polygon; `solid` False is decoration that does not touch the index map."""
+        """Fill a polygon; `solid` False is decoration that does not touch the index map."""
         self.stage.polygon([self.at(u, v) for u, v in points], rgb, self.index if solid else None)
 
     def oval(self, u: float, v: float, ru: float, rv: float, rgb: RGB | None, solid: bool = True) -> None:
-        """Fills an ellipse with half axes `ru`, `rv`."""
+        """Fill an ellipse with half axes `ru`, `rv`."""
         self.polygon([(u + ru * c, v + rv * s) for c, s in _UNIT_CIRCLE], rgb, solid)
 
     def stroke(self, points: Points, width: float, rgb: RGB | None, solid: bool = True) -> None:
-        """A line of `width` metres with round ends."""
+        """Draw a line of `width` metres with round ends."""
         pixels = [self.at(u, v) for u, v in points]
         index = self.index if solid else None
         w = max(width * self.pixels, 0.75)
@@ -196,7 +196,7 @@ class Flat:
                 self.stage.ellipse(x, y, w / 2, w / 2, rgb, index)
 
     def ring(self, u: float, v: float, radius: float, width: float, rgb: RGB) -> None:
-        """A circle line; its whole disc belongs to the object."""
+        """Draw a circle line; its whole disc belongs to the object."""
         self.oval(u, v, radius, radius, None)
         points = [(u + radius * c, v + radius * s) for c, s in _UNIT_CIRCLE]
         self.stroke(points + points[:2], width, rgb)

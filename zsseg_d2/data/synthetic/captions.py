@@ -33,10 +33,10 @@ class Caption:
     position: str | None = None
 
     def fits(self, thing: SceneObject, place: float = 0.5) -> bool:
-        """Whether the caption is true of ``thing``, or may pass for it.
+        """Return whether the caption is true of ``thing``, or may pass for it.
 
         Args:
-            place: its middle, as a share of the picture's width.
+            place: its middle, as a share of the image's width.
         """
         return (
             self.kind == thing.kind
@@ -47,21 +47,21 @@ class Caption:
 
 
 def caption(thing: SceneObject, synonyms: Sequence[str], rng: np.random.Generator) -> Caption:
-    """A random true caption of ``thing``.
+    """Return a random true caption of ``thing``.
 
     Args:
         synonyms: names of its kind; the first is used half of the time.
     """
     name, colour, size = _words(thing, synonyms, rng)
     phrase = " ".join(word for word in (size, colour, name) if word)
-    return Caption(_TEMPLATES[rng.integers(len(_TEMPLATES))].format(phrase), thing.kind, colour, size)
+    return Caption(_TEMPLATES[int(rng.integers(len(_TEMPLATES)))].format(phrase), thing.kind, colour, size)
 
 
 def phrase_caption(thing: SceneObject, place: float, synonyms: Sequence[str], rng: np.random.Generator) -> Caption:
-    """As :func:`caption`, in the words of MiniPhrases: often with its position, as a plural, or without a sentence around.
+    """Return a caption in the words of MiniPhrases: often with its position, as a plural, or without a sentence.
 
     Args:
-        place: its middle, as a share of the picture's width.
+        place: its middle, as a share of the image's width.
     """
     name, colour, size = _words(thing, synonyms, rng)
     true = [position for position in POSITIONS if at_position(place, position)]
@@ -69,12 +69,12 @@ def phrase_caption(thing: SceneObject, place: float, synonyms: Sequence[str], rn
     if thing.is_thing and (thing.crowd or rng.random() < 0.2):
         name = plural(name)
     phrase = compose(name, [word for word in (colour, size, position) if word], ())
-    template = "{}" if rng.random() < 0.6 else _TEMPLATES[rng.integers(len(_TEMPLATES))]
+    template = "{}" if rng.random() < 0.6 else _TEMPLATES[int(rng.integers(len(_TEMPLATES)))]
     return Caption(template.format(phrase), thing.kind, colour, size, position)
 
 
 def _words(thing: SceneObject, synonyms: Sequence[str], rng: np.random.Generator) -> tuple[str, str | None, str | None]:
-    """Name, colour and size, the last two often left out."""
-    name = synonyms[0] if rng.random() < 0.5 else synonyms[rng.integers(len(synonyms))]
+    """Return name, colour and size, the last two often left out."""
+    name = synonyms[0] if rng.random() < 0.5 else synonyms[int(rng.integers(len(synonyms)))]
     colour = thing.colour if thing.colour and rng.random() < 0.4 else None
     return name, colour, thing.size if thing.is_thing and rng.random() < 0.3 else None

@@ -1,4 +1,4 @@
-"""What a phrase claims of an object: true, false, or not to be told (None). Unsure phrases are not used."""
+"""What a phrase claims of an object: true, false, or unclear (None). Phrases with an unclear claim are not used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .phrase_scenes import ViewObject
 
-# Depths in metres. Between "yes" and "no" lies the factor of 1.25 that a size needs to be told.
+# Depths in metres. Between "yes" and "no" lies the factor of 1.25 that makes a difference in size clear.
 _SMALL_FROM, _NOT_SMALL_TO = 13.5, 10.8
 _LARGE_TO, _NOT_LARGE_FROM = 6.9, 8.6
 _NEARER = 1.1  # ratio of depths at which one thing stands in front of another
@@ -44,7 +44,7 @@ class Claim:
         return tuple(a for a in (self.colour, self.size, self.position) if a)
 
     def holds(self, thing: ViewObject, width: int) -> bool | None:
-        """Whether the claim is true of `thing` in a picture `width` pixels wide; None where it cannot be told."""
+        """Return whether the claim is true of `thing` in an image `width` pixels wide; None if that is unclear."""
         parts = [
             _of_kind(thing, self.kind),
             self.colour is None or _of_colour(thing, self.colour),
@@ -59,7 +59,7 @@ class Claim:
         return None if None in parts or not seen else True
 
     def truth(self, objects: Sequence[ViewObject], width: int) -> tuple[int, ...] | None:
-        """Indices of the objects that the claim is true of; None if it cannot be told of some object."""
+        """Return indices of the objects that the claim is true of; None if that is unclear for some object."""
         held = [(o.index, self.holds(o, width)) for o in objects]
         return None if any(h is None for _, h in held) else tuple(index for index, h in held if h)
 
@@ -85,7 +85,12 @@ def _of_size(thing: ViewObject, size: str) -> bool | None:
 
 
 def at_position(place: float, position: str) -> bool | None:
-    """Whether something whose middle is at `place` (0 at the left edge, 1 at the right one) is at one of `POSITIONS`."""
+    """Return whether something is at one of `POSITIONS`; None if that is unclear.
+
+    Args:
+        place: its middle, 0 at the left edge of the image and 1 at the right edge.
+        position: one of `POSITIONS`.
+    """
     if position == _LEFT[0]:
         return True if place <= _LEFT[1] else False if place >= _LEFT[2] else None
     return True if place >= _RIGHT[1] else False if place <= _RIGHT[2] else None

@@ -21,7 +21,7 @@ def _pick(rng: np.random.Generator, options: tuple[RGB, ...]) -> RGB:
 
 
 def person(flat: Flat, rng: np.random.Generator, rgb: RGB, trousers: tuple[RGB, ...]) -> None:
-    """A standing or walking person; `rgb` is the colour of the coat."""
+    """Paint a standing or walking person; `rgb` is the colour of the coat."""
     skin, legs, hair = _pick(rng, SKIN), _pick(rng, trousers), _pick(rng, HAIR)
     stride = float(rng.uniform(0.04, 0.26))
     hem = float(rng.choice([0.78, 0.72, 0.55]))
@@ -51,7 +51,7 @@ def person(flat: Flat, rng: np.random.Generator, rgb: RGB, trousers: tuple[RGB, 
 
 
 def bicycle(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """Two thin spoked wheels and a diamond frame; wheel discs and frame belong to it."""
+    """Paint two thin spoked wheels and a diamond frame; wheel discs and frame belong to it."""
     del rng
     r = 0.34
     rear, front = (-0.53, r), (0.53, r)
@@ -77,7 +77,7 @@ def bicycle(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def motorcycle(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """Fat wheels, an engine block, a coloured tank and fairing, a low seat, a headlamp."""
+    """Paint fat wheels, an engine block, a coloured tank and fairing, a low seat, a headlamp."""
     del rng
     r = 0.34
     for u in (-0.72, 0.72):
@@ -99,7 +99,7 @@ def motorcycle(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def rider(flat: Flat, rng: np.random.Generator, rgb: RGB, trousers: tuple[RGB, ...], motor: bool) -> None:
-    """A person sitting on a bike drawn before; `rgb` is the colour of the jacket."""
+    """Paint a person sitting on a bike drawn before; `rgb` is the colour of the jacket."""
     skin, legs = _pick(rng, SKIN), _pick(rng, trousers)
     hip = (-0.25, 0.98) if motor else (-0.2, 0.96)
     foot = (0.02, 0.32) if motor else (-0.02, 0.22)
@@ -156,7 +156,7 @@ BUILDS: dict[str, Build] = {
 
 
 def animal(flat: Flat, rng: np.random.Generator, rgb: RGB, kind: str) -> None:
-    """A dog, sheep, cow or horse in profile; `rgb` is the colour of its coat."""
+    """Paint a dog, sheep, cow or horse in profile; `rgb` is the colour of its coat."""
     b = BUILDS[kind]
     half, mid, top = b.length / 2, b.leg + b.girth / 2, b.leg + b.girth
     dark = shade(rgb, 0.7)

@@ -1,4 +1,4 @@
-"""Folders that are either complete or absent, made once however many processes ask, never over foreign ones."""
+"""Generated folders: complete or absent, made once for any number of processes, never over files of others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 
 
 def read_manifest(folder: Path) -> dict | None:
-    """The manifest of a folder that this package made, None for any other folder."""
+    """Return the manifest of a folder that this package made, None for any other folder."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
@@ -26,7 +26,7 @@ def read_manifest(folder: Path) -> dict | None:
 
 
 def is_complete(folder: Path, parameters: dict | None = None) -> bool:
-    """Whether this version made `folder`, with `parameters` (None: any), and it still holds its files (or more)."""
+    """Return whether this version made `folder` with `parameters` (None: any), and its files are still there."""
     manifest = read_manifest(folder)
     if manifest is None or manifest.get("version") != VERSION or parameters not in (None, manifest.get("parameters")):
         return False
@@ -34,26 +34,26 @@ def is_complete(folder: Path, parameters: dict | None = None) -> bool:
 
 
 def provide(folder: Path, parameters: dict, build: Callable[[Path], dict], *, reuse: bool) -> Path:
-    """Makes `folder` by calling `build` on a temporary sibling and renaming it into place.
+    """Make `folder` by calling `build` on a temporary sibling and renaming it into place.
 
     Args:
         parameters: what the contents follow from; kept in the manifest.
         build: fills an empty folder and returns further entries of the manifest.
         reuse: keep the folder if it is complete, instead of making it again.
     Raises:
-        FileExistsError: if `folder` holds something that this package did not make.
+        FileExistsError: `folder` holds something that this package did not make.
     """
     if reuse and is_complete(folder, parameters):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Blocking: whoever comes second waits for as long as the first one takes.
+    # Blocking: a second process waits until the first has finished.
     with portalocker.Lock(folder.parent / f".{folder.name}.lock", "w", flags=portalocker.LockFlags.EXCLUSIVE):
         if reuse and is_complete(folder, parameters):  # another process was first
             return folder
         if folder.exists() and read_manifest(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
             raise FileExistsError(
-                f"{folder} exists but was not made by {GENERATOR} (no {MANIFEST} of it): "
-                "move or delete it, or choose another root"
+                f"{folder} exists but was not made by {GENERATOR} (it has no {MANIFEST} of it). "
+                "Fix: move or delete it, or choose another root."
             )
         partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
         for leftover in (partial, old):  # of a process that was killed

@@ -1,4 +1,4 @@
-"""Writes MiniCity in the layout of Cityscapes; its own tool then makes the panoptic files."""
+"""Writing of MiniCity in the layout of Cityscapes, whose own tool then makes the panoptic files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Frame:
 
 
 def instance_ids(scene: Scene) -> np.ndarray:
-    """Cityscapes' instance ids of a scene of `CITY`.
+    """Return Cityscapes' instance ids of a scene of `CITY`.
 
     Returns:
         (H, W) uint16: label id for stuff, void and crowds; 1000 * label id + k for the k-th instance of a class.
@@ -57,7 +57,7 @@ def instance_ids(scene: Scene) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _train_ids() -> np.ndarray:
-    """(256,) uint8: label id to train id, 255 where it is ignored."""
+    """Return (256,) uint8: label id to train id, 255 where it is ignored."""
     table = np.full(256, 255, dtype=np.uint8)
     for label_id, label in id2label.items():
         if label_id >= 0 and 0 <= label.trainId < 255:
@@ -66,7 +66,7 @@ def _train_ids() -> np.ndarray:
 
 
 def _write_frame(frame: _Frame) -> tuple[dict[str, int], dict[str, int]]:
-    """Renders and writes one frame; returns segments and pixels by class name."""
+    """Render and write one frame, and return segments and pixels by class name."""
     scene = render_scene(CITY, frame.seed, frame.height, frame.width)
     instances = instance_ids(scene)
     labels = np.where(instances >= 1000, instances // 1000, instances).astype(np.uint8)
@@ -139,16 +139,16 @@ def write_minicity(
     num_workers: int | None = None,
     reuse: bool = False,
 ) -> Path:
-    """Writes `root/minicity` in Cityscapes' layout, panoptic files included, and returns that folder.
+    """Write `root/minicity` in Cityscapes' layout, panoptic files included,, and return that folder.
 
     Args:
         train, val: number of images.
         height, width: their size in pixels.
-        num_workers: processes; None for one a usable core.
+        num_workers: processes; None: one per usable core.
         reuse: leave the folder alone if it is complete and has these parameters.
     Raises:
-        FileExistsError: if the folder holds something that this package did not make.
-        ValueError: if there is no image to make, or more than the seeds set apart for a split.
+        FileExistsError: the folder holds something that this package did not make.
+        ValueError: there is no image to make, or more than the seeds reserved for a split.
     """
     if min(train, val) < 0 or train + val == 0 or max(train, val) > _SEEDS["val"]:
         raise ValueError(f"numbers of images out of range: train={train}, val={val}")
@@ -157,6 +157,6 @@ def write_minicity(
 
 
 def ensure_minicity(root: str | Path) -> Path:
-    """`root/minicity` as it is, if it is complete, whatever its size and seed; else made with the default parameters."""
+    """Return `root/minicity`, and make it with the default parameters if it is missing or incomplete."""
     folder = Path(root) / "minicity"
     return folder if is_complete(folder) else write_minicity(root, reuse=True)

@@ -1,4 +1,4 @@
-"""Writes MiniPhrases: views of the pre-training world with phrases about them, in the layout of VGPhraseCut_v0."""
+"""Writing of MiniPhrases: views of the pre-training world with phrases, in the layout of VGPhraseCut_v0."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Written:
 
 
 def tasks_of(image_id: int, index: np.ndarray, phrases: list[Phrase]) -> list[dict]:
-    """Entries of ``refer_{split}.json``.
+    """Return entries of ``refer_{split}.json``.
 
     Args:
         image_id: below 2**31 / 100.
@@ -71,13 +71,13 @@ def tasks_of(image_id: int, index: np.ndarray, phrases: list[Phrase]) -> list[di
 
 
 def _box(mask: np.ndarray) -> list[int]:
-    """x, y, width, height."""
+    """Return x, y, width, height."""
     y, x = np.nonzero(mask)
     return [int(x.min()), int(y.min()), int(np.ptp(x)) + 1, int(np.ptp(y)) + 1]
 
 
 def _write_frame(frame: _Frame) -> _Written:
-    """Writes one image: the first of its scenes with enough to tell apart, or else the one with most phrases."""
+    """Write one image: the first of its scenes with enough to tell apart, or else the one with most phrases."""
     best: tuple[int, np.ndarray, np.ndarray, list[Phrase]] | None = None
     for seed in range(frame.seed, frame.seed + _TRIES):
         view = render_view(seed, frame.side)
@@ -87,6 +87,7 @@ def _write_frame(frame: _Frame) -> _Written:
         if len(phrases) >= _FEWEST_PHRASES and len({p.instances for p in phrases}) >= _FEWEST_REGIONS:
             best = (len(phrases), view.image, view.index, phrases)
             break
+    assert best is not None  # there is at least one try
     _, image, index, phrases = best
     Image.fromarray(image).save(Path(frame.root, "images", f"{frame.image_id}.jpg"), quality=95)
     entry = {
@@ -102,7 +103,7 @@ def _write_frame(frame: _Frame) -> _Written:
 
 
 def _word_counts(tasks: list[dict]) -> dict[str, list]:
-    """name_att_rel_count.json: (word, count), frequent ones first."""
+    """Return name_att_rel_count.json: (word, count), frequent ones first."""
     structures = [task["phrase_structure"] for task in tasks]
     words = {
         "cat": Counter(s["name"] for s in structures),
@@ -150,16 +151,16 @@ def write_miniphrases(
     num_workers: int | None = None,
     reuse: bool = False,
 ) -> Path:
-    """Writes `root/miniphrases` in the layout of VGPhraseCut_v0 and returns that folder.
+    """Write `root/miniphrases` in the layout of VGPhraseCut_v0, and return that folder.
 
     Args:
         train, val, test, miniv: number of images; those of miniv are not in val.
         side: their height and width in pixels.
-        num_workers: processes; None for one a usable core.
+        num_workers: processes; None: one per usable core.
         reuse: leave the folder alone if it is complete and has these parameters.
     Raises:
-        FileExistsError: if the folder holds something that this package did not make.
-        ValueError: if there is no image to make, or more than the seeds set apart for a split.
+        FileExistsError: the folder holds something that this package did not make.
+        ValueError: there is no image to make, or more than the seeds reserved for a split.
     """
     counts = {"train": train, "val": val, "test": test, "miniv": miniv}
     if min(counts.values()) < 0 or not any(counts.values()) or max(counts.values()) > _MOST_IMAGES:
@@ -169,6 +170,6 @@ def write_miniphrases(
 
 
 def ensure_miniphrases(root: str | Path) -> Path:
-    """`root/miniphrases` as it is, if it is complete, whatever its size and seed; else made with the default parameters."""
+    """Return `root/miniphrases`, and make it with the default parameters if it is missing or incomplete."""
     folder = Path(root) / "miniphrases"
     return folder if is_complete(folder) else write_miniphrases(root, reuse=True)

@@ -1,4 +1,4 @@
-"""Writes MiniWorld, the pre-training world, in COCO's panoptic format."""
+"""Writing of MiniWorld, the pre-training world, in COCO's panoptic format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Frame:
 
 
 def segment_ids(scene: Scene) -> tuple[np.ndarray, list[dict]]:
-    """Panoptic segments of a scene of `PRETRAINING`.
+    """Return panoptic segments of a scene of `PRETRAINING`.
 
     Returns:
         (H, W) int32 segment ids, 0 = void (kinds without a category, such as poles and riders); and
@@ -49,7 +49,7 @@ def segment_ids(scene: Scene) -> tuple[np.ndarray, list[dict]]:
         else:  # stuff, and crowds of one class, are one segment
             table[o.index] = category.id
     segments = table[scene.index]
-    crowds = {PRETRAINING.category(o.kind).id for o in scene.objects if o.crowd and PRETRAINING.category(o.kind)}
+    crowds = {c.id for o in scene.objects if o.crowd and (c := PRETRAINING.category(o.kind)) is not None}
     values, compact = np.unique(segments, return_inverse=True)
     compact = compact.reshape(segments.shape)
     areas = np.bincount(compact.ravel())
@@ -73,7 +73,7 @@ def segment_ids(scene: Scene) -> tuple[np.ndarray, list[dict]]:
 
 
 def _write_frame(frame: _Frame) -> dict:
-    """Renders and writes one image; returns its annotation."""
+    """Render and write one image, and return its annotation."""
     scene = render_scene(PRETRAINING, frame.seed, frame.height, frame.width)
     segments, info = segment_ids(scene)
     stem, root = f"{frame.number:012d}", Path(frame.root)
@@ -84,7 +84,7 @@ def _write_frame(frame: _Frame) -> dict:
 
 
 def categories() -> list[dict]:
-    """COCO's `categories` of this world, each with a list of synonyms."""
+    """Return COCO's `categories` of this world, each with a list of synonyms."""
     return [
         {"id": c.id, "name": c.name, "isthing": int(c.isthing), "synonyms": list(c.synonyms)}
         for c in PRETRAINING.categories
@@ -132,16 +132,16 @@ def write_miniworld(
     num_workers: int | None = None,
     reuse: bool = False,
 ) -> Path:
-    """Writes `root/miniworld` in COCO's panoptic format and returns that folder.
+    """Write `root/miniworld` in COCO's panoptic format, and return that folder.
 
     Args:
         train, val: number of images.
         height, width: their size in pixels.
-        num_workers: processes; None for one a usable core.
+        num_workers: processes; None: one per usable core.
         reuse: leave the folder alone if it is complete and has these parameters.
     Raises:
-        FileExistsError: if the folder holds something that this package did not make.
-        ValueError: if there is no image to make, or more than the seeds set apart for a split.
+        FileExistsError: the folder holds something that this package did not make.
+        ValueError: there is no image to make, or more than the seeds reserved for a split.
     """
     if min(train, val) < 0 or train + val == 0 or max(train, val) > _SEEDS["val"]:
         raise ValueError(f"numbers of images out of range: train={train}, val={val}")
@@ -150,6 +150,6 @@ def write_miniworld(
 
 
 def ensure_miniworld(root: str | Path) -> Path:
-    """`root/miniworld` as it is, if it is complete, whatever its size and seed; else made with the default parameters."""
+    """Return `root/miniworld`, and make it with the default parameters if it is missing or incomplete."""
     folder = Path(root) / "miniworld"
     return folder if is_complete(folder) else write_miniworld(root, reuse=True)

@@ -1,4 +1,4 @@
-"""Places an object of any kind on the stage: chooses its colour, casts its shadow, paints it."""
+"""Placing an object of any kind on the stage: its colour, its shadow, its painting."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SMOOTH = Surface((0, 0, 0), "fine", 0.03, 24.0)
 
 
 def footprint(stage: Stage, kind: str, yaw: float) -> tuple[float, float]:
-    """Half extents in metres along X and Z of an object of `kind` turned by `yaw`."""
+    """Return the half extents in metres along X and Z of an object of `kind` turned by `yaw`."""
     if kind in VEHICLES:
         length, width, _ = stage.world.sizes[kind]
         c, s = abs(cos(yaw)), abs(sin(yaw))
@@ -60,7 +60,7 @@ def _cast_shadow(stage: Stage, kind: str, x: float, z: float, yaw: float, size: 
 
 
 def choose_colour(stage: Stage, kind: str) -> tuple[str, RGB]:
-    """A named colour by the world's frequencies for `kind`, and a shade of it."""
+    """Return a named colour by the world's frequencies for `kind`, and a shade of it."""
     table = stage.world.colours.get(kind) or stage.world.colours[""]
     names = list(table)
     total = sum(table.values())
@@ -80,7 +80,7 @@ def place(
     crowd: int | None = None,
     shadow: bool = True,
 ) -> int:
-    """Paints one object standing at (x, z) metres and returns its index.
+    """Paint one object standing at (x, z) metres, and return its index.
 
     Args:
         yaw: heading of solids (0 away, pi towards the camera, pi/2 to the right), turn of flat figures.
@@ -127,7 +127,7 @@ def place(
 
 
 def place_rider(stage: Stage, bike: str, x: float, z: float, yaw: float | None = None) -> tuple[int, int]:
-    """Paints a bike and the rider on it, two objects; returns their indices (bike, rider)."""
+    """Paint a bike and the rider on it, two objects, and return their indices (bike, rider)."""
     rng = stage.rng
     size, flip = float(rng.uniform(0.95, 1.1)), bool(rng.random() < 0.5)
     yaw = float(rng.uniform(-0.5, 0.5)) if yaw is None else yaw

@@ -23,7 +23,7 @@ class Place:
     count: tuple[int, int]
     patches: Mapping[str, float]  # ground patches: probability of each
     fixtures: Mapping[str, float]  # expected number of trees, poles, fences …
-    road: float = 0.0  # probability of a road across the picture
+    road: float = 0.0  # probability of a road across the image
     airborne: float = 0.0
 
 
@@ -142,7 +142,7 @@ _STUDIO_BACKDROPS = ("wall", "trees", "houses", "fence", "mountain", "sea")
 
 
 def open_place(stage: Stage, seed: int, name: str) -> None:
-    """Paints an open scene of the kind `name` in `PLACES`."""
+    """Paint an open scene of the kind `name` in `PLACES`."""
     del seed
     rng, spec, everything = stage.rng, PLACES[name], Arrangement(stage)
     scenery.sky(stage)
@@ -187,7 +187,7 @@ def open_place(stage: Stage, seed: int, name: str) -> None:
 
 
 def studio(stage: Stage, seed: int) -> None:
-    """Paints one to three large objects of kinds that take turns by seed."""
+    """Paint one to three large objects of kinds that take turns by seed."""
     rng, everything = stage.rng, Arrangement(stage)
     kinds = [c.name for c in stage.world.categories if c.isthing and c.name not in ("traffic light", "traffic sign")]
     scenery.sky(stage)
@@ -220,7 +220,7 @@ def studio(stage: Stage, seed: int) -> None:
 
 
 def _backdrop(stage: Stage, kind: str, near: bool = False) -> float:
-    """What stands at the end of the ground; returns the depth in metres at which the ground ends."""
+    """Paint what stands at the end of the ground, and return the depth in metres at which the ground ends."""
     rng = stage.rng
     z = float(rng.uniform(13, 20)) if near else float(rng.uniform(18, 26))
     reach = z * 1.3
@@ -255,13 +255,13 @@ def _backdrop(stage: Stage, kind: str, near: bool = False) -> float:
 
 
 def _cover(stage: Stage, kind: str, edge: float) -> None:
-    """Covers the ground up to `edge` metres."""
+    """Cover the ground up to `edge` metres."""
     reach = edge * 1.5 + 10
     scenery.ground(stage, kind, [(-reach, 0.7), (reach, 0.7), (reach, edge), (-reach, edge)])
 
 
 def _patch(stage: Stage, kind: str, edge: float) -> None:
-    """A pond, lawn or path with a curved outline."""
+    """Paint a pond, lawn or path with a curved outline."""
     rng = stage.rng
     z = float(rng.uniform(6, min(edge - 2, 14))) if edge > 9 else 6.0
     x, rx, rz = float(rng.uniform(-0.6, 0.6)) * z, float(rng.uniform(3, 8)), float(rng.uniform(1.2, 3.2))
@@ -273,7 +273,7 @@ def _patch(stage: Stage, kind: str, edge: float) -> None:
 
 
 def _road_across(stage: Stage, everything: Arrangement, road: tuple[float, float]) -> None:
-    """A road from left to right with vehicles on it."""
+    """Paint a road from left to right with vehicles on it."""
     rng = stage.rng
     near, far = road
     scenery.ground(stage, "road", [(-60, near), (60, near), (60, far), (-60, far)])

@@ -13,7 +13,7 @@ _INSIDE = 0.999  # of a step from 0 outside to 1 inside: the contour runs throug
 
 
 def trace(mask: np.ndarray) -> list[Polygon]:
-    """The outlines of a mask, one a connected part; a part with a hole is cut into parts without, side by side.
+    """Return the outlines of a mask, one per connected part; a part with a hole is cut into two without a hole.
 
     Args:
         mask: (H, W) bool.
@@ -30,14 +30,14 @@ def trace(mask: np.ndarray) -> list[Polygon]:
 
 
 def _trace_part(part: np.ndarray) -> list[Polygon]:
-    """Outlines of one connected part with a border of background around it."""
+    """Return the outlines of one connected part with a border of background around it."""
     # A polygon cannot leave out its inside, and the rule knows no subtraction.
     background, count = ndimage.label(~part, _ALL_NEIGHBOURS)
     holes = ndimage.find_objects(np.where(background == background[0, 0], 0, background))
     hole = next((place for place in holes if place is not None), None) if count > 1 else None
     if hole is None:
         lines = contour_generator(z=part.astype(np.float64)).lines(_INSIDE)
-        return [_corners(np.rint(line).astype(int)) for line in lines]
+        return [_corners(np.rint(np.asarray(line, np.float64)).astype(int)) for line in lines]
     cut = (hole[1].start + hole[1].stop) // 2
     left, right = part.copy(), part.copy()
     left[:, cut:], right[:, :cut] = False, False
@@ -45,7 +45,7 @@ def _trace_part(part: np.ndarray) -> list[Polygon]:
 
 
 def _corners(line: np.ndarray) -> Polygon:
-    """A closed line of neighbouring pixels (P, 2) -> the pixels at which it turns."""
+    """Return the pixels at which a closed line of neighbouring pixels (P, 2) turns."""
     moves = np.any(line != np.roll(line, 1, 0), 1)
     if not moves.any():  # a single pixel; a polygon with fewer than two points would be skipped
         return line[[0, 0]].tolist()

@@ -43,7 +43,7 @@ _LIGHTNESS_WEIGHT = 0.55
 
 
 def _lab(rgb: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* of sRGB values in 0..255; shape (..., 3) in and out."""
+    """Return the CIE L*a*b* of sRGB values in [0, 255]; shape (..., 3) in and out."""
     linear = np.where(rgb <= 10.31475, rgb / 255 / 12.92, ((rgb / 255 + 0.055) / 1.055) ** 2.4)
     matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     xyz = linear @ matrix.T / np.array([0.9505, 1.0, 1.089])
@@ -53,7 +53,7 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _name_table() -> np.ndarray:
-    """(32, 32, 32) uint8: nearest entry of COLOUR_NAMES for 5-bit RGB; len(COLOUR_NAMES) = none."""
+    """Return (32, 32, 32) uint8: nearest entry of COLOUR_NAMES for 5-bit RGB; len(COLOUR_NAMES) = none."""
     level = np.arange(32) * 8.0 + 4
     grid = _lab(np.stack(np.meshgrid(level, level, level, indexing="ij"), -1))
     anchors = [rgb for palette in (CITY_PALETTE, PRETRAINING_PALETTE) for rgb in palette.values()]
@@ -65,7 +65,7 @@ def _name_table() -> np.ndarray:
 
 
 def name_pixels(image: np.ndarray) -> np.ndarray:
-    """The named colour of each pixel.
+    """Return the named colour of each pixel.
 
     Args:
         image: (..., 3) uint8 RGB.
@@ -77,10 +77,10 @@ def name_pixels(image: np.ndarray) -> np.ndarray:
 
 
 def shade(rgb: RGB, factor: float) -> RGB:
-    """`rgb` multiplied by `factor`, clipped to 0..255."""
+    """Return `rgb` multiplied by `factor`, clipped to [0, 255]."""
     return tuple(min(255, max(0, int(c * factor))) for c in rgb)  # type: ignore[return-value]
 
 
 def mix(a: RGB, b: RGB, t: float) -> RGB:
-    """Linear mixture: `a` at t = 0, `b` at t = 1."""
+    """Return the linear mixture: `a` at t = 0, `b` at t = 1."""
     return tuple(int(p + (q - p) * t) for p, q in zip(a, b))  # type: ignore[return-value]

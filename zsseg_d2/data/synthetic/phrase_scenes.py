@@ -39,8 +39,8 @@ class ViewObject:
 
     index: int  # its value in `View.index`
     kind: str
-    colour: str | None  # None: not to be told
-    size: str  # "small", "medium" or "large" in the picture, whatever its kind
+    colour: str | None  # None: unclear
+    size: str  # "small", "medium" or "large" in the image, whatever its kind
     box: tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the view, upper bounds exclusive
     depth: float  # metres from the camera
     is_thing: bool
@@ -63,7 +63,7 @@ class View:
 
 
 def render_view(seed: int, side: int = 256) -> View:
-    """The square part of scene `seed` (twice as wide as high) with the most clear things, above all of one kind.
+    """Return the square part of scene `seed` (twice as wide as high) with the most clear things, best of one kind.
 
     Raises:
         ValueError: `side` is below 64, or the seed negative.
@@ -75,13 +75,13 @@ def render_view(seed: int, side: int = 256) -> View:
 
 
 def _richness(view: View) -> int:
-    """Clear things, and again those of a kind that is there already: they are what a phrase has to tell apart."""
+    """Count clear things, those of a repeated kind twice: phrases are about telling these apart."""
     kinds = [o.kind for o in view.objects if o.clear and o.is_thing]
     return 2 * len(kinds) - len(set(kinds))
 
 
 def _cut(scene: Scene, start: int, side: int) -> View:
-    """Columns `start` to `start + side`."""
+    """Return the columns `start` to `start + side`."""
     columns = slice(start, start + side)
     index = scene.index[:, columns]
     areas = np.bincount(index.ravel(), minlength=len(scene.objects) + 1)

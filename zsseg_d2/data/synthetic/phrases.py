@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -28,12 +29,12 @@ class Phrase:
 
 
 def plural(name: str) -> str:
-    """ "car" -> "cars"."""
+    """Return the plural of a name: "car" -> "cars"."""
     return _PLURALS.get(name, f"{name}s")
 
 
 def compose(name: str, attributes: Sequence[str], relations: Sequence[Sequence[str]]) -> str:
-    """The phrase of a structure, as PhraseCut builds it: "on the ..." follows the name, other attributes precede it."""
+    """Build the phrase of a structure as PhraseCut does: "on the ..." after the name, other attributes before it."""
     text = name
     for attribute in attributes:
         text = f"{text} {attribute}" if attribute.startswith("on ") else f"{attribute} {text}"
@@ -41,10 +42,10 @@ def compose(name: str, attributes: Sequence[str], relations: Sequence[Sequence[s
 
 
 def make_phrases(view: View, rng: np.random.Generator, most: int = 6) -> list[Phrase]:
-    """Up to `most` phrases about a view, of as many forms as it allows.
+    """Return up to `most` phrases about a view, of as many forms as it allows.
 
-    A phrase is singular for one instance and plural for several, no object outside its truth fits it, and no two phrases
-    are the same. Phrases that single out some of several objects of a kind come first.
+    A phrase is singular for one instance and plural for several, no object outside its truth fits it, and no two
+    phrases are the same. Phrases that single out some of several objects of a kind come first.
     """
     width = view.index.shape[1]
     found = [(c, truth) for c in _claims(view.objects) if (truth := c.truth(view.objects, width))]
@@ -71,12 +72,12 @@ def make_phrases(view: View, rng: np.random.Generator, most: int = 6) -> list[Ph
 
 
 def _dullness(phrase: Phrase) -> int:
-    """Turns that a phrase waits where its name alone says everything; several instances are rare and come earlier."""
+    """Return how late a phrase comes: later if its name says everything, earlier if it has several instances."""
     return 3 * (phrase.structure["type"] == "name") - 2 * (len(phrase.instances) > 1)
 
 
 def _claims(objects: Sequence[ViewObject]) -> Iterator[Claim]:
-    """Everything that may be said of the things of a view."""
+    """Yield every possible claim about the things of a view."""
     things = [o for o in objects if o.is_thing and o.clear and o.kind != "rider"]
     counts = Counter("person" if o.kind == "rider" else o.kind for o in objects)
     unique = [o for o in things if counts[o.kind] == 1 and not o.crowd]
@@ -95,7 +96,7 @@ def _claims(objects: Sequence[ViewObject]) -> Iterator[Claim]:
 
 
 def _phrase(view: View, claim: Claim, truth: tuple[int, ...], width: int) -> Phrase | None:
-    """The wording of a claim; None for one that says more than it needs."""
+    """Return the wording of a claim; None for one that says more than it needs."""
     bare, related = Claim(claim.kind), Claim(claim.kind, relation=claim.relation)
     attributed = replace(claim, relation=None)
     kind = (
@@ -128,10 +129,10 @@ def _phrase(view: View, claim: Claim, truth: tuple[int, ...], width: int) -> Phr
 
 
 def _needs_all(view: View, claim: Claim, truth: tuple[int, ...], width: int) -> bool:
-    """Whether leaving out any part of the claim makes it fit other objects."""
-    shorter = [
-        replace(claim, **{part: None}) for part in ("colour", "size", "position", "relation") if getattr(claim, part)
-    ]
+    """Return whether leaving out any part of the claim makes it fit other objects."""
+    parts = [part for part in ("colour", "size", "position", "relation") if getattr(claim, part)]
+    removed: list[dict[str, Any]] = [{part: None} for part in parts]
+    shorter = [replace(claim, **change) for change in removed]
     return all(c.truth(view.objects, width) != truth for c in shorter)
 
 

@@ -16,7 +16,7 @@ PALE: RGB = (240, 238, 230)
 
 
 def boat(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """A hull with either a sail or a wheelhouse."""
+    """Paint a hull with either a sail or a wheelhouse."""
     if rng.random() < 0.5:
         flat.stroke([(0.1, 0.6), (0.1, 4.2)], 0.1, WOOD)
         flat.polygon([(0.25, 1.0), (0.25, 4.1), (1.9, 1.1)], PALE)
@@ -31,7 +31,7 @@ def boat(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def airplane(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """Fuselage, wing, tail fin, a row of cabin windows."""
+    """Paint fuselage, wing, tail fin, a row of cabin windows."""
     del rng
     flat.polygon([(-2.9, 0.6), (-3.5, 1.7), (-2.9, 1.7), (-1.9, 0.75)], shade(rgb, 0.85))
     flat.oval(0, 0.4, 3.3, 0.44, rgb)
@@ -43,7 +43,7 @@ def airplane(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def kite(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """A diamond with a cross and a tail of bows."""
+    """Paint a diamond with a cross and a tail of bows."""
     tail = [(0.0, -1.0), (0.22, -1.4), (-0.12, -1.8), (0.18, -2.3)]
     flat.stroke(tail, 0.07, DARK)
     for u, v in tail[1:]:
@@ -54,7 +54,7 @@ def kite(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def ball(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """A big ball with a pale band."""
+    """Paint a big ball with a pale band."""
     flat.oval(0, 0.4, 0.4, 0.4, rgb)
     a = float(rng.uniform(-0.3, 0.3))
     flat.polygon([(-0.39, 0.34 - a), (-0.39, 0.46 - a), (0.39, 0.46 + a), (0.39, 0.34 + a)], PALE, False)
@@ -62,7 +62,7 @@ def ball(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def bench(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """Slatted back and seat on two iron feet."""
+    """Paint slatted back and seat on two iron feet."""
     del rng
     for u in (-0.75, 0.75):
         flat.stroke([(u, 0.0), (u, 0.5)], 0.1, DARK)
@@ -74,7 +74,7 @@ def bench(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def umbrella(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """A parasol: a domed canopy of alternating panels on a stick."""
+    """Paint a parasol: a domed canopy of alternating panels on a stick."""
     del rng
     flat.stroke([(0, 0), (0, 2.1)], 0.07, WOOD)
     dome = [(1.25 * np.cos(a), 1.75 + 0.75 * np.sin(a)) for a in np.linspace(0, np.pi, 13)]
@@ -85,7 +85,7 @@ def umbrella(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def cone(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """A traffic cone with pale bands on a dark foot."""
+    """Paint a traffic cone with pale bands on a dark foot."""
     del rng
     flat.polygon([(-0.32, 0), (-0.32, 0.08), (0.32, 0.08), (0.32, 0)], DARK)
     flat.polygon([(-0.24, 0.08), (-0.05, 0.78), (0.05, 0.78), (0.24, 0.08)], rgb)
@@ -95,7 +95,7 @@ def cone(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
 
 
 def hydrant(flat: Flat, rng: np.random.Generator, rgb: RGB) -> None:
-    """A stout pillar with a cap and two outlets."""
+    """Paint a stout pillar with a cap and two outlets."""
     del rng
     flat.polygon([(-0.28, 0), (-0.28, 0.1), (0.28, 0.1), (0.28, 0)], shade(rgb, 0.75))
     flat.polygon([(-0.19, 0.1), (-0.19, 0.72), (0.19, 0.72), (0.19, 0.1)], rgb)

@@ -1,4 +1,4 @@
-"""`render_scene`: a world and a seed in, a picture with its objects out."""
+"""Rendering of a scene: a world and a seed in, an image with its objects out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .palette import COLOUR_NAMES, name_pixels
 from .shading import finish
 from .world import World
 
-# Apparent size, in pixels a metre on a picture 256 high: the same for every kind, hence relative to it.
+# Apparent size, in pixels per metre on an image 256 high: the same for every kind, hence relative to it.
 _SMALL, _LARGE = 24.0, 42.0
 # Named by the lit lamp or the border rather than by most of their pixels.
 _COLOUR_BY_PART = ("traffic light", "traffic sign")
@@ -25,7 +25,7 @@ _DARK_WHEELED = ("bicycle", "motorcycle")
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object as it appears in the picture."""
+    """One object as it appears in the image."""
 
     index: int  # its value in `Scene.index`
     kind: str  # class name; a kind without a category in its world counts as void there
@@ -40,7 +40,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is in it."""
+    """An image and what is in it."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     index: np.ndarray  # (H, W) int32: object index, 0 where there is none
@@ -49,9 +49,9 @@ class Scene:
 
 
 def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -> Scene:
-    """Renders scene number `seed` of `world`.
+    """Render scene number `seed` of `world`.
 
-    The result depends on the arguments alone. Details are drawn for pictures 128 to 1024 high
+    The result depends on the arguments alone. Details are drawn for images 128 to 1024 high
     and about twice as wide as high.
 
     Raises:
@@ -79,7 +79,7 @@ def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -
 
 
 def _shows(shown: np.ndarray, colour: str, dark_wheeled: bool) -> bool:
-    """Whether `colour` dominates the pixel counts `shown`, (len(COLOUR_NAMES) + 1,), the last one nameless."""
+    """Return whether `colour` dominates the pixel counts `shown`, (len(COLOUR_NAMES) + 1,), the last one nameless."""
     count, total = shown[COLOUR_NAMES.index(colour)], shown.sum()
     if not dark_wheeled or colour in ("black", "white"):
         return bool(count >= 0.25 * total and count >= shown[:-1].max())
@@ -88,7 +88,7 @@ def _shows(shown: np.ndarray, colour: str, dark_wheeled: bool) -> bool:
 
 
 def _collect(stage: Stage, image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, tuple[SceneObject, ...]]:
-    """Drops what is hidden or a sliver, numbers the rest 1 to N, and describes it."""
+    """Drop what is hidden or a sliver, number the rest from 1 to N, and describe it."""
     world, parts = stage.world, stage.parts
     count = len(parts)
     area = np.bincount(ids.ravel(), minlength=count)
@@ -115,9 +115,12 @@ def _collect(stage: Stage, image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarr
     for new, old in enumerate(kept, start=1):
         part, (rows, columns) = parts[old], boxes[new - 1]
         colour = part.colour
-        if colour is not None and part.kind not in _COLOUR_BY_PART:
-            if not _shows(shown[new], colour, part.kind in _DARK_WHEELED):
-                colour = None
+        if (
+            colour is not None
+            and part.kind not in _COLOUR_BY_PART
+            and not _shows(shown[new], colour, part.kind in _DARK_WHEELED)
+        ):
+            colour = None
         apparent = part.scale * 256 / stage.height
         objects.append(
             SceneObject(

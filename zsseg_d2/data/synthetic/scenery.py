@@ -15,7 +15,7 @@ TRUNK: RGB = (92, 70, 52)
 
 
 def sky(stage: Stage) -> int:
-    """Fills the whole canvas with a sky that pales towards the horizon."""
+    """Fill the whole canvas with a sky that pales towards the horizon."""
     surface = stage.surface("sky")
     index = stage.new("sky", 400.0, surface, density=surface.density)
     w, horizon = stage.width, stage.camera.horizon
@@ -33,7 +33,7 @@ def sky(stage: Stage) -> int:
 def ground(
     stage: Stage, kind: str, outline: list[tuple[float, float]] | None = None, surface: Surface | None = None
 ) -> int:
-    """A patch of ground given by (x, z) metres; None covers everything below the horizon."""
+    """Paint a patch of ground given by (x, z) metres; None covers everything below the horizon."""
     surface = surface or stage.surface(kind)
     index = stage.new(kind, 20.0, surface, plane="ground")
     if outline is None:
@@ -46,12 +46,12 @@ def ground(
 
 
 def strip(stage: Stage, kind: str, x0: float, x1: float, z0: float = 0.7, z1: float = 160.0) -> int:
-    """A strip of ground along the street between two X."""
+    """Paint a strip of ground along the street between two X."""
     return ground(stage, kind, [(x0, z0), (x1, z0), (x1, z1), (x0, z1)])
 
 
 def marking(stage: Stage, x: float, z0: float, z1: float, width: float, rgb: RGB) -> None:
-    """A painted line on the road; part of the road."""
+    """Paint a line on the road; part of the road."""
     corners = ((x - width / 2, z0), (x + width / 2, z0), (x + width / 2, z1), (x - width / 2, z1))
     stage.quad3([(a, 0, b) for a, b in corners], rgb)
 
@@ -69,7 +69,7 @@ def _front_wall(
 
 
 def building(stage: Stage, x: float, z0: float, z1: float, height: float, side: int, depth: float = 12.0) -> None:
-    """A house whose facade stands at X = x along the street from z0 to z1; `side` -1 left, 1 right."""
+    """Paint a house whose facade stands at X = x along the street from z0 to z1; `side` -1 left, 1 right."""
     rng, surface = stage.rng, stage.surface("building")
     glass = stage.world.glass[int(rng.integers(len(stage.world.glass)))]
     near = max(z0, 0.8)
@@ -104,7 +104,7 @@ def building(stage: Stage, x: float, z0: float, z1: float, height: float, side: 
 
 
 def house_front(stage: Stage, x0: float, x1: float, z: float, height: float, pitched: bool = False) -> int:
-    """A facade that faces the camera, optionally with a pitched roof."""
+    """Paint a facade that faces the camera, optionally with a pitched roof."""
     rng, surface = stage.rng, stage.surface("building")
     index = stage.new("building", z, surface)
     glass = stage.world.glass[int(rng.integers(len(stage.world.glass)))]
@@ -126,7 +126,7 @@ def house_front(stage: Stage, x0: float, x1: float, z: float, height: float, pit
 
 
 def wall(stage: Stage, x: float, z0: float, z1: float, height: float) -> None:
-    """A free-standing wall along the street with a coping."""
+    """Paint a free-standing wall along the street with a coping."""
     surface = stage.surface("wall")
     near = max(z0, 0.8)
     index = stage.new("wall", (near + z1) / 2, surface, plane="side", plane_x=x)
@@ -135,7 +135,7 @@ def wall(stage: Stage, x: float, z0: float, z1: float, height: float) -> None:
 
 
 def wall_front(stage: Stage, x0: float, x1: float, z: float, height: float) -> None:
-    """A wall that faces the camera."""
+    """Paint a wall that faces the camera."""
     surface = stage.surface("wall")
     index = stage.new("wall", z, surface)
     _front_wall(stage, index, z, x0, x1, 0, height, surface.rgb)
@@ -143,7 +143,7 @@ def wall_front(stage: Stage, x0: float, x1: float, z: float, height: float) -> N
 
 
 def _fence(stage: Stage, corner, bars: np.ndarray, height: float) -> None:
-    """Bars and rails; the space between the bars counts as fence, as annotators draw it."""
+    """Paint bars and rails; the space between the bars counts as fence, as annotators draw it."""
     surface = stage.surface("fence")
     index = corner(None)
     part = stage.parts[index]
@@ -162,7 +162,7 @@ def _fence(stage: Stage, corner, bars: np.ndarray, height: float) -> None:
 
 
 def fence(stage: Stage, x: float, z0: float, z1: float, height: float) -> None:
-    """A railing or picket fence along the street."""
+    """Paint a railing or picket fence along the street."""
     near = max(z0, 1.2)
     if z1 - near < 0.5:
         return
@@ -180,7 +180,7 @@ def fence(stage: Stage, x: float, z0: float, z1: float, height: float) -> None:
 
 
 def fence_front(stage: Stage, x0: float, x1: float, z: float, height: float) -> None:
-    """A fence that faces the camera."""
+    """Paint a fence that faces the camera."""
     step = max(0.25, 4.5 / stage.camera.scale(z))
 
     def corner(p):
@@ -190,7 +190,7 @@ def fence_front(stage: Stage, x0: float, x1: float, z: float, height: float) -> 
 
 
 def tree(stage: Stage, x: float, z: float, height: float, kind: str = "broad", index: int | None = None) -> int:
-    """A tree with its trunk (vegetation): "broad", "conifer" or "palm"."""
+    """Paint a tree with its trunk (vegetation): "broad", "conifer" or "palm"."""
     rng, surface = stage.rng, stage.surface("vegetation")
     if index is None:
         index = stage.new("vegetation", z, surface, roundness=0.25)
@@ -223,7 +223,7 @@ def tree(stage: Stage, x: float, z: float, height: float, kind: str = "broad", i
 
 
 def hedge(stage: Stage, x: float, z0: float, z1: float, height: float) -> None:
-    """A hedge or a row of bushes along the street."""
+    """Paint a hedge or a row of bushes along the street."""
     rng, surface = stage.rng, stage.surface("vegetation")
     near = max(z0, 1.0)
     index = stage.new("vegetation", (near + z1) / 2, surface, plane="side", plane_x=x)
@@ -236,7 +236,7 @@ def hedge(stage: Stage, x: float, z0: float, z1: float, height: float) -> None:
 
 
 def treeline(stage: Stage, z: float, height: float, x0: float, x1: float, kind: str = "vegetation") -> int:
-    """A far row of tree crowns (or, as "mountain", a ridge) across the picture."""
+    """Paint a far row of tree crowns (or, as "mountain", a ridge) across the image."""
     rng, surface = stage.rng, stage.surface(kind)
     index = stage.new(kind, z, surface, roundness=0.15)
     if kind == "mountain":
@@ -275,7 +275,7 @@ def treeline(stage: Stage, z: float, height: float, x0: float, x1: float, kind: 
 
 
 def pole(stage: Stage, x: float, z: float, height: float, arm: float = 0.0) -> int:
-    """A post, with a lamp on an arm of `arm` metres if that is not 0."""
+    """Paint a post, with a lamp on an arm of `arm` metres if that is not 0."""
     surface = stage.surface("pole")
     index = stage.new("pole", z, surface)
     flat = Flat(stage, x, z, index)
@@ -292,7 +292,7 @@ def pole(stage: Stage, x: float, z: float, height: float, arm: float = 0.0) -> i
 
 
 def traffic_light(stage: Stage, x: float, z: float, y: float, size: float = 1.0) -> int:
-    """A dark box with three round lamps, one of which is lit; its colour attribute is the lit lamp."""
+    """Paint a dark box with three round lamps, one of which is lit; its colour attribute is the lit lamp."""
     rng = stage.rng
     lit = int(rng.integers(3))
     index = stage.new("traffic light", z, None, contrast=0.02, scale=stage.camera.scale(z) * size)
@@ -309,7 +309,7 @@ def traffic_light(stage: Stage, x: float, z: float, y: float, size: float = 1.0)
 
 
 def traffic_sign(stage: Stage, x: float, z: float, y: float, size: float = 1.0) -> int:
-    """A disc, triangle, octagon or square with a rim and a symbol."""
+    """Paint a disc, triangle, octagon or square with a rim and a symbol."""
     rng = stage.rng
     index = stage.new("traffic sign", z, None, contrast=0.02, scale=stage.camera.scale(z) * size)
     flat = Flat(stage, x, z, index, size, y=y)

@@ -1,4 +1,4 @@
-"""From the painted canvas to the picture: textures, roundness, haze, light and sensor noise."""
+"""From the painted canvas to the image: textures, roundness, haze, light and sensor noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .textures import SIZE, bank
 
 
 def _textured(stage: Stage, ids: np.ndarray, z: np.ndarray, density: np.ndarray, contrast: np.ndarray) -> np.ndarray:
-    """(H, W) luminance factors: the texture of each pixel's object, looked up in metres on its plane."""
+    """Return (H, W) luminance factors: the texture of each pixel's object, looked up in metres on its plane."""
     camera, parts = stage.camera, stage.parts
     y, x = np.indices(ids.shape, dtype=np.float32)
     is_side = np.array([p.plane == "side" for p in parts])[ids]
@@ -28,7 +28,7 @@ def _textured(stage: Stage, ids: np.ndarray, z: np.ndarray, density: np.ndarray,
 
 
 def finish(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    """Develops the scene.
+    """Develop the scene.
 
     Returns:
         image (H, W, 3) uint8 and index map (H, W) int32 at 1x.

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures beside their coloured objects."""
+"""Contact sheets: images next to their coloured objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .world import World
 
 
 def colour_map(scene: Scene, world: World) -> np.ndarray:
-    """(H, W, 3) uint8: a hue for each class, varied by object; black where the world has no category."""
+    """Return (H, W, 3) uint8: a hue for each class, varied by object; black where the world has no category."""
     rng = np.random.default_rng(3)
     hues = {c.name: rng.integers(50, 256, 3) for c in world.categories}
     table = np.zeros((len(scene.objects) + 1, 3), dtype=np.uint8)
@@ -31,7 +31,7 @@ def colour_map(scene: Scene, world: World) -> np.ndarray:
 def contact_sheet(
     world: World, seeds: Sequence[int], height: int = 256, width: int = 512, columns: int = 2
 ) -> Image.Image:
-    """A sheet with `columns` pairs (picture, objects) a row."""
+    """Return a sheet with `columns` pairs (image, objects) per row."""
     tiles = []
     for seed in seeds:
         scene = render_scene(world, seed, height, width)

@@ -33,16 +33,16 @@ class Prism:
     half_width: float
 
     def decal_sides(self, points: Sequence[tuple[float, float]], rgb: RGB) -> None:
-        """Paints the (l, y) polygon on both long sides."""
+        """Paint the (l, y) polygon on both long sides."""
         for face, w in ((self.left, self.half_width), (self.right, -self.half_width)):
             face.decals.append(([(l, w, y) for l, y in points], rgb))
 
     def disc_sides(self, l: float, y: float, radius: float, rgb: RGB) -> None:
-        """Paints a disc (a wheel) on both long sides."""
+        """Paint a disc (a wheel) on both long sides."""
         self.decal_sides([(l + radius * c, y + radius * s) for c, s in _CIRCLE], rgb)
 
     def decal_edge(self, edge: int, box: tuple[float, float, float, float], rgb: RGB) -> None:
-        """Paints a rectangle (w0, t0, w1, t1) on the face of a profile edge.
+        """Paint a rectangle (w0, t0, w1, t1) on the face of a profile edge.
 
         w in units of the half width (-1 to 1), t from 0 to 1 along the edge (outside: beyond it).
         """
@@ -54,7 +54,7 @@ class Prism:
 
 
 def prism(profile: Sequence[tuple[float, float]], width: float, rgb: RGB, edges: dict[int, RGB] | None = None) -> Prism:
-    """Extrudes `profile` (rear bottom first, over the top to the front bottom) to `width`.
+    """Extrude `profile` (rear bottom first, over the top to the front bottom) to `width`.
 
     `edges` gives single profile edges another colour.
     """
@@ -73,12 +73,12 @@ def prism(profile: Sequence[tuple[float, float]], width: float, rgb: RGB, edges:
 def box(
     l0: float, l1: float, y0: float, y1: float, width: float, rgb: RGB, edges: dict[int, RGB] | None = None
 ) -> Prism:
-    """A cuboid; edges: 0 rear, 1 top, 2 front, 3 bottom."""
+    """Build a cuboid; edges: 0 rear, 1 top, 2 front, 3 bottom."""
     return prism([(l0, y0), (l0, y1), (l1, y1), (l1, y0)], width, rgb, edges)
 
 
 def paint(stage: Stage, index: int, prisms: Sequence[Prism], x: float, z: float, yaw: float, y: float = 0.0) -> None:
-    """Paints prisms standing at (x, y, z), the first below the last.
+    """Paint prisms standing at (x, y, z), the first below the last.
 
     `yaw` 0 looks away from the camera, pi towards it, pi/2 to the right.
     """

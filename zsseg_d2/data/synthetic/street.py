@@ -15,7 +15,7 @@ NEAREST, FARTHEST = 4.3, 18.0  # metres: where things stand
 
 
 def street(stage: Stage, seed: int) -> None:
-    """Paints a street. The world's `featured` kinds take turns by seed."""
+    """Paint a street. The world's `featured` kinds take turns by seed."""
     rng, world = stage.rng, stage.world
     frequency, everything = world.frequency, Arrangement(stage)
     featured = world.featured[seed % len(world.featured)] if world.featured else ""
@@ -61,7 +61,7 @@ def _species(stage: Stage) -> str:
 
 
 def _background(stage: Stage) -> None:
-    """What closes the view along the street."""
+    """Paint what closes the view along the street."""
     rng = stage.rng
     kind = rng.random()
     if kind < 0.45:
@@ -104,7 +104,7 @@ def _road(stage: Stage, half: float, gap: float | None) -> None:
 
 
 def _lots(stage: Stage, everything: Arrangement, side: int, x: float, gap: float | None, featured: str) -> None:
-    """Buildings, walls, fences, hedges and trees along one side."""
+    """Paint buildings, walls, fences, hedges and trees along one side."""
     rng, frequency = stage.rng, stage.world.frequency
     kinds = ("building", "wall", "fence", "hedge", "trees")
     weights = [frequency[kind] for kind in kinds]
@@ -149,7 +149,7 @@ def _lot(stage: Stage, kind: str, side: int, x: float, z0: float, z1: float) -> 
 
 
 def _train(stage: Stage, everything: Arrangement, half: float, gap: float | None) -> None:
-    """A tram or train, across the junction or along one side, on a track bed."""
+    """Paint a tram or train, across the junction or along one side, on a track bed."""
     rng = stage.rng
     length, width, _ = stage.world.sizes["train"]
     bed = "ground" if "ground" in stage.world.void_kinds else "gravel"
@@ -182,7 +182,7 @@ def _train(stage: Stage, everything: Arrangement, half: float, gap: float | None
 
 
 def _furniture(stage: Stage, everything: Arrangement, half: float, walk: float) -> None:
-    """Poles, lights, signs, street trees and unlabelled clutter at the kerbs."""
+    """Paint poles, lights, signs, street trees and unlabelled clutter at the kerbs."""
     rng, frequency, world = stage.rng, stage.world.frequency, stage.world
     for kind in ("pole", "traffic light", "traffic sign", "tree", "static", "dynamic"):
         if kind in ("static", "dynamic") and kind not in world.void_kinds:
@@ -234,7 +234,7 @@ def _post(stage: Stage, kind: str, x: float, z: float, side: int) -> None:
 
 
 def _traffic(stage: Stage, everything: Arrangement, half: float, walk: float, gap: float | None, featured: str) -> None:
-    """Vehicles in lanes, parked or crossing; people and bikes."""
+    """Paint vehicles in lanes, parked or crossing; people and bikes."""
     rng, frequency = stage.rng, stage.world.frequency
 
     def road(z: float) -> tuple[float, float]:
@@ -292,7 +292,7 @@ def _vehicle(stage: Stage, everything: Arrangement, kind: str, half: float, gap:
 
 
 def _hood(stage: Stage) -> None:
-    """The bonnet of the camera's own car, which annotations leave out."""
+    """Paint the bonnet of the camera's own car, which annotations leave out."""
     w, h = stage.width, stage.height
     index = stage.new("ego vehicle", 1.0, contrast=0.02)
     grey = int(stage.rng.integers(28, 90))

@@ -30,7 +30,7 @@ NAMES: tuple[str, ...] = (
 
 
 def _noise(rng: np.random.Generator, slope: float, low: float = 0.0, stretch: float = 1.0) -> np.ndarray:
-    """Periodic noise with amplitude ~ frequency**-slope above `low` cycles, scaled to unit variance."""
+    """Return periodic noise with amplitude ~ frequency**-slope above `low` cycles, scaled to unit variance."""
     fy = np.fft.fftfreq(SIZE)[:, None] * SIZE * stretch
     fx = np.fft.fftfreq(SIZE)[None, :] * SIZE / stretch
     radius = np.hypot(fy, fx)
@@ -40,7 +40,7 @@ def _noise(rng: np.random.Generator, slope: float, low: float = 0.0, stretch: fl
 
 
 def _courses(rng: np.random.Generator, height: int, length: int, joint: int, bond: bool) -> np.ndarray:
-    """Rectangular units (bricks, tiles) with darker joints and a tone for each unit."""
+    """Return a texture of rectangular units (bricks, tiles) with darker joints and a tone for each unit."""
     y, x = np.mgrid[:SIZE, :SIZE]
     row = y // height
     x = (x + (row % 2) * (length // 2) * bond) % SIZE
@@ -51,7 +51,7 @@ def _courses(rng: np.random.Generator, height: int, length: int, joint: int, bon
 
 @lru_cache(maxsize=1)
 def bank() -> np.ndarray:
-    """(len(NAMES), SIZE, SIZE) float32 luminance deviations, about zero mean and unit variance."""
+    """Return (len(NAMES), SIZE, SIZE) float32 luminance deviations, about zero mean and unit variance."""
     rng = np.random.default_rng(20240607)
     fine = _noise(rng, 0.2)
     made = {

@@ -28,11 +28,11 @@ def _wheels(body: Prism, positions: tuple[float, ...], radius: float) -> None:
 
 
 def _ends(body: Prism, rear: int, front: int, bottom: float, height: float) -> None:
-    """Lamps, number plates and the tyres seen below the body; `bottom`, `height` of the end faces."""
+    """Paint lamps, number plates and the tyres seen below the body; `bottom`, `height` of the end faces."""
     under = -bottom / height
     for edge, lamp, down in ((rear, LAMP_REAR, 0), (front, LAMP_FRONT, 1)):
 
-        def t(v: float) -> float:  # the front edge runs from top to bottom
+        def t(v: float, down: int = down) -> float:  # the front edge runs from top to bottom
             return 1 - v if down else v
 
         for side in (-1, 1):
@@ -43,7 +43,7 @@ def _ends(body: Prism, rear: int, front: int, bottom: float, height: float) -> N
 
 
 def car(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
-    """A body, a narrower cabin with windows, four wheels."""
+    """Build a body, a narrower cabin with windows, four wheels."""
     length, width, height = (d * rng.uniform(0.95, 1.06) for d in world.sizes["car"])
     glass = _pick(rng, world.glass)
     belt, low = 0.60 * height, 0.2 * height
@@ -57,7 +57,7 @@ def car(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
     cabin = prism(
         [(back * h, belt), (roof0, height), (roof1, height), (front, belt)], width * 0.88, rgb, {0: glass, 2: glass}
     )
-    for side in (-1, 1):  # pillars in the body's colour beside both windscreens
+    for side in (-1, 1):  # pillars in the body's colour next to both windscreens
         for edge in (0, 2):
             cabin.decal_edge(edge, (side, 0, side * 0.88, 1), rgb)
     y0, y1 = belt + 0.02, height * 0.94
@@ -68,7 +68,7 @@ def car(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
 
 
 def truck(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
-    """A tall cargo box (it carries the colour) behind a lower cab, on a dark chassis."""
+    """Build a tall cargo box (it carries the colour) behind a lower cab, on a dark chassis."""
     length, width, height = (d * rng.uniform(0.95, 1.06) for d in world.sizes["truck"])
     glass = _pick(rng, world.glass)
     h, cab_length = length / 2, 0.26 * length
@@ -101,7 +101,7 @@ def truck(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
 
 
 def bus(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
-    """A tall box with a row of windows, doors, a windscreen and a destination board."""
+    """Build a tall box with a row of windows, doors, a windscreen and a destination board."""
     length, width, height = (d * rng.uniform(0.95, 1.06) for d in world.sizes["bus"])
     glass = _pick(rng, world.glass)
     h, low = length / 2, 0.32
@@ -130,7 +130,7 @@ def bus(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
 
 
 def train(world: World, rng: np.random.Generator, rgb: RGB) -> list[Prism]:
-    """Coupled coaches with a window band, a contrasting stripe and a sloped, dark-eyed nose."""
+    """Build coupled coaches with a window band, a contrasting stripe and a sloped, dark-eyed nose."""
     length, width, height = world.sizes["train"]
     glass = _pick(rng, world.glass)
     coaches = 3

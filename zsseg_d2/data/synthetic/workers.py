@@ -1,4 +1,4 @@
-"""Maps a function over tasks with worker processes and a progress bar."""
+"""A map of a function over tasks, with worker processes and a progress bar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 def _prepare(parent: int) -> None:
-    """The parent alone handles Ctrl-C; a worker whose parent was killed ends too (it shares its file lock)."""
+    """Leave Ctrl-C to the parent process, and exit when it is killed (a worker shares its file lock)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -33,7 +33,7 @@ def _prepare(parent: int) -> None:
 def run(
     function: Callable[[Task], Result], tasks: Sequence[Task], label: str, num_workers: int | None, unit: str = "image"
 ) -> list[Result]:
-    """Results in the order of `tasks`.
+    """Return results in the order of `tasks`.
 
     Args:
         function: a module-level function.

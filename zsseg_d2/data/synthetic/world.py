@@ -66,5 +66,5 @@ class World:
     min_area: int = 60  # visible pixels at 256 x 512 below which a thing counts as void
 
     def category(self, kind: str) -> Category | None:
-        """The category that annotates `kind`, or None where `kind` is void in this world."""
+        """Return the category that annotates `kind`, or None where `kind` is void in this world."""
         return next((c for c in self.categories if c.name == kind), None)
