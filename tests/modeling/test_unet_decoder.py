@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.modeling.tiny_clips import tiny_resnet, tiny_vit, tokens
-from zsseg_d2.modeling.clip.vit import CLIPViT, token_maps
 from zsseg_d2.modeling.clip.frozen import CLIPPyramid
+from zsseg_d2.modeling.clip.vit import CLIPViT, token_maps
 from zsseg_d2.modeling.referring.unet_decoder import UNetDecoder
 
 

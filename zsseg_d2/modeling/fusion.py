@@ -227,7 +227,7 @@ def fuse_logits(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
         >>> fuse_logits(z, -z, FusionSettings("mean"))
         tensor([[0., 0.]])
         >>> fuse_logits(z, -z, FusionSettings("softmax_sum"))
-        tensor([[1., 1.]])
+        tensor([[1.0000, 1.0000]])
     """
     return build_fusion(settings).fuse_logits(one.float(), two.float())
 

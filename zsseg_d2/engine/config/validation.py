@@ -16,8 +16,8 @@ from ...meta_arch.base import SegmentationModel
 from ...modeling.fcclip.matcher import PAIRINGS
 from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
-from .. import referring_task as referring
 from ...registry import NamedRegistry
+from .. import referring_task as referring
 from ..checkpoints.checkpointer import weights_to_read
 from ..errors import ConfigError, did_you_mean
 

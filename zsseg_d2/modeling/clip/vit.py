@@ -126,7 +126,7 @@ class CLIPViT(FrozenCLIP):
 
     @property
     def has_cell_embeddings(self) -> bool:
-        """Whether single cells have embeddings like those of texts: the tower pools the mean and its last block is read."""
+        """Whether single cells have embeddings as texts do: the tower pools the mean and its last block is read."""
         visual = self.clip_model.visual
         return not self.trunk_is_timm and visual.pool_type == "avg" and self.layers[-1] == self.depth - 1
 
@@ -169,7 +169,7 @@ class CLIPViT(FrozenCLIP):
     def _fit_rotary(self, grid: tuple[int, int]) -> None:
         """Set rotary positions, which timm keeps for one grid only."""
         rope = getattr(self.clip_model.visual.trunk, "rope", None)
-        if hasattr(rope, "update_feat_shape"):
+        if rope is not None and hasattr(rope, "update_feat_shape"):
             rope.update_feat_shape(list(grid))
 
     @torch.no_grad()

@@ -84,8 +84,8 @@ class CLIPSegDecoder(ReferringDecoder):
         dim: width D, divisible by ``heads``.
         condition_dim: width E of the prompts.
         film_everywhere: whether the one FiLM comes before every layer, or before the deepest only.
-        kernels: one transposed convolution, or a 3 x 3 convolution and two transposed ones; their product is ``stride``,
-            which must be the tower's patch.
+        kernels: one transposed convolution, or a 3 x 3 convolution and two transposed ones; their product is
+            ``stride``, which must be the tower's patch.
         heads: of the transformer layers.
         feedforward: hidden width of the transformer layers.
         dropout: of the transformer layers. CLIPSeg was trained with PyTorch's default of 0.1.
@@ -178,8 +178,8 @@ class CLIPSegDecoder(ReferringDecoder):
             )
         if decoder.stride != clip.patch:
             raise ValueError(
-                f"MODEL.REFERRING.DECODER='{settings.DECODER}': it makes {decoder.stride} pixels of a cell, but this CLIP's "
-                f"patch is {clip.patch}. Fix: give MODEL.REFERRING.KERNELS with that product."
+                f"MODEL.REFERRING.DECODER='{settings.DECODER}': it makes {decoder.stride} pixels of a cell, but this "
+                f"CLIP's patch is {clip.patch}. Fix: give MODEL.REFERRING.KERNELS with that product."
             )
         return clip, decoder
 
@@ -195,8 +195,8 @@ class CLIPSegDecoder(ReferringDecoder):
         """Decode masks.
 
         Args:
-            activations: (B, L + h·w, C), shallowest first; L leading tokens (CLS) take part in attention and are dropped
-                after it.
+            activations: (B, L + h·w, C), shallowest first; L leading tokens (CLS) take part in attention and are
+                dropped after it.
             condition: (N, E) one prompt per mask.
             grid: (h, w).
             owner: (N,) int64, the image of each prompt; None: prompt i belongs to image i.

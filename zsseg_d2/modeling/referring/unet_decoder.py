@@ -113,8 +113,10 @@ class PixelStem(nn.Module):
 class UNetDecoder(ReferringDecoder):
     """A U-Net (Ronneberger et al. 2015) whose contracting path is a frozen CLIP.
 
-    Each stage doubles the grid of the one below, up to one cell per pixel. A ResNet's maps have these grids already. Those
-    of a ViT all have the same grid: they are resized, the shallowest to the finest, and the image itself is finer still.
+    Each stage doubles the grid of the one below, up to one cell per pixel. A ResNet's maps have these grids already.
+    Those
+    of a ViT all have the same grid: they are resized, the shallowest to the finest, and the image itself is finer
+        still.
 
     Args:
         widths: channels of CLIP's maps, shallowest first.
@@ -160,8 +162,9 @@ class UNetDecoder(ReferringDecoder):
         clip, settings = build_unet_clip(cfg), cfg.MODEL.REFERRING
         if settings.UNET_SIMILARITY and not (isinstance(clip, CLIPViT) and clip.has_cell_embeddings):
             raise ValueError(
-                "MODEL.REFERRING.UNET_SIMILARITY=True: it needs a ViT whose embedding is the mean of its cells (open_clip's "
-                "pool_type 'avg'), and its last block among MODEL.REFERRING.CLIP_LAYERS. Fix: set it to False."
+                "MODEL.REFERRING.UNET_SIMILARITY=True: it needs a ViT whose embedding is the mean of its cells "
+                "(open_clip's pool_type 'avg'), and its last block among MODEL.REFERRING.CLIP_LAYERS. "
+                "Fix: set it to False."
             )
         if isinstance(clip, CLIPViT):
             widths, stride = [clip.width] * len(clip.layers), clip.patch
@@ -249,5 +252,7 @@ def build_unet_clip(cfg: CfgNode) -> CLIPPyramid | CLIPViT:
             # The finest stage reads the image itself.
             return CLIPViT(model, tokenizer, layers or spread_layers(blocks, len(settings.UNET_DIMS) - 1))
         if layers:
-            logger.warning("MODEL.REFERRING.CLIP_LAYERS has no effect: it names blocks of a ViT, and this CLIP has none.")
+            logger.warning(
+                "MODEL.REFERRING.CLIP_LAYERS has no effect: it names blocks of a ViT, and this CLIP has none."
+            )
         return CLIPPyramid(model, tokenizer)
