@@ -41,6 +41,7 @@ setup(
         "Pillow>=10.1",
         "safetensors>=0.4",
         "PyYAML>=6.0",
+        "msgspec>=0.18",
         "tqdm>=4.60",
         "tabulate>=0.9",
         "portalocker>=2.8",

@@ -1,9 +1,10 @@
-"""Write class-deleted copies of a data set in Cityscapes layout.
+"""Write class-deleted copies of a panoptic dataset.
 
 python tools/delete_classes.py --root datasets/cityscapes --split train --configuration 008
 python tools/delete_classes.py --root datasets/cityscapes --split train --classes person 25
 python tools/delete_classes.py --root datasets/cityscapes --split train --configurations 001 004-008
 python tools/delete_classes.py --root datasets/cityscapes --split train --configurations all
+python tools/delete_classes.py --root datasets/coco --family openvocab_coco_2017_panoptic --split train --classes cat
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also from a clone that is not installed
 
-from zsseg_d2.data import CONFIGURATIONS, DatasetError, resolve_classes  # noqa: E402
-from zsseg_d2.data.panoptic.cityscapes import CATEGORIES  # noqa: E402
+from zsseg_d2.data import CONFIGURATIONS, PANOPTIC_FAMILIES, DatasetError, PanopticFamily, resolve_classes  # noqa: E402
 from zsseg_d2.data.class_deletion.configurations import chosen_configurations  # noqa: E402
 from zsseg_d2.data.class_deletion.export import ClassDeletedExport, write_deleted_copies  # noqa: E402
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="folder with leftImg8bit and gtFine; never written to")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the dataset; never written to")
+    parser.add_argument(
+        "--family",
+        default="openvocab_cityscapes_fine_panoptic",
+        metavar="PREFIX",
+        help=f"layout and classes: {', '.join(PANOPTIC_FAMILIES)}; default: Cityscapes' (also for MiniCity)",
+    )
     parser.add_argument("--split", nargs="+", default=["train"], help="default: train")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -37,22 +43,35 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=Path,
-        help="where to; default: beside the root, as ROOT_008; with several configurations, the folder of 001, 002, …",
+        help="where to; default: next to the root, as ROOT_008; with several configurations, the folder of 001, 002, …",
     )
     parser.add_argument("--copy-images", action="store_true", help="copy the images instead of linking to them")
-    parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
+    parser.add_argument("--num-workers", type=int, help="processes; default: one per usable core")
     parser.add_argument("--overwrite", action="store_true", help="replace what a run with other arguments wrote")
     return parser.parse_args(arguments)
 
 
+def family(arguments: argparse.Namespace) -> PanopticFamily:
+    """Return the family that --family names.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    if arguments.family not in PANOPTIC_FAMILIES:
+        known = ", ".join(PANOPTIC_FAMILIES)
+        raise DatasetError(f"--family {arguments.family}: there is no such family. Fix: choose one of {known}.")
+    return PANOPTIC_FAMILIES[arguments.family]
+
+
 def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
-    """Where each copy goes, and what it goes without."""
-    root = arguments.root.resolve()
+    """Return the folder and the deleted classes of each copy."""
+    root, known = arguments.root.resolve(), family(arguments).configurations
+    categories = family(arguments).categories
     configurations = ["all"] if arguments.all else arguments.configuration
     if configurations is not None:
-        chosen = {name: resolve_classes(name, CATEGORIES) for name in chosen_configurations(configurations)}
+        chosen = {name: known[name] for name in chosen_configurations(configurations, known)}
     else:
-        label_ids = resolve_classes(arguments.classes, CATEGORIES)
+        label_ids = resolve_classes(arguments.classes, categories)
         chosen = {"without_" + "_".join(map(str, label_ids)): label_ids}
     if arguments.output is None:
         return [ClassDeletedExport(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]
@@ -72,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
                 options.root,
                 split,
                 copies,
+                family=family(options),
                 copy_images=options.copy_images,
                 num_workers=options.num_workers,
                 overwrite=options.overwrite,
@@ -82,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        print("Interrupted; the same command resumes from here.", file=sys.stderr)
         return 130
     return 0
 

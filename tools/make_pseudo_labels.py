@@ -28,7 +28,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--configuration", required=True, help="one of " + ", ".join(list(CONFIGURATIONS)[1:]))
     parser.add_argument("--split", default="train", help="default: train")
-    parser.add_argument("--output", help="where to; default: beside the data set, as minicity_invocab_008")
+    parser.add_argument("--output", help="where to; default: next to the dataset, as minicity_pseudo_labels_008")
     parser.add_argument("--overwrite", action="store_true", help="replace what a run with other arguments wrote")
     parser.add_argument("--num-gpus", type=int, default=1, help="processes; without CUDA, CPU processes")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys, at the end")

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and those of the package under ``zsseg_d2://`` wherever Detectron2 takes a path."""
+"""Atomic writing, and ``zsseg_d2://`` paths to files of the package wherever Detectron2 takes a path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROOT = Path(__file__).resolve().parent
 
 
 class PackageHandler(PathHandler):
-    """Resolves ``zsseg_d2://weights/x`` to the file ``weights/x`` inside the installed package; read only."""
+    """Resolve ``zsseg_d2://weights/x`` to the file ``weights/x`` inside the installed package; read only."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return [PREFIX]
@@ -40,7 +40,7 @@ class PackageHandler(PathHandler):
 
 
 def local_path(path: str) -> Path:
-    """The local file behind a path, a ``~`` path or a ``zsseg_d2://`` path; it need not exist."""
+    """Return the local file of a path, a ``~`` path or a ``zsseg_d2://`` path; it need not exist."""
     return Path(PathManager.get_local_path(path) if path.startswith(PREFIX) else path).expanduser()
 
 
@@ -49,17 +49,17 @@ PathManager.register_handler(PackageHandler(), allow_override=True)
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """``with atomic_path(path) as beside:`` renames `beside` to `path` on success, and removes it otherwise."""
+    """Yield a temporary file in the folder of `path`; it replaces `path` on success, and is removed otherwise."""
     handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=Path(path).parent)
     os.close(handle)
-    beside = Path(name)
+    temporary = Path(name)
     try:
-        yield beside
-        if not beside.is_symlink():
-            os.chmod(beside, 0o666 & ~_UMASK)  # mkstemp's files are private
-        os.replace(beside, path)
+        yield temporary
+        if not temporary.is_symlink():
+            os.chmod(temporary, 0o666 & ~_UMASK)  # mkstemp's files are private
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

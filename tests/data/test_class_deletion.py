@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ from zsseg_d2.data import (
     register_cityscapes_panoptic,
     resolve_classes,
 )
-from zsseg_d2.data.class_deletion import label_maps as deleted_pictures
-from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
+from zsseg_d2.data.class_deletion import label_maps
 from zsseg_d2.data.class_deletion.configurations import chosen_configurations
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 
 from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes
 
@@ -229,7 +230,7 @@ def test_several_configurations():
         with pytest.raises(DatasetError, match="There is no configuration"):
             chosen_configurations([wrong])
     for wrong in ("005-002", "002-"):
-        with pytest.raises(DatasetError, match=f"'{wrong}' is no range"):
+        with pytest.raises(DatasetError, match=f"'{wrong}' is not a range"):
             chosen_configurations([wrong])
 
     def outputs(*arguments: str) -> list[str]:
@@ -251,7 +252,7 @@ def test_two_splits_share_an_output(tmp_path):
 
 def test_an_interrupted_run_looks_incomplete_and_goes_on(root, tmp_path, monkeypatch, capsys):
     output, written = tmp_path / "out", []
-    original = deleted_pictures._write_image
+    original = label_maps._write_image
 
     def fails_at_third(task):
         if len(written) == 2:
@@ -259,7 +260,7 @@ def test_an_interrupted_run_looks_incomplete_and_goes_on(root, tmp_path, monkeyp
         written.append(task.record["image_id"])
         return original(task)
 
-    monkeypatch.setattr(deleted_pictures, "_write_image", fails_at_third)
+    monkeypatch.setattr(label_maps, "_write_image", fails_at_third)
     assert run(root, output, "--configuration", "008") == 130
     assert not (output / "manifest.json").exists()
     with pytest.raises(DatasetError, match="missing"):
@@ -269,12 +270,12 @@ def test_an_interrupted_run_looks_incomplete_and_goes_on(root, tmp_path, monkeyp
         assert task.record["image_id"] not in written, "an image was written again"
         return original(task)
 
-    monkeypatch.setattr(deleted_pictures, "_write_image", rest)
+    monkeypatch.setattr(label_maps, "_write_image", rest)
     with (output / ".delete_classes_train.jsonl").open("a") as journal:
         journal.write('["half a li')  # what a killed process leaves
     assert run(root, output, "--configuration", "008") == 0
     expected = tmp_path / "at_once"
-    monkeypatch.setattr(deleted_pictures, "_write_image", original)
+    monkeypatch.setattr(label_maps, "_write_image", original)
     assert run(root, expected, "--configuration", "008") == 0
     assert snapshot(output) == snapshot(expected)
     capsys.readouterr()
@@ -331,14 +332,17 @@ def test_foreign_files_are_left_alone(root, tmp_path, capsys):
     "arguments, expected",
     [
         (["--configuration", "009"], "There is no configuration '009'"),
-        (["--configurations", "001", "008-001"], "'008-001' is no range"),
+        (["--configurations", "001", "008-001"], "'008-001' is not a range"),
         (["--classes", "pedestrian"], "There is no class 'pedestrian'"),
+        (["--classes", "24", "--family", "nothing"], "--family nothing: there is no such family"),
+        (["--classes", "boat", "--family", "miniworld_panoptic"], "There is no folder .*/images/train"),
+        (["--configuration", "008", "--family", "miniworld_panoptic"], "choose one of no_things"),
         (["--classes", "24", "--split", "test"], "There is no folder"),
     ],
 )
 def test_wrong_arguments(root, tmp_path, capsys, arguments, expected):
     assert run(root, tmp_path / "out", *arguments) == 1
-    assert expected in capsys.readouterr().err
+    assert re.search(expected, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 

@@ -251,5 +251,5 @@ def test_errors_name_the_file(record, tmp_path):
 
 def test_names_of_fc_clip_are_known_and_others_are_not():
     assert mapper_kind("mask_former_panoptic") == "panoptic" and mapper_kind("coco_panoptic_lsj") == "panoptic_lsj"
-    with pytest.raises(ValueError, match="'coco_instance_lsj' is unknown.*no instance mapper"):
+    with pytest.raises(ValueError, match="'coco_instance_lsj': unknown.*no instance mapper"):
         mapper_kind("coco_instance_lsj")

@@ -9,9 +9,9 @@ from PIL import Image
 
 from tests.data.tiny_phrasecut import H, W, make_tiny_phrasecut, task
 from zsseg_d2.data import DatasetError, load_phrasecut
-from zsseg_d2.data.phrasecut.phrase_mapper import PhraseMapper, read_annotated_rgb, random_square_crop
-from zsseg_d2.data.phrasecut.prompts import PROMPTS, NegativePhrases, prompt_templates
 from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES
+from zsseg_d2.data.phrasecut.phrase_mapper import PhraseMapper, random_square_crop, read_annotated_rgb
+from zsseg_d2.data.phrasecut.prompts import PROMPTS, NegativePhrases, prompt_templates
 from zsseg_d2.data.phrasecut.visual_prompts import SupportTasks, visual_prompt
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.data.tiny_phrasecut import SQUARE, H, W, make_tiny_phrasecut, task
 from zsseg_d2.data import DatasetError, load_phrasecut, register_phrasecut
 from zsseg_d2.data.phrasecut import json_stream
-from zsseg_d2.data.phrasecut.json_stream import iterate_json_list
 from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES, load_word_counts
+from zsseg_d2.data.phrasecut.json_stream import iterate_json_list
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -94,12 +94,21 @@ BAD_TASKS = {
     "no polygons": ({"Polygons": None}, "1__10.*nested as"),
     "an empty phrase": ({"phrase": "  "}, "1__10.*'phrase' is empty"),
     "no phrase": ({"phrase": None}, "1__10.*'phrase' is empty"),
-    "no image id": ({"image_id": "1"}, "1__10.*'image_id' is no whole number"),
-    "ids of another type": ({"ann_ids": ["a"]}, "1__10.*'ann_ids'"),
-    "a structure of another type": ({"phrase_structure": [1]}, "1__10.*'phrase_structure' is no dictionary"),
-    "a name of another type": ({"phrase_structure": {"name": 3}}, "1__10.*'name' of 'phrase_structure' is no str"),
-    "relations of another type": ({"phrase_structure": {"relation_descriptions": [["on"]]}}, "1__10.*pairs"),
-    "attributes of another type": ({"phrase_structure": {"attributes": [1]}}, "1__10.*'attributes' are no texts"),
+    "no image id": ({"image_id": "1"}, "1__10.*'image_id' is of the wrong type .expected int, got str"),
+    "ids of another type": ({"ann_ids": ["a"]}, r"1__10.*'ann_ids\[0\]'"),
+    "a structure of another type": ({"phrase_structure": [1]}, "1__10.*'phrase_structure' is of the wrong type"),
+    "a name of another type": (
+        {"phrase_structure": {"name": 3}},
+        "1__10.*'phrase_structure.name' is of the wrong type",
+    ),
+    "relations of another type": (
+        {"phrase_structure": {"relation_descriptions": [["on"]]}},
+        "1__10.*relation_descriptions.*array of length 2",
+    ),
+    "attributes of another type": (
+        {"phrase_structure": {"attributes": [1]}},
+        r"1__10.*'phrase_structure.attributes\[0\]' is of the wrong type",
+    ),
     "no task id": ({"task_id": None}, "number 0.*'task_id'"),
     "a task id that leads elsewhere": ({"task_id": "../x"}, "'../x'.*cannot be the name of a file"),
 }
@@ -144,7 +153,7 @@ def test_malformed_json_is_named(tmp_path, text):
             load_word_counts(root) if "count" in name else load_phrasecut(root, "test")
         (root / name).unlink() if kept is None else (root / name).write_bytes(kept)
     (root / "image_data_split.json").write_text('[{"image_id": 1, "height": 0, "width": 3, "split": "test"}]')
-    with pytest.raises(DatasetError, match="no usable 'image_id'"):
+    with pytest.raises(DatasetError, match=r"'\[0\].height' is of the wrong type .expected int >= 1"):
         load_phrasecut(root, "test")
 
 

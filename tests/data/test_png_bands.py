@@ -15,9 +15,9 @@ from PIL import Image
 
 from zsseg_d2.data import DatasetError, read_panoptic_png
 from zsseg_d2.data.class_deletion import relabelled
+from zsseg_d2.data.class_deletion.relabelled import RelabelledMap
 from zsseg_d2.data.panoptic.png import write_png
 from zsseg_d2.data.panoptic.png_bands import BAND, encode_png, rgb_bytes
-from zsseg_d2.data.class_deletion.relabelled import RelabelledPicture
 
 SIZES = st.tuples(st.integers(1, 3 * BAND + 1), st.integers(1, 6))
 
@@ -108,7 +108,7 @@ def test_written_whole_beside_and_renamed(tmp_path, monkeypatch):
 @given(arrays.arrays(np.int32, SIZES, elements=st.sampled_from([0, 3, 7, 11])), st.data())
 def test_relabelled_files_equal_the_plain_look_up(tmp_path_factory, values, data):
     folder = tmp_path_factory.mktemp("relabelled")
-    picture = RelabelledPicture(folder / "no such file.png", values, copies=False)
+    picture = RelabelledMap(folder / "no such file.png", values, copies=False)
     for number in range(3):
         dtype = data.draw(st.sampled_from([np.uint8, np.uint16, np.int32]))
         new = data.draw(st.lists(st.integers(0, min(256**3 - 1, int(np.iinfo(dtype).max))), min_size=12, max_size=12))
@@ -127,7 +127,7 @@ def test_where_nothing_is_replaced_the_bytes_are_copied(tmp_path):
     values = np.repeat(np.arange(8, dtype=np.uint8), 10).reshape(8, 10)
     source = tmp_path / "source.png"
     Image.fromarray(values).save(source, compress_level=9)
-    picture = RelabelledPicture(source, values)
+    picture = RelabelledMap(source, values)
     table = np.arange(256, dtype=np.uint8)
     table[200] = 0  # is not in the picture
     picture.write(tmp_path / "same.png", table)
@@ -146,7 +146,7 @@ def test_bands_that_agree_are_encoded_once(tmp_path, monkeypatch):
     encoded = []
     original = relabelled.encode_band
     monkeypatch.setattr(relabelled, "encode_band", lambda pixels: encoded.append(len(pixels)) or original(pixels))
-    picture = RelabelledPicture("none", values, copies=False)
+    picture = RelabelledMap("none", values, copies=False)
     table = np.arange(10, dtype=np.int32)
     for gone, expected in (((), 4), ((5,), 1), ((5, 9), 1), ((9,), 0), ((7,), 0)):
         encoded.clear()

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
-from zsseg_d2.data.pseudo_labels.dataset import deleted_ids
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, CITYSCAPES
 from zsseg_d2.data.pseudo_labels.targets import GROUND_TRUTH, ZERO_SHOT, Thresholds, add_pseudo_labels
 
 ANY = Thresholds(min_score=0.0, min_area=0, min_visible=0.0)
@@ -23,7 +22,7 @@ def segment(number: int, name: str, score: float | None = None) -> dict:
     return found | ({"score": score} if score is not None else {"iscrowd": 0, "area": 1, "bbox": [0, 0, 1, 1]})
 
 
-def label(ids, kept, predicted_ids, predicted, deleted=deleted_ids("008"), thresholds=ANY):
+def label(ids, kept, predicted_ids, predicted, deleted=CITYSCAPES.deleted_ids("008"), thresholds=ANY):
     return add_pseudo_labels(
         np.array(ids),
         kept,
@@ -113,7 +112,7 @@ def test_scores_that_are_no_numbers_and_maps_of_other_sizes():
 # Whatever is predicted or deleted: rider is kept, all other things are deleted, and a kept id stands where a car's would.
 
 KEPT = (segment(7, "road"), segment(23, "sky"), segment(25_000, "rider"), segment(26_000, "wall"))
-DELETED = tuple(k for k in deleted_ids("008") if k != CLASS["rider"])
+DELETED = tuple(k for k in CITYSCAPES.deleted_ids("008") if k != CLASS["rider"])
 SHAPE = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
 
 

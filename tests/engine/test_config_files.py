@@ -265,7 +265,7 @@ def test_training_sets_must_agree():
     sets = '("minicity_panoptic_train", "{}")'
     for other, message in (
         ("minicity_panoptic_train_008", "classes that are deleted"),
-        ("minicity_panoptic_train_invocab_008", "classes that have pseudo-labels"),
+        ("minicity_panoptic_train_pseudo_labels_008", "classes that have pseudo-labels"),
         ("miniworld_panoptic_train", "their classes"),
     ):
         with pytest.raises(ConfigError, match=message):

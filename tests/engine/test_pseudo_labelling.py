@@ -19,7 +19,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.data import DatasetError, check_segments, read_panoptic_png
-from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, FAMILIES
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, CITYSCAPES
 from zsseg_d2.data.panoptic.mapper import PanopticMapper
 from zsseg_d2.data.pseudo_labels.writer import PseudoLabelSet
 from zsseg_d2.data.pseudo_labels.targets import Thresholds
@@ -30,7 +30,7 @@ from . import tiny_labeller
 from .tiny_labeller import arguments
 
 THINGS = {24, 25, 26, 27, 28, 31, 32, 33}
-REGISTERED = "openvocab_cityscapes_fine_panoptic_train_invocab_008"
+REGISTERED = "openvocab_cityscapes_fine_panoptic_train_pseudo_labels_008"
 _SCRIPT = Path(__file__).parents[2] / "tools" / "make_pseudo_labels.py"
 _SPEC = importlib.util.spec_from_file_location("make_pseudo_labels_tool", _SCRIPT)
 tool = importlib.util.module_from_spec(_SPEC)
@@ -77,7 +77,7 @@ def snapshot(folder: Path) -> dict:
 
 
 def output(datasets: Path) -> Path:
-    return datasets / "cityscapes_invocab_008"
+    return datasets / "cityscapes_pseudo_labels_008"
 
 
 def manifest(datasets: Path) -> dict:
@@ -156,11 +156,11 @@ def test_metadata_of_the_registered_sets():
     for prefix in ("openvocab_cityscapes_fine_panoptic", "minicity_panoptic"):
         complete = MetadataCatalog.get(f"{prefix}_train")
         for n in range(1, 9):
-            metadata = MetadataCatalog.get(f"{prefix}_train_invocab_00{n}")
+            metadata = MetadataCatalog.get(f"{prefix}_train_pseudo_labels_00{n}")
             assert metadata.pseudo_label_contiguous_ids == tuple(range(11, 11 + n))
             assert metadata.deleted_contiguous_ids == () and metadata.vocabulary == complete.vocabulary
             assert metadata.load_complete_records is complete.load_complete_records
-        assert f"{prefix}_train_invocab_000" not in DatasetCatalog.list()
+        assert f"{prefix}_train_pseudo_labels_000" not in DatasetCatalog.list()
 
 
 # restarting
@@ -246,7 +246,7 @@ def test_another_process_shows_one_message(datasets, capfd):
 
 def test_what_processes_are_given_can_be_pickled(datasets):
     """CUDA processes are not forked."""
-    target = PseudoLabelSet(FAMILIES[0], "train", "003", datasets / "out", Thresholds(0.5, 32, 0.5))
+    target = PseudoLabelSet(CITYSCAPES, "train", "003", datasets / "out", Thresholds(0.5, 32, 0.5))
     records = target.open({})
     task = pickle.loads(pickle.dumps(Labelling(get_cfg(), target, records)))
     assert task.records == records and task.target.files.root == datasets / "out"
@@ -305,7 +305,7 @@ def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
             {},
             ("DATASETS.TEST", "('miniworld_panoptic_val',)"),
             DatasetError,
-            "whose names start with openvocab_cityscapes",
+            "There is no configuration '008'; choose one of no_things",
         ),
         ({}, ("ZSSEG.PSEUDO_LABELS.MIN_SCORE", 1.5), ConfigError, "MIN_SCORE is 1.5"),
         ({}, ("ZSSEG.PSEUDO_LABELS.MIN_AREA", -1), ConfigError, "MIN_AREA is -1"),
@@ -369,13 +369,13 @@ def _drop_an_image(datasets: Path) -> None:
     [
         (
             lambda d: shutil.rmtree(output(d)),
-            "There are no pseudo-labels .*cityscapes_invocab_008; make them with `python tools/make_"
+            "There are no pseudo-labels .*cityscapes_pseudo_labels_008; make them with `python tools/make_"
             "pseudo_labels.py --config-file configs/cityscapes/zero_shot_r50.yaml --configuration 008`",
         ),
         (lambda d: (output(d) / "manifest.json").unlink(), "not finished; run the same command again"),
         (lambda d: (output(d) / "manifest.json").write_text("{"), "not finished; run the same command again"),
         (lambda d: _edit(d, configuration="003"), "holds pseudo-labels of configuration 003, not 008"),
-        (lambda d: _edit(d, kind=None), "holds no pseudo-labels"),
+        (lambda d: _edit(d, kind=None), "does not hold pseudo-labels"),
         (lambda d: _edit(d, arguments={"format": 0}), "made by another version"),
         (_drop_an_image, "was changed or replaced: .* another file of 4 images"),
         (lambda d: (output(d) / "gtFine" / "cityscapes_panoptic_train.json").unlink(), "train.json is missing"),

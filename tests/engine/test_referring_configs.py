@@ -84,7 +84,7 @@ def test_one_prompt_is_used_at_test_time(phrase_config):
         (("MODEL.REFERRING.LOSS", "bce+dise"), "MODEL.REFERRING.LOSS: 'dise' in the loss"),
         (("MODEL.REFERRING.LOSS", ""), "MODEL.REFERRING.LOSS: '' in the loss"),
         (("MODEL.REFERRING.LOSS", "-1*bce"), r"MODEL.REFERRING.LOSS: '-1\*bce'"),
-        (("MODEL.REFERRING.THRESHOLD", 0.555), "MODEL.REFERRING.THRESHOLD: .*0.555 is none of them"),
+        (("MODEL.REFERRING.THRESHOLD", 0.555), "MODEL.REFERRING.THRESHOLD: .*0.555 is not one of them"),
         (("MODEL.REFERRING.THRESHOLD", 1.0), "MODEL.REFERRING.THRESHOLD: "),
         (("DATASETS.TRAIN", ("tiny_engine_train",)), "'tiny_engine_train' is .* of classes, .* needs one of phrases"),
         (("DATASETS.TEST", ("tiny_phrases_val", "tiny_engine_val")), "'tiny_engine_val' is a data set of classes"),

@@ -217,7 +217,7 @@ PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-m
         (("--output", "a.png"), "--output would overwrite 'a.png', which is read"),
         (("--image", "a.png", "b.png", "--output", "."), "--output would overwrite 'a.png', which is read"),
         (("--example", "b.png", "--output", "b.png"), "--output would overwrite 'b.png', which is read"),
-        (("--threshold", "1.5"), "MODEL.REFERRING.THRESHOLD: .*1.5 is none of them"),
+        (("--threshold", "1.5"), "MODEL.REFERRING.THRESHOLD: .*1.5 is not one of them"),
         (("--threshold", "nan"), "THRESHOLD"),
         (
             ("--example", "b.png", "--example-mask", "other/small.png"),

@@ -76,7 +76,7 @@ def evaluate(pairs, evaluator: PanopticQualityEvaluator):
 def test_equal_to_cityscapesscripts(root, tmp_path, seed):
     scores = evaluate(predictions(seed), PanopticQualityEvaluator(DATASET, str(tmp_path), save_predictions=True))
     folder = tmp_path / "inference" / DATASET
-    ours = json.loads((folder / "panoptic_quality.json").read_text())
+    report = json.loads((folder / "panoptic_quality.json").read_text())
     truth = root / "gtFine" / "cityscapes_panoptic_val"
     theirs = oracle.evaluatePanoptic(
         f"{truth}.json",
@@ -87,14 +87,14 @@ def test_equal_to_cityscapesscripts(root, tmp_path, seed):
     )
     for group in ("All", "Things", "Stuff"):
         for key in ("PQ", "SQ", "RQ"):
-            assert ours[group][key] == pytest.approx(100 * theirs[group][key.lower()], abs=1e-9)
-        assert ours[group]["n"] == theirs[group]["n"]
+            assert report[group][key] == pytest.approx(100 * theirs[group][key.lower()], abs=1e-9)
+        assert report[group]["n"] == theirs[group]["n"]
     for category in CATEGORIES:
         for key in ("PQ", "SQ", "RQ"):
             expected = 100 * theirs["per_class"][category.id][key.lower()]
-            assert ours["per_class"][category.name][key] == pytest.approx(expected, abs=1e-9)
-    assert 10 < ours["All"]["PQ"] < 90
-    assert set(ours) == {
+            assert report["per_class"][category.name][key] == pytest.approx(expected, abs=1e-9)
+    assert 10 < report["All"]["PQ"] < 90
+    assert set(report) == {
         "All",
         "In",
         "Out",
@@ -106,16 +106,16 @@ def test_equal_to_cityscapesscripts(root, tmp_path, seed):
         "num_images",
         "versions",
     }
-    assert (ours["dataset"], ours["num_images"]) == (DATASET, 8)
-    assert ours["Out"] == ours["Things"] and ours["In"] == ours["Stuff"]
-    assert ours["harmonic_mean"] == pytest.approx(2 / (1 / ours["In"]["PQ"] + 1 / ours["Out"]["PQ"]))
+    assert (report["dataset"], report["num_images"]) == (DATASET, 8)
+    assert report["Out"] == report["Things"] and report["In"] == report["Stuff"]
+    assert report["harmonic_mean"] == pytest.approx(2 / (1 / report["In"]["PQ"] + 1 / report["Out"]["PQ"]))
     assert dict(scores["panoptic_seg"]) == {
-        **{key: ours["All"][key] for key in ("PQ", "SQ", "RQ")},
-        "PQ_in": ours["In"]["PQ"],
-        "PQ_out": ours["Out"]["PQ"],
-        "PQ_hm": ours["harmonic_mean"],
-        "PQ_th": ours["Things"]["PQ"],
-        "PQ_st": ours["Stuff"]["PQ"],
+        **{key: report["All"][key] for key in ("PQ", "SQ", "RQ")},
+        "PQ_in": report["In"]["PQ"],
+        "PQ_out": report["Out"]["PQ"],
+        "PQ_hm": report["harmonic_mean"],
+        "PQ_th": report["Things"]["PQ"],
+        "PQ_st": report["Stuff"]["PQ"],
     }
 
 
@@ -193,7 +193,7 @@ def test_order_and_numbers_of_segments_do_not_matter(case, random):
 
 
 def test_by_hand():
-    """Two rows of eight pixels; sky 0, car 1. Void at the right end, a crowd of cars beside it."""
+    """Two rows of eight pixels; sky 0, car 1. Void at the right end, a crowd of cars next to it."""
     gt = np.array([[1, 1, 1, 1, 2, 2, 9, 0]] * 2)
     gt_segments = [
         {"id": 1, "category_id": 0, "iscrowd": 0},  # 8 pixels of sky
@@ -241,7 +241,7 @@ def test_void_under_a_prediction_leaves_the_union():
         (np.ones((2, 5), int), [{"id": 1, "category_id": 0}], "prediction is 5x2 pixels, but the ground truth is 4x2"),
         (np.full((2, 4), 7), [{"id": 1, "category_id": 0}], "segment id 7 is in the predicted map but not in"),
         (np.full((2, 4), -1), [{"id": 1, "category_id": 0}], "segment id -1"),
-        (np.ones((2, 4), int), [{"id": 1, "category_id": 3}], "category 3, which is not in 0 .. 2"),
+        (np.ones((2, 4), int), [{"id": 1, "category_id": 3}], "category 3, which is not in .0, 3"),
         (np.ones((2, 4), int), [{"id": 1, "category_id": 0}] * 2, "listed twice"),
         (np.zeros((2, 4), int), [{"id": 0, "category_id": 0}], "the id 0"),
     ],
@@ -256,7 +256,7 @@ def test_evaluator_errors_name_the_image(root):
     record = load_cityscapes_panoptic(root, "val")[0]
     with pytest.raises(EvaluationError, match=f"{record['image_id']}.*3x2 pixels"):
         evaluator.process([record], [{"panoptic_seg": (torch.zeros(2, 3, dtype=torch.int32), [])}])
-    with pytest.raises(EvaluationError, match="'elsewhere' is not in the data set"):
+    with pytest.raises(EvaluationError, match="'elsewhere' is not in the dataset"):
         evaluator.process([{"image_id": "elsewhere"}], [{"panoptic_seg": (torch.zeros(40, 64), [])}])
     with pytest.raises(EvaluationError, match="No image of"):
         evaluator.evaluate()

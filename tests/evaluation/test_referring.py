@@ -15,9 +15,9 @@ from PIL import Image
 
 from zsseg_d2.data import register_phrasecut
 from zsseg_d2.evaluation import EvaluationError
-from zsseg_d2.evaluation.referring.subset_words import ATTRIBUTE_KINDS, COCO_NAMES, STUFF_NAMES
 from zsseg_d2.evaluation.referring.referring_evaluator import ReferringEvaluator
 from zsseg_d2.evaluation.referring.referring_report import SCORES
+from zsseg_d2.evaluation.referring.subset_words import ATTRIBUTE_KINDS, COCO_NAMES, STUFF_NAMES
 from zsseg_d2.evaluation.referring.subsets import SUBSETS, SubsetFinder
 
 from ..data.tiny_phrasecut import SQUARE, H, W, make_tiny_phrasecut, task
@@ -56,7 +56,7 @@ def root(tmp_path_factory):
 
 
 def predictions() -> dict[str, dict]:
-    """Right; half of the region; the region and as many pixels beside it."""
+    """Right; half of the region; the region and as many pixels next to it."""
     right, half, large = (torch.zeros(H, W) for _ in range(3))
     right[2:7, 2:7] = 0.9
     half[2:12, 10:15] = 0.7
@@ -104,10 +104,10 @@ def test_files(root, tmp_path, caplog):
     assert "mean_iou" in caplog.text and "t_stuff" in caplog.text and "a_shape" not in caplog.text
     # As the official reader reads it.
     for task_id, truth in ((TASKS[0]["task_id"], np.s_[2:7, 2:7]), (TASKS[1]["task_id"], np.s_[2:12, 10:15])):
-        picture = Image.open(folder / "predictions" / f"{task_id}.png")
+        image = Image.open(folder / "predictions" / f"{task_id}.png")
         expected = np.zeros((H, W), bool)
         expected[truth] = True
-        assert picture.size == (W, H) and np.array_equal(np.asarray(picture), expected * 255)
+        assert image.size == (W, H) and np.array_equal(np.asarray(image), expected * 255)
 
 
 def test_sweep_on_validation_only(root, tmp_path):
@@ -140,13 +140,13 @@ def test_errors_name_the_task(root):
     first = TASKS[0]["task_id"]
     for output, message in (
         ({"mask_prob": torch.zeros(2, 3)}, f"'{first}' .*3x2 pixels, but the ground truth is {W}x{H}"),
-        ({"mask_prob": torch.full((H, W), 7.0)}, "no probabilities"),
-        ({"mask_logits": torch.full((H, W), float("nan"))}, "no probabilities"),
+        ({"mask_prob": torch.full((H, W), 7.0)}, "probabilities are in"),
+        ({"mask_logits": torch.full((H, W), float("nan"))}, "probabilities are in"),
         ({"sem_seg": 1}, "neither 'mask_prob' nor 'mask_logits' .it has sem_seg"),
     ):
         with pytest.raises(EvaluationError, match=message):
             evaluator.process([{"task_id": first}], [output])
-    with pytest.raises(EvaluationError, match="'9__9' is not in the data set"):
+    with pytest.raises(EvaluationError, match="'9__9' is not in the dataset"):
         evaluator.process([{"task_id": "9__9"}], [{}])
     with pytest.raises(EvaluationError, match="No task of"):
         evaluator.evaluate()
@@ -154,7 +154,7 @@ def test_errors_name_the_task(root):
         evaluate(evaluator, {first: predictions()[first]})
     with pytest.raises(EvaluationError, match="output folder"):
         ReferringEvaluator(f"{DATASET}_test", save_predictions=True)
-    with pytest.raises(EvaluationError, match="none of them"):
+    with pytest.raises(EvaluationError, match="is not one of them"):
         ReferringEvaluator(f"{DATASET}_test", threshold=0.333)
 
 

@@ -1,4 +1,4 @@
-"""Pairs of pixels, Welch's test and the effect size: by hand, against plain forms, and on the tiny data sets."""
+"""Pairs of pixels, Welch's test and the effect size: by hand, against plain forms, and on the tiny datasets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from zsseg_d2.data import register_cityscapes_panoptic, register_phrasecut
+from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
 from zsseg_d2.evaluation.smoothness.object_maps import merge_instances, object_maps
 from zsseg_d2.evaluation.smoothness.pixel_pairs import PixelPairs, differences, draw_pairs
-from zsseg_d2.evaluation.smoothness.statistics import compare_pairs, explain
 from zsseg_d2.evaluation.smoothness.plot import plot_comparison
-from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
+from zsseg_d2.evaluation.smoothness.statistics import compare_pairs, explain
 
 from ..data.tiny_cityscapes import make_tiny_cityscapes
 from ..data.tiny_phrasecut import make_tiny_phrasecut, task
@@ -43,7 +43,7 @@ def maps(draw):
 @settings(max_examples=150, deadline=None)
 @given(maps(), st.booleans(), st.integers(0, 99))
 def test_pairs_are_what_they_are_said_to_be(objects, matched, seed):
-    """The picture holds in its grey levels where a pixel is, so that pairs can be read from their differences."""
+    """Grey levels encode the position of a pixel, so that pairs can be read from their differences."""
     labels, sizes = np.unique(objects[objects > 0], return_counts=True)
     pairs = draw_pairs(_codes(objects), objects, 40, np.random.default_rng(seed), matched=matched)
     if len(labels) < 2 or sizes.max() < 2:
@@ -244,4 +244,4 @@ def test_the_tool_refuses_unknown_data_sets():
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 2 and "no data set 'nowhere'" in done.stderr
+    assert done.returncode == 2 and "'nowhere'" in done.stderr

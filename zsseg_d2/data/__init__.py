@@ -1,21 +1,31 @@
-"""Files -> records -> tensors. Importing this package registers the data sets; it reads none of them."""
+"""Files -> records -> tensors. Importing this package registers the datasets, but reads none of them."""
 
-from .class_deletion.configurations import CONFIGURATIONS, delete_from_record, resolve_classes
-from .panoptic.cityscapes import load_cityscapes_panoptic, register_all_cityscapes, register_cityscapes_panoptic
-from .panoptic.coco import load_coco_panoptic, register_all_coco, register_all_miniworld, register_coco_panoptic
+from .errors import DatasetError
+from .families import register_builtin_families, register_panoptic_family
+from .panoptic.categories import PanopticCategory
+from .panoptic.cityscapes import CityscapesLayout, load_cityscapes_panoptic, register_cityscapes_panoptic
+from .panoptic.coco import CocoLayout, load_coco_panoptic, register_coco_panoptic
+from .panoptic.deletion import CONFIGURATIONS, delete_from_record, resolve_classes
+from .panoptic.family import PANOPTIC_FAMILIES, PanopticFamily, PanopticLayout, family_of
 from .panoptic.png import check_segments, read_panoptic_png, write_panoptic_png
-from .panoptic.records import DatasetError, PanopticCategory
+from .panoptic.registration import PanopticPaths
 from .phrasecut.dataset import group_by_image, load_phrasecut, register_all_phrasecut, register_phrasecut
 from .phrasecut.polygons import Polygons, polygons_to_mask
-from .pseudo_labels.dataset import register_all_invocab
 
 __all__ = [
     "CONFIGURATIONS",
+    "PANOPTIC_FAMILIES",
+    "CityscapesLayout",
+    "CocoLayout",
     "DatasetError",
     "PanopticCategory",
+    "PanopticFamily",
+    "PanopticLayout",
+    "PanopticPaths",
     "Polygons",
     "check_segments",
     "delete_from_record",
+    "family_of",
     "group_by_image",
     "load_cityscapes_panoptic",
     "load_coco_panoptic",
@@ -24,13 +34,11 @@ __all__ = [
     "read_panoptic_png",
     "register_cityscapes_panoptic",
     "register_coco_panoptic",
+    "register_panoptic_family",
     "register_phrasecut",
     "resolve_classes",
     "write_panoptic_png",
 ]
 
-register_all_cityscapes()
-register_all_invocab()
-register_all_coco()
-register_all_miniworld()
+register_builtin_families()
 register_all_phrasecut()

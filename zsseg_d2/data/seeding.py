@@ -1,4 +1,4 @@
-"""Random numbers that follow from what is read, not from when."""
+"""Random numbers that depend on the image, not on the order of reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @contextmanager
 def numpy_seed(*entropy: int) -> Iterator[None]:
-    """``numpy.random`` (from which Detectron2's augmentations draw too) begins at a seed, and is as before afterwards."""
+    """Seed ``numpy.random``, which Detectron2's augmentations use too, and restore its state afterwards."""
     outside = np.random.get_state()
     np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
     try:
@@ -21,7 +21,7 @@ def numpy_seed(*entropy: int) -> Iterator[None]:
 
 
 class SeededByImage:
-    """A mapper whose draws follow from the image's id, so that evaluations repeat."""
+    """Wrap a mapper so that its random numbers depend on the image id alone, and evaluations repeat."""
 
     def __init__(self, mapper: Callable[[dict], Any]) -> None:
         self.mapper = mapper

@@ -46,7 +46,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
 
 
 def _referring_evaluators(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    from ..evaluation.referring.phrase_visualization import PhrasePictureEvaluator
+    from ..evaluation.referring.phrase_visualization import PhraseVisualizer
     from ..evaluation.referring.referring_evaluator import ReferringEvaluator
 
     threshold = cfg.MODEL.REFERRING.THRESHOLD
@@ -57,7 +57,7 @@ def _referring_evaluators(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
     ]
     if cfg.ZSSEG.PICTURES > 0:
         folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "pictures"
-        evaluators.append(PhrasePictureEvaluator(dataset_name, folder, cfg.ZSSEG.PICTURES, threshold))
+        evaluators.append(PhraseVisualizer(dataset_name, folder, cfg.ZSSEG.PICTURES, threshold))
     return DatasetEvaluators(evaluators)
 
 

@@ -1,8 +1,18 @@
-"""Segments -> scores: streaming, exact, distributed."""
+"""Segments to scores: streaming, exact and distributed evaluation.
 
-from .panoptic.evaluator import ClasswiseArithmeticEvaluator, EvaluationError, PanopticQualityEvaluator
-from .panoptic.panoptic_counts import PanopticCounts, count_image
-from .panoptic.visualization import save_comparison
+* :mod:`.panoptic`: panoptic quality, by group of classes, and images to look at.
+* :mod:`.referring`: PhraseCut's and CLIPSeg's scores of masks found by phrases.
+* :mod:`.smoothness`: whether grey levels vary smoothly within objects and differ across them.
+"""
+
+from .panoptic import (
+    ClasswiseArithmeticEvaluator,
+    EvaluationError,
+    PanopticCounts,
+    PanopticQualityEvaluator,
+    count_image,
+    save_comparison,
+)
 
 __all__ = [
     "ClasswiseArithmeticEvaluator",

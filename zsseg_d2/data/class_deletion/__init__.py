@@ -1,0 +1,1 @@
+"""Class-deleted copies of datasets, written to disk."""

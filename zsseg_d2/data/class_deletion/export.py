@@ -1,7 +1,7 @@
-"""Class-deleted copies of a Cityscapes-format data set, for programs that know nothing of the registrar.
+"""Class-deleted copies of a panoptic dataset, for programs that do not use the registered datasets.
 
-A copy has the layout of its source: images linked or copied, panoptic JSON and PNGs, and the label pictures, all
-without the deleted classes. How it is written, and how an interrupted run goes on: :mod:`.output_split`.
+A copy has the layout of its source: images linked or copied, panoptic JSON and PNGs, and in Cityscapes layout the label
+maps, all without the deleted classes. :mod:`..panoptic.split_writer` describes how an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -9,35 +9,38 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..panoptic.cityscapes import CATEGORIES, IMAGE_SUFFIX, load_cityscapes_panoptic, panoptic_paths
-from ..panoptic.png import DatasetError
+from ..errors import DatasetError
+from ..panoptic.categories import PanopticCategory
+from ..panoptic.cityscapes import CITYSCAPES, IMAGE_SUFFIX, CityscapesLayout
+from ..panoptic.family import PanopticFamily
+from ..panoptic.registration import PanopticPaths
 from ..panoptic.split_writer import ResumableSplitWriter, check_outside, write_json
-from .configurations import CONFIGURATIONS
-from .label_maps import LABEL_PICTURES, PictureTask, write_pictures
+from .label_maps import LABEL_MAPS, DeletionTask, write_tasks
 
 FORMAT = 1  # raise when the same arguments give other labels or entries
 
 
 @dataclass
 class ClassDeletedExport:
-    """One copy to write: where to, and which label ids it goes without."""
+    """A copy to write.
+
+    Args:
+        output: its folder.
+        label_ids: category ids of the deleted classes.
+
+    Attributes:
+        complete: after :func:`write_deleted_copies`, whether the copy was complete before.
+    """
 
     output: Path
     label_ids: tuple[int, ...]
-    files: ResumableSplitWriter | None = field(
-        default=None, repr=False
-    )  # notes [label id, segments, pixels] of each class
-
-    @property
-    def complete(self) -> bool:
-        """Whether there was nothing to do."""
-        return self.files is not None and self.files.complete
+    complete: bool = False
 
 
 def write_deleted_copies(
@@ -45,85 +48,120 @@ def write_deleted_copies(
     split: str,
     copies: Sequence[ClassDeletedExport],
     *,
+    family: PanopticFamily = CITYSCAPES,
     copy_images: bool = False,
     num_workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Write one or several copies of a split; each source picture is decoded once for all of them, and what they have in
-    common is encoded once.
+    """Write one or several copies of a split; each source file is decoded once, and shared parts are encoded once.
 
     Args:
-        root: a data set in Cityscapes layout with its panoptic files; never written to.
-        split: ``"train"``, ``"val"`` or any other folder name.
-        copies: a copy that is already complete is left as it is, one that was interrupted is continued.
+        root: the folder of a dataset with the layout and classes of `family`; never written to.
+        split: ``"train"``, ``"val"`` or any other split of it.
+        copies: complete copies are left as they are, interrupted ones are resumed.
+        family: layout and classes; its own folder is not used.
         copy_images: copy the images instead of linking to them.
-        num_workers: processes; None: one a usable core.
-        overwrite: replace what an earlier run with other arguments wrote.
+        num_workers: processes; None: one per usable core.
+        overwrite: replace files that an earlier run wrote with other arguments.
         progress: show a progress bar.
+
     Raises:
         DatasetError: the source is incomplete or inconsistent, or an output cannot be used.
     """
-    root = Path(root)
-    records = load_cityscapes_panoptic(root, split)
-    source = Path(panoptic_paths(root, split)["panoptic_json"])
-    content = source.read_bytes()
-    arguments = {
-        "format": FORMAT,
-        "source": str(root.resolve()),
-        "source_json_sha256": hashlib.sha256(content).hexdigest(),
-        "split": split,
-        "images": "copied" if copy_images else "linked",
-    }
-    document = json.loads(content)
+    source = _Source(Path(root), split, family, copy_images)
+    source.load()
     for copy in copies:
-        check_outside(copy.output, root)
-    for copy in copies:
-        copy.files = ResumableSplitWriter(
-            copy.output, _own_paths(copy.output, split), split=split, tool="delete_classes"
-        )
-        copy.files.open(
-            {**arguments, "deleted_label_ids": list(copy.label_ids)},
-            lambda output=copy.output: _all_there(output, split, records),
-            overwrite,
-        )
-    pending = [copy for copy in copies if not copy.complete]
-    tasks = list(_tasks(root, split, records, pending, copy_images))
-    results = write_pictures(tasks, num_workers)
+        check_outside(family.layout.paths(copy.output, split), source.paths(source.root), copy.output, source.root)
+    pending = [c for c in (_open(source, copy, overwrite) for copy in copies) if c is not None]
+    tasks = list(_tasks(source, pending))
+    results = write_tasks(tasks, num_workers)
     for image_id, classes in tqdm(results, f"{split}", len(tasks), unit="image", disable=not progress):
-        for copy in pending:
-            if image_id not in copy.files.done:
-                copy.files.add(image_id, classes)
-    for copy in pending:
-        _finish(copy, split, {**arguments, "deleted_label_ids": list(copy.label_ids)}, document)
+        for opened in pending:
+            if image_id not in opened.files.done:
+                opened.files.add(image_id, classes)
+    for opened in pending:
+        _finish(source, opened)
 
 
-def _own_paths(output: Path, split: str) -> list[Path]:
-    """All that a run for `split` writes besides manifest and journal."""
-    paths = panoptic_paths(output, split)
-    return [Path(paths[k]) for k in ("panoptic_json", "panoptic_root", "image_root")] + [output / "gtFine" / split]
+@dataclass
+class _Source:
+    """The split that is copied."""
+
+    root: Path
+    split: str
+    family: PanopticFamily
+    copy_images: bool
+
+    def load(self) -> None:
+        """Read records and annotations."""
+        self.records = self.family.layout.load(self.root, self.split, self.family.categories)
+        self.content = self.paths(self.root).panoptic_json.read_bytes()
+
+    def paths(self, folder: Path) -> PanopticPaths:
+        """Return where the split's files are under the source's or a copy's folder."""
+        return self.family.layout.paths(folder, self.split)
+
+    @property
+    def has_label_maps(self) -> bool:
+        """Whether there are label maps besides the panoptic files."""
+        return isinstance(self.family.layout, CityscapesLayout)
+
+    def arguments(self, label_ids: Sequence[int]) -> dict:
+        """Return everything that determines the files of a copy, as JSON gives it back."""
+        return {
+            "format": FORMAT,
+            "source": str(self.root.resolve()),
+            "source_json_sha256": hashlib.sha256(self.content).hexdigest(),
+            "split": self.split,
+            "images": "copied" if self.copy_images else "linked",
+            # Not named for Cityscapes, so that copies made before there were families stay complete.
+            **({} if self.family == CITYSCAPES else {"family": self.family.prefix}),
+            "deleted_label_ids": list(label_ids),
+        }
+
+    def is_complete(self, output: Path) -> bool:
+        """Return whether a copy has all images."""
+        try:
+            records = self.family.layout.load(output, self.split, self.family.categories)
+        except DatasetError:
+            return False
+        return len(records) == len(self.records)
 
 
-def _all_there(output: Path, split: str, records: Sequence[dict]) -> bool:
-    try:
-        return len(load_cityscapes_panoptic(output, split)) == len(records)
-    except DatasetError:
-        return False
+@dataclass
+class _OpenCopy:
+    """A copy that is being written; the notes of `files` are [label id, segments, pixels] of each class."""
+
+    output: Path
+    label_ids: tuple[int, ...]
+    files: ResumableSplitWriter
 
 
-def _tasks(
-    root: Path, split: str, records: Iterable[dict], copies: Sequence[ClassDeletedExport], copy_images: bool
-) -> Iterator[PictureTask]:
-    """The images that some copy still lacks; makes the folders they go to."""
+def _open(source: _Source, copy: ClassDeletedExport, overwrite: bool) -> _OpenCopy | None:
+    """Return the copy, ready to be written; None if it is complete."""
+    paths = source.paths(copy.output)
+    own = [paths.panoptic_json, paths.panoptic_root, paths.image_root]
+    if source.has_label_maps:
+        own.append(copy.output / "gtFine" / source.split)
+    files = ResumableSplitWriter(copy.output, own, split=source.split, tool="delete_classes")
+    files.open(source.arguments(copy.label_ids), lambda: source.is_complete(copy.output), overwrite)
+    copy.complete = files.complete
+    return None if files.complete else _OpenCopy(copy.output, copy.label_ids, files)
+
+
+def _tasks(source: _Source, copies: Sequence[_OpenCopy]) -> Iterator[DeletionTask]:
+    """Yield the images that some copy still lacks, and make the folders of their files."""
     made: set[Path] = set()
-    for record in records:
-        file_name, png = Path(record["file_name"]), Path(record["pan_seg_file_name"])
-        stem = file_name.name.removesuffix(IMAGE_SUFFIX)
-        labels = Path("gtFine", split, file_name.parent.name, f"{stem}_gtFine")
-        image, panoptic = file_name.relative_to(root), png.relative_to(root)
+    for record in source.records:
+        image, panoptic = (Path(record[k]).relative_to(source.root) for k in ("file_name", "pan_seg_file_name"))
+        labels, written = None, [image, panoptic]
+        if source.has_label_maps:
+            stem = image.name.removesuffix(IMAGE_SUFFIX)
+            labels = Path("gtFine", source.split, image.parent.name, f"{stem}_gtFine")
+            written += [Path(f"{labels}_{kind}.png") for kind in LABEL_MAPS]
         outputs = []
         for copy in copies:
-            written = (image, panoptic, *(Path(f"{labels}_{kind}.png") for kind in LABEL_PICTURES))
             if record["image_id"] in copy.files.done and all((copy.output / p).exists() for p in written):
                 continue
             copy.files.done.pop(record["image_id"], None)
@@ -132,39 +170,61 @@ def _tasks(
                 folder.mkdir(parents=True, exist_ok=True)
                 made.add(folder)
         if outputs:
-            yield PictureTask(record, root, tuple(outputs), image, panoptic, labels, copy_images)
+            label_of = {s["id"]: source.family.categories[s["category_id"]].id for s in record["segments_info"]}
+            yield DeletionTask(
+                record, label_of, source.root, tuple(outputs), image, panoptic, labels, source.copy_images
+            )
 
 
-def _finish(copy: ClassDeletedExport, split: str, arguments: dict, document: Mapping) -> None:
+def _finish(source: _Source, copy: _OpenCopy) -> None:
+    """Write the JSON and the manifest of a copy."""
+    from ... import __version__
+
+    document = json.loads(source.content)
     missing = [a["image_id"] for a in document["annotations"] if a["image_id"] not in copy.files.done]
     if missing:
         raise DatasetError(f"{copy.output}: {len(missing)} images were not written; run the same command again.")
-    gone = set(copy.label_ids)
+    deleted = set(copy.label_ids)
     annotations = [
-        {**a, "segments_info": [s for s in a["segments_info"] if s["category_id"] not in gone]}
+        {**a, "segments_info": [s for s in a["segments_info"] if s["category_id"] not in deleted]}
         for a in document["annotations"]
     ]
-    write_json(Path(panoptic_paths(copy.output, split)["panoptic_json"]), {**document, "annotations": annotations})
-    names = {label_ids: name for name, label_ids in CONFIGURATIONS.items()}
-    classes = {
-        c.name: {"label_id": c.id, "deleted": c.id in gone, "images": 0, "segments": 0, "pixels": 0} for c in CATEGORIES
-    }
-    by_label = {c.id: classes[c.name] for c in CATEGORIES}
-    for found in copy.files.done.values():
-        for label, segments, pixels in found:
-            for key, value in (("images", 1), ("segments", segments), ("pixels", pixels)):
-                by_label[label][key] += value
-    from ... import __version__
-
+    write_json(source.paths(copy.output).panoptic_json, {**document, "annotations": annotations})
+    names = {label_ids: name for name, label_ids in source.family.configurations.items()}
+    classes = _count_classes(source.family.categories, deleted, copy.files.done)
     entry = {
         "configuration": names.get(copy.label_ids),
-        "deleted": [c.name for c in CATEGORIES if c.id in gone],
+        "deleted": [name for name, c in classes.items() if c.deleted],
         "images": len(annotations),
         "segments": {
-            "kept": sum(c["segments"] for c in classes.values() if not c["deleted"]),
-            "deleted": sum(c["segments"] for c in classes.values() if c["deleted"]),
+            "kept": sum(c.segments for c in classes.values() if not c.deleted),
+            "deleted": sum(c.segments for c in classes.values() if c.deleted),
         },
-        "classes": classes,
-        "arguments": arguments,
+        "classes": {name: asdict(counts) for name, counts in classes.items()},
+        "arguments": source.arguments(copy.label_ids),
     }
     copy.files.finish({"name": "zsseg_d2 tools/delete_classes.py", "version": __version__}, entry)
+
+
+@dataclass
+class _ClassCounts:
+    """Counts of a class in the source."""
+
+    label_id: int
+    deleted: bool
+    images: int = 0
+    segments: int = 0
+    pixels: int = 0
+
+
+def _count_classes(
+    categories: Sequence[PanopticCategory], deleted: set[int], notes: Mapping[object, Sequence[Sequence[int]]]
+) -> dict[str, _ClassCounts]:
+    """Add up the notes [label id, segments, pixels] of all images, by name of the class."""
+    counts = {c.id: _ClassCounts(c.id, c.id in deleted) for c in categories}
+    for found in notes.values():
+        for label, segments, pixels in found:
+            counts[label].images += 1
+            counts[label].segments += segments
+            counts[label].pixels += pixels
+    return {c.name: counts[c.id] for c in categories}

@@ -1,4 +1,4 @@
-"""The pictures of class-deleted copies: one source image in, its files in every copy out, in parallel."""
+"""The files of class-deleted copies: one source image is read, and its files in every copy are written, in parallel."""
 
 from __future__ import annotations
 
@@ -16,40 +16,58 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import DatasetError
 from ..panoptic.cityscapes import CATEGORIES
-from ..panoptic.png import DatasetError, check_segments, open_image, read_panoptic_png, segment_pixels
+from ..panoptic.png import check_segments, open_image, read_panoptic_png, segment_pixels
 from ..panoptic.split_writer import provide_image
-from .configurations import CONFIGURATIONS
-from .relabelled import RelabelledPicture
+from .relabelled import RelabelledMap
 
-LABEL_PICTURES = ("instanceIds", "labelIds", "labelTrainIds")
+LABEL_MAPS = ("instanceIds", "labelIds", "labelTrainIds")
 _TRAIN_IDS = np.full(256, 255, np.uint8)  # label id -> train id
 _TRAIN_IDS[[c.id for c in CATEGORIES]] = np.arange(len(CATEGORIES))
 
 
 @dataclass(frozen=True)
-class PictureTask:
-    """One image of the source, and the copies that lack it."""
+class DeletionTask:
+    """An image of the source, and the copies that lack it.
+
+    Args:
+        record: the image's complete record.
+        label_of: segment id -> label id.
+        root: folder of the source.
+        outputs: folder and deleted label ids of each copy.
+        image: relative to `root` and to the folder of each copy, like the following paths.
+        panoptic: the panoptic PNG.
+        labels: the label maps, without "_{kind}.png"; None: there are none.
+        copy_image: copy the image instead of linking to it.
+    """
 
     record: dict
+    label_of: dict[int, int]
     root: Path
-    outputs: tuple[tuple[Path, frozenset[int]], ...]  # folder of each copy, its deleted label ids
-    image: Path  # this and the following: relative to `root` and to each folder
+    outputs: tuple[tuple[Path, frozenset[int]], ...]
+    image: Path
     panoptic: Path
-    labels: Path  # without "_{kind}.png"
+    labels: Path | None
     copy_image: bool
 
 
-def write_pictures(tasks: Sequence[PictureTask], num_workers: int | None = None) -> Iterator[tuple]:
-    """Write the pictures of all tasks.
+Counts = tuple[int | str, list[list[int]]]
+"""An image id, and [label id, segments, pixels] of each class in the image."""
+
+
+def write_tasks(tasks: Sequence[DeletionTask], num_workers: int | None = None) -> Iterator[Counts]:
+    """Write the files of all tasks.
 
     Args:
         tasks: their folders exist.
-        num_workers: processes; None: one a usable core; 0 or 1: this process alone.
+        num_workers: processes; None: one per usable core; 0 or 1: this process alone.
+
     Yields:
-        As each image is ready: its id and ``[label id, segments, pixels]`` of each class in it.
+        The counts of each image, as soon as it is written.
+
     Raises:
-        DatasetError: a source picture is missing, damaged or inconsistent.
+        DatasetError: a source file is missing, damaged or inconsistent.
     """
     if num_workers is None:
         affinity = getattr(os, "sched_getaffinity", None)
@@ -76,7 +94,7 @@ def write_pictures(tasks: Sequence[PictureTask], num_workers: int | None = None)
 
 
 def _prepare_worker(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone."""
+    """Leave Ctrl-C to the parent process, and exit when it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -87,51 +105,68 @@ def _prepare_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _write_image(task: PictureTask) -> tuple:
-    """Everything of one image, for every copy."""
+def _write_image(task: DeletionTask) -> Counts:
+    """Write the files of one image in every copy."""
     record = task.record
     expected = (record["height"], record["width"]) if "height" in record else None
     ids = read_panoptic_png(record["pan_seg_file_name"], expected)
     check_segments(ids, record["segments_info"], record["pan_seg_file_name"])
-    panoptic = RelabelledPicture(record["pan_seg_file_name"], ids)
-    instances = _read_labels(f"{task.root / task.labels}_instanceIds.png", ids.shape, np.uint16)
-    labels = _read_labels(f"{task.root / task.labels}_labelIds.png", ids.shape, np.uint8)
-    label_of = {s["id"]: CATEGORIES[s["category_id"]].id for s in record["segments_info"]}
+    panoptic = RelabelledMap(record["pan_seg_file_name"], ids)
+    label_maps = None if task.labels is None else _LabelMaps(task.root / task.labels, ids.shape)
     for output, deleted in task.outputs:
         provide_image(Path(record["file_name"]), output / task.image, copy=task.copy_image)
-        keep = np.zeros(int(ids.max()) + 1, np.int32)
-        for segment, label in label_of.items():
-            keep[segment] = 0 if label in deleted else segment
-        panoptic.write(output / task.panoptic, keep)
-        without = _without(deleted)
-        instances.write(f"{output / task.labels}_instanceIds.png", without)
-        kept = without[:256].astype(np.uint8)
-        labels.write(f"{output / task.labels}_labelIds.png", kept)
-        labels.write(f"{output / task.labels}_labelTrainIds.png", _TRAIN_IDS[kept])
+        kept_ids = np.zeros(int(ids.max()) + 1, np.int32)
+        for segment, label in task.label_of.items():
+            kept_ids[segment] = 0 if label in deleted else segment
+        panoptic.write(output / task.panoptic, kept_ids)
+        if label_maps is not None and task.labels is not None:
+            label_maps.write(output / task.labels, deleted)
     counts: dict[int, list[int]] = {}
     for segment, pixels in segment_pixels(ids).items():
-        if segment in label_of:
-            entry = counts.setdefault(label_of[segment], [label_of[segment], 0, 0])
+        if segment in task.label_of:
+            label = task.label_of[segment]
+            entry = counts.setdefault(label, [label, 0, 0])
             entry[1] += 1
             entry[2] += pixels
     return record["image_id"], [counts[label] for label in sorted(counts)]
 
 
-@lru_cache(maxsize=len(CONFIGURATIONS))
+class _LabelMaps:
+    """Cityscapes' label maps of one image.
+
+    Args:
+        stem: path without "_{kind}.png".
+        size: (H, W) in pixels.
+    """
+
+    def __init__(self, stem: Path, size: tuple[int, ...]) -> None:
+        self.instances = _read_labels(f"{stem}_instanceIds.png", size, np.uint16)
+        self.labels = _read_labels(f"{stem}_labelIds.png", size, np.uint8)
+
+    def write(self, stem: Path, deleted: frozenset[int]) -> None:
+        """Write the maps without the label ids in `deleted`."""
+        table = _without(deleted)
+        self.instances.write(f"{stem}_instanceIds.png", table)
+        kept = table[:256].astype(np.uint8)
+        self.labels.write(f"{stem}_labelIds.png", kept)
+        self.labels.write(f"{stem}_labelTrainIds.png", _TRAIN_IDS[kept])
+
+
+@lru_cache(maxsize=16)
 def _without(deleted: frozenset[int]) -> np.ndarray:
-    """(65536,) uint16: instance id (or label id) to itself, or to 0 (unlabeled) where its label is deleted."""
+    """Return (65536,) uint16: instance id (or label id) -> itself, or 0 (unlabeled) if its label is deleted."""
     table = np.arange(65536, dtype=np.uint16)
     labels = np.where(table >= 1000, table // 1000, table)
     table[np.isin(labels, list(deleted))] = 0
     return table
 
 
-def _read_labels(path: str, size: tuple[int, int], dtype: type) -> RelabelledPicture:
-    image = open_image(path, "label picture")
+def _read_labels(path: str, size: tuple[int, ...], dtype: type) -> RelabelledMap:
+    image = open_image(path, "label map")
     if (image.height, image.width) != size or image.mode not in ("L", "I", "I;16"):
         raise DatasetError(
             f"{path} is {image.width}x{image.height} ({image.mode}), but should be grey and {size[1]}x{size[0]} "
-            "pixels; restore it from its data set."
+            "pixels; restore it from its dataset."
         )
     copies = image.format == "PNG" and (image.mode == "L") == (dtype == np.uint8)
-    return RelabelledPicture(path, np.asarray(image).astype(dtype), copies=copies)
+    return RelabelledMap(path, np.asarray(image).astype(dtype), copies=copies)

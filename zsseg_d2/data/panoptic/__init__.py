@@ -1,0 +1,1 @@
+"""Panoptic datasets: files, classes, records and training tensors."""

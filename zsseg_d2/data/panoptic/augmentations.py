@@ -1,4 +1,4 @@
-"""What happens to a training or test image before the model sees it. Every draw comes from ``numpy.random``."""
+"""Augmentations of training and test images. All random numbers come from ``numpy.random``."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from detectron2.config import CfgNode
 from PIL import Image
 
 VOID_CATEGORY = 255
-"""In the category map that crops with a limited class area look at."""
+"""Void in the category map by which crops limit the area of a class."""
 
 
 def test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
-    """Short side to INPUT.MIN_SIZE_TEST, long side at most INPUT.MAX_SIZE_TEST."""
+    """Resize the short side to INPUT.MIN_SIZE_TEST, with the long side at most INPUT.MAX_SIZE_TEST."""
     return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
 
 
-test_augmentations.__test__ = False  # not a test, whatever its name looks like to pytest
+test_augmentations.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test to pytest
 
 
 def resize_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
-    """Mask2Former's order: short-side resize, crop, colour, flip."""
+    """Resize by the short side, crop, distort colors and flip, in Mask2Former's order."""
     settings = cfg.INPUT
     found: list[T.Augmentation] = [
         T.ResizeShortestEdge(settings.MIN_SIZE_TRAIN, settings.MAX_SIZE_TRAIN, settings.MIN_SIZE_TRAIN_SAMPLING)
@@ -37,7 +37,7 @@ def resize_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
 
 
 def jitter_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
-    """Large-scale jitter (Ghiasi et al. 2021): flip, resize by a wide range of factors, crop to INPUT.IMAGE_SIZE."""
+    """Flip, resize by a wide range of factors and crop to INPUT.IMAGE_SIZE: large-scale jitter (Ghiasi et al. 2021)."""
     settings = cfg.INPUT
     side = settings.IMAGE_SIZE
     resize = T.ResizeScale(settings.MIN_SCALE, settings.MAX_SCALE, side, side)
@@ -56,9 +56,10 @@ def _color(cfg: CfgNode) -> list[T.Augmentation]:
 
 
 class ColorJitter(T.Augmentation):
-    """SSD's photometric distortion (Liu et al. 2016): brightness ±32, contrast and saturation ×0.5 to 1.5, hue ±36°.
+    """Apply SSD's photometric distortion (Liu et al. 2016).
 
-    Each is applied with probability 1/2; contrast comes before or after the other two.
+    Brightness changes by up to ±32, contrast and saturation by factors in [0.5, 1.5], hue by up to ±36°. Each is applied
+    with probability 1/2; contrast comes before or after the other two.
     """
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
@@ -80,13 +81,16 @@ class ColorJitter(T.Augmentation):
 def jitter_color(
     image: np.ndarray, *, brightness: float, contrast: float, saturation: float, hue: float, contrast_last: bool
 ) -> np.ndarray:
-    """Distort colours.
+    """Distort colors.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        brightness: added to every channel. contrast: factor of every channel. saturation: factor of HSV's S.
-        hue: added to HSV's H, as part of the circle.
+        brightness: added to every channel.
+        contrast: factor of every channel.
+        saturation: factor of HSV's S.
+        hue: added to HSV's H, as a fraction of the circle.
         contrast_last: apply contrast after saturation and hue.
+
     Returns:
         (H, W, 3) uint8 RGB.
     """

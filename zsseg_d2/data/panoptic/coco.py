@@ -1,23 +1,64 @@
-"""Data sets in COCO panoptic format: the registrar, COCO itself, and MiniWorld."""
+"""Datasets in COCO panoptic format: the layout, the registration, COCO itself, and MiniWorld."""
 
 from __future__ import annotations
 
-import colorsys
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
 from ...vocabulary import Vocabulary
-from ..class_deletion.configurations import delete_from_record, resolve_classes
-from .records import DatasetError, PanopticCategory, data_folder, load_records, panoptic_metadata, safe_join
+from ..errors import DatasetError
+from ..paths import is_relative_inside, safe_join
+from .categories import PanopticCategory, distinct_colors
+from .deletion import resolve_classes
+from .family import PanopticFamily
+from .records import load_records
+from .registration import PanopticPaths, register_panoptic
 
 Place = str | os.PathLike | Callable[[], Path]
-"""A path, or a function that names it (without touching it) each time records are loaded."""
+"""A path, or a function that returns it (without touching it) each time records are loaded."""
+
+
+@dataclass(frozen=True)
+class CocoLayout:
+    """Folders and file of a dataset in COCO panoptic format; implements :class:`zsseg_d2.data.PanopticLayout`.
+
+    ``CocoLayout("{split}2017", "panoptic_{split}2017", "annotations/panoptic_{split}2017.json")`` is COCO's own.
+
+    Args:
+        image_root: folder of the images, relative to the dataset's folder; ``{split}`` is replaced.
+        panoptic_root: folder of the panoptic PNGs, likewise.
+        panoptic_json: the annotations, likewise.
+
+    Raises:
+        DatasetError: a path leads out of the dataset's folder.
+    """
+
+    image_root: str
+    panoptic_root: str
+    panoptic_json: str
+
+    def __post_init__(self) -> None:
+        for place in (self.image_root, self.panoptic_root, self.panoptic_json):
+            if not is_relative_inside(place):
+                raise DatasetError(f"CocoLayout: {place!r} must be relative to the dataset's folder, and inside it.")
+
+    def paths(self, root: Path, split: str) -> PanopticPaths:
+        """Return where the files of `split` are under `root`."""
+        places = (self.image_root, self.panoptic_root, self.panoptic_json)
+        return PanopticPaths(*(root / place.format(split=split) for place in places))
+
+    def load(self, root: Path, split: str, categories: Sequence[PanopticCategory]) -> list[dict]:
+        """Return the complete records of `split`.
+
+        Raises:
+            DatasetError: a file or folder is missing, or the JSON is wrong.
+        """
+        return load_coco_panoptic(*self.paths(root, split), categories)
 
 
 def register_coco_panoptic(
@@ -31,7 +72,9 @@ def register_coco_panoptic(
     deleted: Iterable[str | int] = (),
     prepare: Callable[[], object] | None = None,
 ) -> None:
-    """Register a data set in COCO panoptic format. Reads nothing; files are read when records are loaded.
+    """Register one dataset in COCO panoptic format. Reads no files; they are read when records are loaded.
+
+    :class:`zsseg_d2.data.PanopticFamily` registers all splits of a dataset at once, with pseudo-labels.
 
     Args:
         name: for ``DATASETS.TRAIN`` / ``DATASETS.TEST``.
@@ -41,115 +84,101 @@ def register_coco_panoptic(
         categories: (K,) as in the JSON; their order gives the contiguous ids.
         vocabulary: K classes in that order.
         deleted: classes to delete, by name or category id.
-        prepare: called before records are loaded, to make or check the data set.
+        prepare: called before records are loaded, to make or check the dataset.
+
     Raises:
-        DatasetError: an unknown class in `deleted`, or a vocabulary of another length.
+        DatasetError: `deleted` has an unknown class, or the vocabulary has another length.
     """
-    category_ids = resolve_classes(tuple(deleted), categories)
-    places = {"image_root": image_root, "panoptic_root": panoptic_root, "panoptic_json": panoptic_json}
-    load = partial(_load_registered, name, places, tuple(categories), prepare)
-    DatasetCatalog.register(name, partial(load, category_ids))
-    MetadataCatalog.get(name).set(
-        **panoptic_metadata(categories, vocabulary, category_ids), **_paths(places), load_complete_records=load
+    places = (image_root, panoptic_root, panoptic_json)
+    register_panoptic(
+        name,
+        partial(_paths, places),
+        partial(_load, places, tuple(categories)),
+        categories=categories,
+        vocabulary=vocabulary,
+        deleted=resolve_classes(tuple(deleted), categories),
+        prepare=prepare,
     )
 
 
 def load_coco_panoptic(
     image_root: Path, panoptic_root: Path, panoptic_json: Path, categories: Sequence[PanopticCategory]
 ) -> list[dict]:
-    """Records of a data set in COCO panoptic format, joined by image id.
+    """Load the records of a dataset in COCO panoptic format, joined by image id.
+
+    Args:
+        image_root: folder of the images.
+        panoptic_root: folder of the panoptic PNGs.
+        panoptic_json: the annotations.
+        categories: (K,) as in the JSON.
 
     Returns:
         See :func:`zsseg_d2.data.panoptic.records.load_records`.
+
     Raises:
         DatasetError: a file or folder is missing, or the JSON is wrong.
     """
     if not image_root.is_dir():
         raise DatasetError(
-            f"There is no folder {image_root}; put the data set there, or set DETECTRON2_DATASETS (datasets/README.md)."
+            f"There is no folder {image_root}; put the dataset there, or set DETECTRON2_DATASETS (datasets/README.md)."
         )
     return load_records(
         panoptic_json,
         panoptic_root,
-        lambda image: safe_join(image_root, image.get("file_name"), panoptic_json),
+        lambda image: safe_join(image_root, image.file_name, panoptic_json),
         categories,
         remedy="get or make the panoptic annotations as datasets/README.md says",
     )
 
 
-def _paths(places: dict[str, Place]) -> dict[str, str]:
-    return {key: str(Path(place() if callable(place) else place).expanduser()) for key, place in places.items()}
+def _paths(places: Sequence[Place]) -> PanopticPaths:
+    return PanopticPaths(*(Path(place() if callable(place) else place).expanduser() for place in places))
 
 
-def _load_registered(
-    name: str,
-    places: dict[str, Place],
-    categories: tuple[PanopticCategory, ...],
-    prepare: Callable[[], object] | None,
-    deleted: tuple[int, ...] = (),
-) -> list[dict]:
-    paths = _paths(places)
-    # DETECTRON2_DATASETS may have changed since the import; Metadata itself refuses a second value.
-    vars(MetadataCatalog.get(name)).update(paths)
-    if prepare is not None:
-        prepare()
-    records = load_coco_panoptic(*(Path(p) for p in paths.values()), categories)
-    gone = {k for k, c in enumerate(categories) if c.id in set(deleted)}
-    return [delete_from_record(r, gone) for r in records] if gone else records
+def _load(places: Sequence[Place], categories: tuple[PanopticCategory, ...]) -> list[dict]:
+    return load_coco_panoptic(*_paths(places), categories)
 
 
-def register_all_coco() -> None:
-    """``openvocab_coco_2017_{train,val}_panoptic``, and under the longer names that FC-CLIP's YAML files use.
-
-    The packaged vocabulary follows the order of COCO's categories.
-    """
+def _coco() -> PanopticFamily:
+    """The packaged vocabulary follows the order of COCO's categories."""
     categories = tuple(
         PanopticCategory(c["id"], c["name"], bool(c["isthing"]), tuple(c["color"])) for c in COCO_CATEGORIES
     )
-    vocabulary = Vocabulary.load("coco_panoptic")
-    for split, suffix in product(("train", "val"), ("", "_with_sem_seg")):
-        register_coco_panoptic(
-            f"openvocab_coco_2017_{split}_panoptic{suffix}",
-            partial(data_folder, f"coco/{split}2017"),
-            partial(data_folder, f"coco/panoptic_{split}2017"),
-            partial(data_folder, f"coco/annotations/panoptic_{split}2017.json"),
-            categories=categories,
-            vocabulary=vocabulary,
-        )
-
-
-def register_all_miniworld() -> None:
-    """``miniworld_panoptic_{train,val}``, whose classes are those of the renderer's pre-training world."""
-    from ..synthetic.worlds import PRETRAINING
-
-    colors = distinct_colors(len(PRETRAINING.categories))
-    categories = tuple(
-        PanopticCategory(c.id, c.name, c.isthing, color) for c, color in zip(PRETRAINING.categories, colors)
+    return PanopticFamily(
+        prefix="openvocab_coco_2017_panoptic",
+        folder_name="coco",
+        categories=categories,
+        layout=CocoLayout("{split}2017", "panoptic_{split}2017", "annotations/panoptic_{split}2017.json"),
+        vocabulary=Vocabulary.load("coco_panoptic"),
+        configurations={"no_things": tuple(c.id for c in categories if c.isthing)},
+        # The names of this dataset since the first release, and those of FC-CLIP's YAML files.
+        aliases=("openvocab_coco_2017_{split}_panoptic", "openvocab_coco_2017_{split}_panoptic_with_sem_seg"),
     )
-    for split in ("train", "val"):
-        register_coco_panoptic(
-            f"miniworld_panoptic_{split}",
-            partial(data_folder, f"miniworld/images/{split}"),
-            partial(data_folder, f"miniworld/panoptic_{split}"),
-            partial(data_folder, f"miniworld/panoptic_{split}.json"),
-            categories=categories,
-            vocabulary=Vocabulary(tuple(c.synonyms for c in PRETRAINING.categories)),
-            prepare=_make_miniworld,
-        )
 
 
-def _make_miniworld() -> None:
-    from ..synthetic import ensure_miniworld
+def _miniworld() -> PanopticFamily:
+    """The packaged vocabulary follows the order of the renderer's categories: things first, ids from 1."""
+    vocabulary, things = Vocabulary.load("miniworld"), 24
+    categories = tuple(
+        PanopticCategory(k + 1, name, k < things, color)
+        for k, (name, color) in enumerate(zip(vocabulary.names, distinct_colors(len(vocabulary))))
+    )
+    return PanopticFamily(
+        prefix="miniworld_panoptic",
+        folder_name="miniworld",
+        categories=categories,
+        layout=CocoLayout("images/{split}", "panoptic_{split}", "panoptic_{split}.json"),
+        vocabulary=vocabulary,
+        configurations={"no_things": tuple(c.id for c in categories if c.isthing)},
+        prepare=_make_miniworld,
+    )
 
-    ensure_miniworld(data_folder())
+
+def _make_miniworld(folder: Path) -> None:
+    from ..synthetic import ensure_miniworld  # the renderer is imported only where it is used
+
+    ensure_miniworld(folder.parent)
 
 
-def distinct_colors(count: int) -> list[tuple[int, int, int]]:
-    """`count` RGB colours that differ: hues by the golden ratio, in three shades."""
-    return [
-        tuple(
-            round(255 * x)
-            for x in colorsys.hsv_to_rgb(k * 0.618034 % 1, (0.85, 0.55, 0.7)[k % 3], (0.9, 0.95, 0.6)[k % 3])
-        )
-        for k in range(count)
-    ]
+COCO = _coco()
+MINIWORLD = _miniworld()

@@ -1,4 +1,4 @@
-"""Records -> training tensors: reading, augmentation, masks. Every draw comes from ``numpy.random``."""
+"""Records -> training tensors: reading, augmentation, masks. All random numbers come from ``numpy.random``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 from PIL import Image, ImageOps
 
+from ..errors import DatasetError
 from .augmentations import VOID_CATEGORY, jitter_augmentations, resize_augmentations, test_augmentations
-from .png import DatasetError, check_segments, open_image, read_panoptic_png
+from .png import check_segments, open_image, read_panoptic_png
 
 MAPPERS: dict[str, str] = {
     "panoptic": "panoptic",
@@ -22,18 +23,25 @@ MAPPERS: dict[str, str] = {
     "coco_panoptic_lsj": "panoptic_lsj",
     "mask_former_semantic": "semantic",
 }
-"""Accepted values of INPUT.DATASET_MAPPER_NAME (FC-CLIP's names among them) and what each means."""
+"""Accepted values of INPUT.DATASET_MAPPER_NAME (FC-CLIP's names among them) and their meanings."""
 
 
 class PanopticMapper:
-    """One record in, one item of a batch out.
+    """Map a record to an item of a batch.
 
-    Items hold ``image`` ((3, H, W) uint8 RGB), ``height`` and ``width`` (the original pixels), ``file_name``, ``image_id``
-    and ``dataset_name``; in training also ``instances`` with ``gt_classes`` ((N,) int64) and ``gt_masks`` ((N, H, W) bool),
-    and ``ignore`` ((H, W) bool, the pixels of no target) where such pixels take no part in the loss.
+    Items hold ``image`` ((3, H, W) uint8 RGB), ``height`` and ``width`` (of the original image, in pixels),
+    ``file_name``, ``image_id`` and ``dataset_name``; in training also ``instances`` with ``gt_classes`` ((N,) int64) and
+    ``gt_masks`` ((N, H, W) bool), and, with `ignore_uncovered`, ``ignore`` ((H, W) bool): pixels without a target, at
+    which no loss is taken.
 
-    Crowd segments and segments that the augmentation cut away give no target. Images are never padded here, also not by
+    Crowd segments and segments that the augmentation cut away give no target. Images are never padded here, not even by
     large-scale jitter: an image smaller than the crop keeps its size, and the model pads and masks the batch.
+
+    Args:
+        augmentations: applied in this order.
+        training: make targets.
+        merge_classes: make one target per class (semantic segmentation) instead of one per segment.
+        ignore_uncovered: add ``ignore``.
     """
 
     @configurable
@@ -45,13 +53,6 @@ class PanopticMapper:
         merge_classes: bool = False,
         ignore_uncovered: bool = False,
     ) -> None:
-        """
-        Args:
-            augmentations: applied in this order.
-            training: make targets.
-            merge_classes: one target a class (semantic segmentation), instead of one a segment.
-            ignore_uncovered: add ``ignore``.
-        """
         self.augmentations = T.AugmentationList(list(augmentations))
         self.training = training
         self.merge_classes = merge_classes
@@ -59,7 +60,7 @@ class PanopticMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, training: bool) -> dict:
-        """Arguments from a config.
+        """Return the arguments that a config gives.
 
         Raises:
             ValueError: INPUT.DATASET_MAPPER_NAME is unknown.
@@ -76,7 +77,8 @@ class PanopticMapper:
         }
 
     def __call__(self, record: dict) -> dict:
-        """
+        """Read and augment one image.
+
         Raises:
             DatasetError: a file is missing or damaged, or image, PNG and record do not belong together.
         """
@@ -85,8 +87,8 @@ class PanopticMapper:
         expected = (record.get("height", size[0]), record.get("width", size[1]))
         if size != expected:
             raise DatasetError(
-                f"{record['file_name']} is {size[1]}x{size[0]} pixels, but its annotation says {expected[1]}x{expected[0]} "
-                "(width x height); image and annotation must come from the same data set."
+                f"{record['file_name']} is {size[1]}x{size[0]} pixels, but its annotation says "
+                f"{expected[1]}x{expected[0]} (width x height); image and annotation must come from the same dataset."
             )
         item = {
             "file_name": record["file_name"],
@@ -99,7 +101,12 @@ class PanopticMapper:
             inputs = T.AugInput(image)
             self.augmentations(inputs)
             return {**item, "image": _to_tensor(inputs.image)}
-        ids = read_panoptic_png(record["pan_seg_file_name"], size)
+        self._add_targets(item, image, record)
+        return item
+
+    def _add_targets(self, item: dict, image: np.ndarray, record: dict) -> None:
+        """Augment image and annotation together, and add both to `item`."""
+        ids = read_panoptic_png(record["pan_seg_file_name"], (image.shape[0], image.shape[1]))
         check_segments(ids, record["segments_info"], record["pan_seg_file_name"], complete=False)
         segments = [s for s in record["segments_info"] if not s["iscrowd"]]
         numbers = _number_segments(ids, segments)
@@ -111,12 +118,13 @@ class PanopticMapper:
         item["instances"] = self._targets(numbers, classes)
         if self.ignore_uncovered:
             item["ignore"] = torch.from_numpy(numbers == 0)
-        return item
 
     def _targets(self, numbers: np.ndarray, classes: np.ndarray) -> Instances:
-        """
+        """Return the targets of an image.
+
         Args:
-            numbers: (H, W) 0 = of no target, i + 1 = of segment i. classes: (S,) the class of each segment.
+            numbers: (H, W) i + 1 at the pixels of segment i, 0 elsewhere.
+            classes: (S,) the class of each segment.
         """
         if self.merge_classes:
             merged, of_segment = np.unique(classes, return_inverse=True)
@@ -131,21 +139,21 @@ class PanopticMapper:
 
 
 def mapper_kind(name: str) -> str:
-    """``"panoptic"``, ``"panoptic_lsj"`` or ``"semantic"`` for a value of INPUT.DATASET_MAPPER_NAME.
+    """Return ``"panoptic"``, ``"panoptic_lsj"`` or ``"semantic"`` for a value of INPUT.DATASET_MAPPER_NAME.
 
     Raises:
         ValueError: unknown.
     """
     if name not in MAPPERS:
         raise ValueError(
-            f"INPUT.DATASET_MAPPER_NAME '{name}' is unknown; choose one of {', '.join(sorted(MAPPERS))}. Records are "
+            f"INPUT.DATASET_MAPPER_NAME={name!r}: unknown. Fix: choose one of {', '.join(sorted(MAPPERS))}. Records are "
             "panoptic, so there is no instance mapper."
         )
     return MAPPERS[name]
 
 
 def read_rgb(path: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of any picture: grey, palette and alpha are converted, the EXIF orientation is applied.
+    """Read an image of any mode as (H, W, 3) uint8 RGB, with the EXIF orientation applied.
 
     Raises:
         DatasetError: missing or damaged.
@@ -157,12 +165,12 @@ def read_rgb(path: str) -> np.ndarray:
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) -> (3, H, W), contiguous."""
+    """Convert (H, W, 3) to a contiguous (3, H, W)."""
     return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
 
 
 def _number_segments(ids: np.ndarray, segments: Sequence[dict]) -> np.ndarray:
-    """(H, W) segment ids -> 0 for pixels of no listed segment, i + 1 for ``segments[i]``."""
+    """Convert (H, W) segment ids to i + 1 at the pixels of ``segments[i]``, 0 elsewhere."""
     listed = np.array([s["id"] for s in segments], dtype=ids.dtype)
     order = np.argsort(listed)
     place = np.searchsorted(listed, ids, sorter=order).clip(max=max(len(listed) - 1, 0))
@@ -173,16 +181,16 @@ def _number_segments(ids: np.ndarray, segments: Sequence[dict]) -> np.ndarray:
 
 
 def _category_map(numbers: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """(H, W) uint8, a number for each class of this image, 255 = void: for crops that limit a class's area."""
+    """Return (H, W) uint8, a number for each class of this image, 255 = void: for crops that limit a class's area."""
     _, of_segment = np.unique(classes, return_inverse=True)
     return np.concatenate(([VOID_CATEGORY], of_segment)).astype(np.uint8)[numbers]
 
 
 def _pack(numbers: np.ndarray) -> np.ndarray:
-    """(H, W) in 0 .. 65535 -> (H, W, 3) uint8, which every transform resizes by Pillow, at the same grid as the image."""
+    """Convert (H, W) in [0, 65535] to (H, W, 3) uint8, which transforms resize by Pillow, on the image's grid."""
     return np.stack((numbers & 255, numbers >> 8, np.zeros_like(numbers)), -1).astype(np.uint8)
 
 
 def _unpack(packed: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`_pack`."""
+    """Invert :func:`_pack`."""
     return packed[..., 0].astype(np.int64) | packed[..., 1].astype(np.int64) << 8

@@ -9,25 +9,24 @@ import numpy as np
 from PIL import Image
 
 from ...files import atomic_path
+from ..errors import DatasetError
 from .png_bands import encode_png, rgb_bytes
 
 MAX_SEGMENT_ID = 256**3 - 1
 
 
-class DatasetError(ValueError):
-    """Something is wrong with the files of a data set; the message names the file and the remedy."""
-
-
 def read_panoptic_png(path: str | os.PathLike, expected_size: tuple[int, int] | None = None) -> np.ndarray:
-    """The segment id of each pixel.
+    """Read the segment id of each pixel.
 
     Args:
         path: an 8-bit RGB PNG.
         expected_size: (H, W) in pixels, compared with the file's.
+
     Returns:
         (H, W) int32 segment ids; 0 = void.
+
     Raises:
-        DatasetError: the file is missing, truncated, no RGB picture, or not of the expected size.
+        DatasetError: the file is missing, truncated, not RGB, or not of the expected size.
     """
     image = open_image(path, "panoptic PNG")
     if image.mode != "RGB":
@@ -42,7 +41,11 @@ def read_panoptic_png(path: str | os.PathLike, expected_size: tuple[int, int] | 
 
 
 def open_image(path: str | os.PathLike, kind: str = "image") -> Image.Image:
-    """A decoded picture; `kind` is the word for it in messages.
+    """Open and decode an image.
+
+    Args:
+        path: the file.
+        kind: the word for it in messages.
 
     Raises:
         DatasetError: the file is missing, or cannot be decoded to its end.
@@ -52,7 +55,7 @@ def open_image(path: str | os.PathLike, kind: str = "image") -> Image.Image:
             image.load()
             return image
     except FileNotFoundError:
-        raise DatasetError(f"The {kind} {path} is missing; restore it from its data set.") from None
+        raise DatasetError(f"The {kind} {path} is missing; restore it from its dataset.") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DatasetError(
             f"The {kind} {path} is truncated or damaged ({error}); restore it or make it again."
@@ -63,7 +66,7 @@ def _check_size(path: str | os.PathLike, size: tuple[int, int], expected: tuple[
     if expected is not None and tuple(expected) != size:
         raise DatasetError(
             f"{path} is {size[1]}x{size[0]} pixels, but its image is {expected[1]}x{expected[0]} (width x height); "
-            "image, JSON and PNG must come from the same data set."
+            "image, JSON and PNG must come from the same dataset."
         )
 
 
@@ -72,24 +75,25 @@ def write_panoptic_png(path: str | os.PathLike, ids: np.ndarray) -> None:
 
     Args:
         path: where to; its folder must exist.
-        ids: (H, W) integers in 0 .. 256³ - 1.
+        ids: (H, W) integers in [0, 256³ - 1].
     """
     write_png(path, rgb_bytes(ids))
 
 
 def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
-    """Write a map of labels as a PNG, whole or not at all.
+    """Write a label map as a PNG, whole or not at all.
 
     Args:
         path: where to; its folder must exist.
         pixels: (H, W) uint8 or uint16 for grey, (H, W, 3) uint8 for RGB.
     """
-    with atomic_path(path) as beside:
-        beside.write_bytes(encode_png(pixels))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encode_png(pixels))
 
 
 def segment_pixels(ids: np.ndarray) -> dict[int, int]:
-    """Pixel count of each id in (H, W) `ids`, by runs of equal neighbours: far fewer values than pixels."""
+    """Count the pixels of each id in (H, W) `ids`."""
+    # By runs of equal neighbors, which are far fewer than pixels.
     values, lengths = run_lengths(ids)
     present, inverse = np.unique(values, return_inverse=True)
     pixels = np.bincount(inverse, weights=lengths, minlength=len(present))
@@ -97,10 +101,11 @@ def segment_pixels(ids: np.ndarray) -> dict[int, int]:
 
 
 def run_lengths(*maps: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Runs of pixels, row after row, along which every map is constant.
+    """Find the runs of pixels, row after row, along which every map is constant.
 
     Args:
         maps: one or more (H, W) arrays of one shape.
+
     Returns:
         (R,) the value of each map in each run, and last (R,) int64 the length of each run.
     """
@@ -121,10 +126,11 @@ def check_segments(
     """Compare the segments of a PNG with those of the JSON.
 
     Args:
-        ids: (H, W) segment ids, as :func:`read_panoptic_png` gives them.
+        ids: (H, W) segment ids, as :func:`read_panoptic_png` returns them.
         segments_info: the image's segments, each with "id".
         path: the PNG, for messages.
-        complete: also ask that each id of the PNG is in the JSON. False for records with deleted classes.
+        complete: also require that each id of the PNG is in the JSON; False for records with deleted classes.
+
     Raises:
         DatasetError: an id is in the JSON but not in the PNG, or the reverse.
     """
@@ -138,5 +144,5 @@ def check_segments(
             some = ", ".join(map(str, sorted(found)[:5])) + (", …" if len(found) > 5 else "")
             raise DatasetError(
                 f"{path}: segment id {some} is {problem}; the two do not belong together, so make both again "
-                "with one run of the data set's panoptic preparation."
+                "with one run of the dataset's panoptic preparation."
             )

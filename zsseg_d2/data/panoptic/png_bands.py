@@ -1,7 +1,7 @@
-"""Label maps as PNG files, in bands of rows that are encoded apart: pictures that differ in some bands share the others.
+"""Encoding of label maps as PNG files, in bands of rows that are encoded apart, so that files can share bands.
 
 Rows of labels mostly repeat the row above. The fixed filter "up" and run lengths are therefore smaller than zlib's own
-level 1 and several times faster than Pillow; each band with Huffman codes of its own is smaller again than one stream.
+level 1 and several times faster than Pillow; Huffman codes for each band are smaller again than one stream.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ _UP, _LEFT = 2, 1  # PNG's filters: the difference, modulo 256, to the pixel abo
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Some rows of a picture, encoded without looking at the others."""
+    """Some rows of an image, encoded independently of the others.
 
-    chunk: bytes  # IDAT
-    adler: int  # checksum and number of the bytes that were compressed
+    Args:
+        chunk: an IDAT chunk.
+        adler: checksum of the bytes before compression.
+        size: number of bytes before compression.
+    """
+
+    chunk: bytes
+    adler: int
     size: int
 
 
 def rgb_bytes(ids: np.ndarray) -> np.ndarray:
-    """(H, W) ids in 0 .. 256³ - 1 -> (H, W, 3) uint8, R + 256 G + 256² B."""
+    """Convert (H, W) ids in [0, 256³ - 1] to (H, W, 3) uint8, R + 256 G + 256² B."""
     height, width = ids.shape
     words = np.ascontiguousarray(ids, dtype="<u4")
     # Pillow drops each fourth byte several times faster than NumPy does.
@@ -37,7 +43,8 @@ def rgb_bytes(ids: np.ndarray) -> np.ndarray:
 
 
 def encode_band(pixels: np.ndarray) -> Band:
-    """
+    """Encode some rows.
+
     Args:
         pixels: (H, W) uint8 or uint16 for grey, (H, W, 3) uint8 for RGB.
     """
@@ -49,16 +56,21 @@ def encode_band(pixels: np.ndarray) -> Band:
     filtered[0, 1 : step + 1] = rows[0, :step]
     np.subtract(rows[0, step:], rows[0, :-step], out=filtered[0, step + 1 :])
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    content = filtered.data
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_RLE)
-    data = packer.compress(filtered) + packer.flush(zlib.Z_SYNC_FLUSH)  # ends on a whole byte
-    return Band(_chunk(b"IDAT", data), zlib.adler32(filtered), filtered.size)
+    data = packer.compress(content) + packer.flush(zlib.Z_SYNC_FLUSH)  # ends on a whole byte
+    return Band(_chunk(b"IDAT", data), zlib.adler32(content), filtered.size)
 
 
 def join_bands(bands: Iterable[Band], height: int, width: int, *, bits: int, rgb: bool) -> bytes:
-    """A PNG file.
+    """Join bands to a PNG file.
 
     Args:
-        bands: from top to bottom. bits: 8 or 16 a sample.
+        bands: from top to bottom.
+        height: H of the image in pixels.
+        width: W of the image in pixels.
+        bits: 8 or 16 per sample.
+        rgb: whether a pixel has three samples instead of one.
     """
     high, low = 0, 1  # the two halves of the checksum over all bands
     chunks = []
@@ -74,7 +86,7 @@ def join_bands(bands: Iterable[Band], height: int, width: int, *, bits: int, rgb
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """A PNG file of (H, W) uint8 or uint16 grey, or (H, W, 3) uint8 RGB `pixels`."""
+    """Encode (H, W) uint8 or uint16 grey, or (H, W, 3) uint8 RGB `pixels` as a PNG file."""
     height, width = pixels.shape[:2]
     bands = (encode_band(pixels[y : y + BAND]) for y in range(0, height, BAND))
     return join_bands(bands, height, width, bits=8 * pixels.itemsize, rgb=pixels.ndim == 3)

@@ -1,7 +1,7 @@
-"""A split of a data set that a tool writes, image by image, so that an interrupted run never looks complete.
+"""Writing a split of a dataset image by image, so that an interrupted run resumes and never looks complete.
 
-Every file is written beside its place and renamed. A journal beside the split says what is finished and lets the same
-command go on; the panoptic JSON and the split's entry in ``manifest.json`` come last.
+Every file is written under a temporary name and renamed. A journal in the output folder lists the finished images, from
+which the same command resumes; the panoptic JSON and the split's entry in ``manifest.json`` are written last.
 """
 
 from __future__ import annotations
@@ -12,41 +12,43 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import portalocker
 
 from ...files import atomic_path
-from .png import DatasetError
+from ..errors import DatasetError
+from .registration import PanopticPaths
 
 MANIFEST = "manifest.json"
 
 
 class ResumableSplitWriter:
-    """What is there of a split, and what is added to it."""
+    """The state of a split that a tool writes.
+
+    Args:
+        root: the dataset's folder.
+        paths: all files and folders of the split that the tool writes; the one that makes it loadable first.
+        split: the name of its entry in the manifest.
+        tool: names the journal.
+    """
 
     def __init__(self, root: Path, paths: Sequence[Path], *, split: str, tool: str) -> None:
-        """
-        Args:
-            root: the data set's folder.
-            paths: all files and folders of the split that the tool writes; the one that makes it loadable first.
-            split: the name of its entry in the manifest.
-            tool: names the journal.
-        """
         self.root, self.paths, self.split, self.tool = root, list(paths), split, tool
         self.complete = False
-        self.done: dict = {}  # image id -> what the tool noted about it
+        self.done: dict = {}  # image id -> the tool's note about it
 
     def open(self, arguments: dict, is_complete: Callable[[], bool], overwrite: bool) -> None:
-        """Find out what is there: a complete split, an interrupted one (then :attr:`done`), nothing, or something else.
+        """Determine whether the split is complete, interrupted (then :attr:`done` lists the finished images) or new.
 
         Args:
-            arguments: what the files follow from, as JSON gives it back.
-            is_complete: looks at the files of a split that was finished with the same arguments.
-            overwrite: replace what was written with other arguments.
+            arguments: everything that determines the files, as JSON gives it back.
+            is_complete: checks the files of a split that was finished with the same arguments.
+            overwrite: replace files that were written with other arguments.
+
         Raises:
-            DatasetError: the files there are of another tool or of other arguments.
+            DatasetError: the existing files are of another tool or of other arguments.
         """
         entry = read_manifest(self.root)["splits"].get(self.split)
         lines = _read_lines(self.journal())
@@ -71,36 +73,42 @@ class ResumableSplitWriter:
             self.forget()
             self.done = {}
             self.root.mkdir(parents=True, exist_ok=True)
-        # Also when going on: a line that was cut off must not swallow the next one.
-        with atomic_path(self.journal()) as beside:
-            beside.write_text(
+        # Also when resuming: a line that was cut off must not swallow the next one.
+        with atomic_path(self.journal()) as temporary:
+            temporary.write_text(
                 "".join(json.dumps(line) + "\n" for line in (arguments, *self.done.items())), encoding="utf-8"
             )
         for part in self._parts():
             part.unlink()
 
     def journal(self, part: int | None = None) -> Path:
-        """The journal, or the one of a process of its own."""
-        return self.root / (
-            f".{self.tool}_{self.split}.jsonl" if part is None else f".{self.tool}_{self.split}.{part}.jsonl"
-        )
+        """Return the path of the journal, or of the journal of process number `part`."""
+        middle = "" if part is None else f".{part}"
+        return self.root / f".{self.tool}_{self.split}{middle}.jsonl"
 
     def add(self, image_id: int | str, note: object, part: int | None = None) -> None:
-        """Note that all files of an image are written; `part` numbers the process where there are several."""
+        """Note that all files of an image are written.
+
+        Args:
+            image_id: the image.
+            note: kept in :attr:`done`; JSON must be able to hold it.
+            part: number of this process, if there are several.
+        """
         self.done[image_id] = note
         with open(self.journal(part), "a", encoding="utf-8") as journal:
             journal.write(json.dumps([image_id, note]) + "\n")
 
     def collect(self) -> None:
-        """Read what other processes added."""
+        """Read the notes that other processes added."""
         for part in self._parts():
             self.done.update(_read_lines(part))
 
     def finish(self, tool: dict, entry: dict) -> None:
-        """Write the manifest, which makes the split complete; the files named in it are there.
+        """Write the manifest, which makes the split complete. All files must be written.
 
         Args:
-            tool: name and version of the program. entry: about this split, with "arguments".
+            tool: name and version of the program.
+            entry: about this split, with "arguments".
         """
         for folder in self.paths:
             for unfinished in folder.rglob(".*.part"):  # of processes that were killed
@@ -133,7 +141,7 @@ class ResumableSplitWriter:
 
 
 def read_manifest(root: Path) -> dict:
-    """The manifest of a written data set; without entries where there is none that can be read."""
+    """Return the manifest of a written dataset; without entries if it is missing or damaged."""
     try:
         manifest = json.loads((root / MANIFEST).read_bytes())
         return manifest if isinstance(manifest["splits"], dict) else {"splits": {}}
@@ -143,26 +151,34 @@ def read_manifest(root: Path) -> dict:
 
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file, whole or not at all."""
-    with atomic_path(path) as beside:
-        beside.write_text(json.dumps(content), encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
-def check_outside(output: Path, source: Path) -> None:
-    """
+def check_outside(output: PanopticPaths, source: PanopticPaths, output_root: Path, source_root: Path) -> None:
+    """Check that writing a split to `output_root` does not write into `source_root`, also through links.
+
     Raises:
-        DatasetError: `output` would write into the data set `source`, also through links.
+        DatasetError: it would.
     """
-    inputs = [source.resolve(), (source / "gtFine").resolve(), (source / "leftImg8bit").resolve()]
-    for target in (output.resolve(), (output / "gtFine").resolve(), (output / "leftImg8bit").resolve()):
+    inputs = _entries(source, source_root)
+    for target in _entries(output, output_root):
         if any(target == i or i in target.parents for i in inputs):
             raise DatasetError(
-                f"The output {output} lies inside the input {source}, which is never written to; choose another."
+                f"The output {output_root} lies inside the input {source_root}, which is never written to; choose "
+                "another."
             )
+
+
+def _entries(paths: PanopticPaths, root: Path) -> list[Path]:
+    """Return `root` and its entries on the way to `paths`, without links."""
+    names = dict.fromkeys(path.relative_to(root).parts[0] for path in paths)
+    return [root.resolve(), *((root / name).resolve() for name in names)]
 
 
 @contextmanager
 def exclusive_lock(output: Path) -> Iterator[None]:
-    """Keep other processes from writing the same data set; who comes second waits."""
+    """Keep other processes from writing the same dataset; a second process waits."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with open(output.parent / f".{output.name}.lock", "w") as lock:
         try:
@@ -177,29 +193,27 @@ def exclusive_lock(output: Path) -> Iterator[None]:
 
 
 def provide_image(source: Path, target: Path, *, copy: bool = False) -> None:
-    """Link `target` to `source`, or copy it; replaces what is there."""
-    with atomic_path(target) as beside:
+    """Link `target` to `source`, or copy it; an existing file is replaced."""
+    with atomic_path(target) as temporary:
         if copy:
-            shutil.copyfile(source, beside)
+            shutil.copyfile(source, temporary)
         else:
-            beside.unlink()
+            temporary.unlink()
             # Relative, so that input and output can be moved or mounted elsewhere together.
-            beside.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))
+            temporary.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))
 
 
 def _read_lines(path: Path) -> list:
-    """The entries of a journal; a line that was cut off, and what follows it, is left out."""
+    """Return the entries of a journal up to the first line that was cut off."""
     found = []
-    try:
+    with suppress(OSError, ValueError):
         for line in path.read_text(encoding="utf-8").splitlines():
             found.append(json.loads(line))
-    except (OSError, ValueError):
-        pass
     return found
 
 
 def _difference(known: object, arguments: dict) -> str:
-    """``" (split, source)"``: what differs, by name."""
+    """Return the names of the arguments that differ, as ``" (split, source)"``."""
     if not isinstance(known, dict):
         return ""
     keys = [k for k in {**known, **arguments} if known.get(k) != arguments.get(k)]

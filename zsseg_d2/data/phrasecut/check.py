@@ -1,4 +1,4 @@
-"""Goes through a folder in PhraseCut's layout and tells what is wrong with it, without ever stopping at it."""
+"""A check of a folder in PhraseCut's layout that reports every problem and stops at none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from ..panoptic.records import DatasetError, FolderIndex
+from ..errors import DatasetError
+from ..paths import FolderIndex
 from .folder import (
     SPLITS,
     WRONG_SIZE_IMAGES,
@@ -29,7 +30,7 @@ OFFICIAL_COUNTS: dict[str, tuple[int, int]] = {
     "test": (2_545, 14_354),
     "miniv": (100, 821),
 }
-"""Images and phrases of each split, by the README of ChenyunWu/PhraseCutDataset."""
+"""Images and phrases of each split (README of ChenyunWu/PhraseCutDataset)."""
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -37,13 +38,13 @@ _EXIF_ORIENTATION = 0x0112
 def check_phrasecut(
     root: Path, splits: Sequence[str] = SPLITS, *, decode: bool = False, progress: bool = True
 ) -> list[SplitReport]:
-    """Reports on splits of a data set in PhraseCut's layout; raises nothing on its account.
+    """Report on splits of a dataset in PhraseCut's layout; its problems never raise an error.
 
     Args:
         root: the folder VGPhraseCut_v0, or one that this package made.
         splits: of `SPLITS`.
-        decode: read every picture to its end instead of its header; slow, but finds truncated ones.
-        progress: draw bars on standard error.
+        decode: decode every image instead of reading its header; slow, but finds truncated ones.
+        progress: show progress bars on standard error.
     """
     reports = [SplitReport(split) for split in splits]
     shared = _Shared(root, decode)
@@ -66,7 +67,7 @@ def check_phrasecut(
 
 
 def _expected_counts(root: Path) -> dict[str, tuple[int, int]]:
-    """The official counts, or those in the manifest of a folder that this package made."""
+    """Return the official counts, or those in the manifest of a folder that this package made."""
     try:
         splits = json.loads((root / "manifest.json").read_bytes())["splits"]
         return {split: (counts["images"], counts["phrases"]) for split, counts in splits.items()}
@@ -80,16 +81,16 @@ def _compare_counts(reports: Iterable[SplitReport]) -> None:
         counts = found[report.split]
         if report.expected is None or counts == report.expected:
             continue
-        # The official count of val includes miniv, if train, val and test are to add up to the whole.
+        # The official count of val includes miniv, since train, val and test add up to the whole.
         miniv = found.get("miniv", OFFICIAL_COUNTS["miniv"])
         if report.split == "val" and tuple(a + b for a, b in zip(counts, miniv)) == report.expected:
-            report.add("fewer than published", "the rest is miniv", note=True)
+            report.add("fewer than published", "the rest is in miniv", note=True)
             continue
         report.add("other counts than expected", f"{counts[0]:,} images, {counts[1]:,} phrases")
 
 
 class _Shared:
-    """What the splits of a folder have in common."""
+    """The files that the splits of a folder share."""
 
     def __init__(self, root: Path, decode: bool) -> None:
         self.root, self.decode = root, decode
@@ -106,7 +107,7 @@ class _Shared:
 
 
 def _check_split(report: SplitReport, shared: _Shared, progress: bool) -> None:
-    split, seen = report.split, set()
+    split, seen = report.split, set[int]()
     entries = iterate_entries(shared.root, split)
     total = OFFICIAL_COUNTS.get(split, (0, None))[1] if progress else None
     with tqdm(desc=f"phrases of {split}", total=total, disable=not progress, unit="phrase", leave=False) as bar:
@@ -155,18 +156,18 @@ def _check_image(report: SplitReport, shared: _Shared, image_id: int) -> None:
         report.add("missing image", str(path))
         return
     try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(_EXIF_ORIENTATION, 1)
+        with Image.open(path) as file:
+            turned = file.getexif().get(_EXIF_ORIENTATION, 1)
             if shared.decode:
-                picture.load()
+                file.load()
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         report.add("damaged image", f"{path}: {error}")
         return
-    if picture.mode != "RGB":
-        report.add("converted to RGB", f"{path.name}: {picture.mode}", note=True)
+    if file.mode != "RGB":
+        report.add("converted to RGB", f"{path.name}: {file.mode}", note=True)
     if turned != 1:
         report.add("turned by EXIF", path.name, note=True)
-    sizes = {picture.size, picture.size[::-1]} if turned > 4 else {picture.size}
+    sizes = {file.size, file.size[::-1]} if turned > 4 else {file.size}
     if image is not None and (image.width, image.height) not in sizes:
-        place = f"{path.name} is {picture.size[0]}x{picture.size[1]}, its entry says {image.width}x{image.height}"
+        place = f"{path.name} is {file.size[0]}x{file.size[1]}, its entry says {image.width}x{image.height}"
         report.add("image of another size than annotated", place, note=image_id in WRONG_SIZE_IMAGES)

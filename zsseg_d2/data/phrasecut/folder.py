@@ -1,13 +1,16 @@
-"""The folder VGPhraseCut_v0: which files it has, the table of images, the skip list, the counts of words."""
+"""The folder VGPhraseCut_v0: its files, the table of images, the skip list, the counts of words."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from ..panoptic.records import DatasetError
+import msgspec
+
+from ..errors import DatasetError
+from ..json_errors import explain
 from .json_stream import iterate_json_list
 from .polygons import LIMIT
 from .tasks import name_of
@@ -38,26 +41,34 @@ WRONG_SIZE_IMAGES: frozenset[int] = frozenset(
 """Images of the official data that were annotated at another size than their file has (CLIPSeg's `invalid_img_ids`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """An entry of image_data_split.json; sizes in pixels."""
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=LIMIT)]
 
-    height: int
-    width: int
+
+class ImageInfo(msgspec.Struct, frozen=True, gc=False):
+    """An entry of image_data_split.json; sizes in pixels, `coco_id` None if the image is not in COCO."""
+
+    image_id: int
+    height: Pixels
+    width: Pixels
     split: str
-    coco_id: int | None  # None: the image is not in COCO
+    coco_id: object = None
+
+    @property
+    def coco(self) -> int | None:
+        """The image's id in COCO."""
+        return self.coco_id if isinstance(self.coco_id, int) else None
 
 
 def remedy(root: Path) -> str:
-    """What to do about a damaged or missing file, for messages."""
+    """Return what to do about a damaged or missing file, for messages."""
     return (
-        f"download it again (datasets/README.md), or see all that is wrong with "
+        f"download it again (datasets/README.md), or list all problems with "
         f"`python tools/prepare_phrasecut.py check --root {root}`"
     )
 
 
 def splits_of(name: str) -> tuple[str, ...]:
-    """The splits that "train", or several as in "val_miniv", stand for.
+    """Return the splits that a name selects: "train", or several as in "val_miniv".
 
     Raises:
         DatasetError: an unknown split.
@@ -69,40 +80,42 @@ def splits_of(name: str) -> tuple[str, ...]:
 
 
 def image_path(root: Path, image_id: int) -> Path:
-    """Where the image is."""
+    """Return the path of an image."""
     return root / "images" / f"{image_id}.jpg"
 
 
 def iterate_entries(root: Path, split: str) -> Iterator[object]:
-    """The unchecked entries of ``refer_{split}.json``; see :func:`zsseg_d2.data.phrasecut.json_stream.iterate_json_list`."""
+    """Yield the unchecked entries of ``refer_{split}.json``.
+
+    Raises:
+        DatasetError: see :func:`zsseg_d2.data.phrasecut.json_stream.iterate_json_list`.
+    """
     return iterate_json_list(root / f"refer_{split}.json", remedy(root))
 
 
 def load_image_table(root: Path) -> dict[int, ImageInfo]:
-    """The images by id.
+    """Load the images by id.
 
     Raises:
         DatasetError: image_data_split.json is missing or damaged.
     """
-    # the latter by hand from Drive
+    # The second name is that of the file downloaded from Drive by hand.
     names = [root / name for name in ("image_data_split.json", "image_data_split3000.json")]
-    path, table = next((p for p in names if p.exists()), names[0]), {}
-    for entry in iterate_json_list(path, remedy(root)):
-        found = [entry.get(k) if isinstance(entry, dict) else None for k in ("image_id", "height", "width")]
-        split = entry.get("split") if isinstance(entry, dict) else None
-        sizes = all(type(v) is int for v in found) and min(found[1:]) >= 1 and max(found[1:]) <= LIMIT
-        if not sizes or not isinstance(split, str):
-            raise DatasetError(
-                f"{path}: an entry has no usable 'image_id', 'height', 'width' or 'split' ({str(entry)[:80]}); "
-                f"{remedy(root)}."
-            )
-        coco_id = entry.get("coco_id")
-        table[found[0]] = ImageInfo(found[1], found[2], split, coco_id if isinstance(coco_id, int) else None)
+    path = next((p for p in names if p.exists()), names[0])
+    table: dict[int, ImageInfo] = {}
+    for number, entry in enumerate(iterate_json_list(path, remedy(root))):
+        try:
+            image = msgspec.convert(entry, ImageInfo)
+        except msgspec.ValidationError as error:
+            place, problem = explain(error)
+            field = f"[{number}].{place}".rstrip(".")
+            raise DatasetError(f"{path}: '{field}' {problem}, in {str(entry)[:80]}; {remedy(root)}.") from None
+        table[image.image_id] = image
     return table
 
 
 def load_skip_list(root: Path) -> frozenset[str]:
-    """Ids of the tasks that the annotators skipped; none where there is no skip.json, which the official tools leave out.
+    """Load the ids of the tasks that the annotators skipped; none without a skip.json, which is optional.
 
     Raises:
         DatasetError: the file is damaged.
@@ -115,7 +128,7 @@ def load_skip_list(root: Path) -> frozenset[str]:
 
 
 def load_word_counts(root: Path) -> dict[str, dict[str, int]]:
-    """How often the phrases of the data set use each word, for results by frequency.
+    """Load how often the phrases of the dataset use each word, for results by frequency.
 
     Returns:
         ``{"cat": {category name: count}, "att": {attribute: count}, "rel": {predicate: count}}``, frequent ones first.

@@ -1,26 +1,29 @@
-"""The entries of a JSON list, one at a time, from a file of any size."""
+"""Reading the entries of a JSON list one at a time, from a file of any size."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from json.decoder import WHITESPACE
 from pathlib import Path
 from typing import TextIO
 
-from ..panoptic.records import DatasetError
+from ..errors import DatasetError
 
 PIECE = 1 << 22  # characters read at once
+_WHITESPACE = re.compile(r"[ \t\n\r]*")
 
 
 def iterate_json_list(path: Path, remedy: str) -> Iterator[object]:
-    """Yields what the list in `path` holds; no more than one piece of the text is in memory.
+    """Yield the entries of the list in `path`, with no more than one piece of the text in memory.
 
     Args:
         path: the file.
         remedy: how to get it, for messages.
+
     Raises:
-        DatasetError: missing, not valid JSON (after the entries before the damage), or no list.
+        DatasetError: the file is missing, is not valid JSON (raised after the entries before the damage), or is not a
+            list.
     """
     number = 0
     try:
@@ -44,7 +47,7 @@ def iterate_json_list(path: Path, remedy: str) -> Iterator[object]:
 
 
 class _Unexpected(Exception):
-    """Another character than the list needs here."""
+    """A character that cannot follow here."""
 
 
 class _Stream:
@@ -62,24 +65,25 @@ class _Stream:
         return bool(piece)
 
     def peek(self) -> str:
-        """The next character that is no space; "" at the end."""
+        """Return the next character that is not white space; "" at the end."""
         while True:
-            self._place = WHITESPACE.match(self._text, self._place).end()
+            space = _WHITESPACE.match(self._text, self._place)
+            self._place = space.end() if space else self._place
             if self._place < len(self._text):
                 return self._text[self._place]
             if not self._more():
                 return ""
 
     def expect(self, characters: str) -> str:
-        """Takes the next character, which must be one of `characters`."""
+        """Take the next character, which must be one of `characters`."""
         found = self.peek()
         if not found or found not in characters:
-            raise _Unexpected(f"{found!r} where one of {characters!r} belongs" if found else "it ends too early")
+            raise _Unexpected(f"{found!r} instead of one of {characters!r}" if found else "it ends too early")
         self._place += 1
         return found
 
     def value(self) -> object:
-        """Takes the next value."""
+        """Take the next value."""
         self.peek()
         while True:
             try:
@@ -90,7 +94,7 @@ class _Stream:
                 if not self._more():
                     raise
                 continue
-            # A number may go on behind the window: after "1", "1." and "1e-" alike, the value so far is 1.
+            # A number may continue after the window: after "1", "1." and "1e-" alike, the value so far is 1.
             if len(self._text) - end < 3 and self._more():
                 continue
             self._place, self._read = end, PIECE

@@ -1,6 +1,6 @@
-"""Records of phrases -> tensors: CLIPSeg's recipe for training, and the plain one. Draws come from ``numpy.random``.
+"""Records of phrases -> tensors, by CLIPSeg's training recipe or a plain one.
 
-Nothing here mirrors an image: "the car on the left" would become wrong.
+All random numbers come from ``numpy.random``. Images are never mirrored: "the car on the left" would become wrong.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..errors import DatasetError
 from ..panoptic.mapper import read_rgb
 from ..panoptic.png import open_image
-from ..panoptic.records import DatasetError
 from .folder import WRONG_SIZE_IMAGES
 from .prompts import NegativePhrases
 from .visual_prompts import SupportTasks, visual_prompt
@@ -32,12 +32,28 @@ KEPT = (
 
 
 class PhraseMapper:
-    """One task in, one item of a batch out; one image with its tasks in, a list of items that share ``image`` out.
+    """Map a task to an item of a batch, or an image with its tasks to a list of items that share ``image``.
 
     Items hold ``image`` ((3, S, S) uint8 RGB), ``mask`` ((S, S) bool), ``phrase`` (the words), ``prompt`` (the words in a
-    template), ``negative`` (whether the phrase is not about the image; the mask is then empty) and what the record holds
-    of ``file_name, image_id, task_id, height, width, dataset_name, coco_id, phrase_structure, polygons``: height and
-    width are those of the original image, on which ``polygons.mask(height, width)`` is the complete truth.
+    template), ``negative`` (whether the phrase does not describe the image, so that the mask is empty) and, from the
+    record, ``file_name, image_id, task_id, height, width, dataset_name, coco_id, phrase_structure, polygons``. Height and
+    width are those of the original image, for which ``polygons.mask(height, width)`` is the complete ground truth.
+
+    Args:
+        side: S, in pixels; 352 in CLIPSeg.
+        crop: take a random square as high or wide as the image (CLIPSeg's training), instead of resizing the whole image
+            to a square.
+        min_visible: share of the mask's pixels that the square keeps, in [0, 1]. (CLIPSeg's code requires this share of
+            the square's pixels, and takes the best of 50 squares for small objects.)
+        per_image: number of tasks drawn from an image; None: all, in their order. With `crop`, tasks of which the square
+            keeps too little are left out.
+        negatives: source of negative phrases.
+        negative_probability: share of the items with a negative phrase, in [0, 1]; 0.2 in CLIPSeg.
+        templates: one is drawn for each item, see :data:`zsseg_d2.data.phrasecut.prompts.PROMPTS`.
+        supports: source of visual prompts (cropped, with blurred and darkened surroundings).
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -52,24 +68,8 @@ class PhraseMapper:
         templates: Sequence[str] = ("{}",),
         supports: SupportTasks | None = None,
     ) -> None:
-        """
-        Args:
-            side: S, pixels; 352 in CLIPSeg.
-            crop: take a random square as high or wide as the image (CLIPSeg's training), instead of the whole image
-                squeezed into a square.
-            min_visible: share of the mask's pixels that the square keeps. (CLIPSeg's code asks for this share of the
-                square's pixels, and takes the best of 50 squares where small objects have none.)
-            per_image: of an image with its tasks, draw so many; None: all, in their order. With a crop, tasks of which
-                the square keeps too little are left out.
-            negatives: where phrases come from that are not about the image.
-            negative_probability: share of the items with such a phrase; 0.2 in CLIPSeg.
-            templates: one is drawn for each item, see :data:`zsseg_d2.data.phrasecut.prompts.PROMPTS`.
-            supports: where visual prompts come from (cropped, with blurred and darkened surroundings).
-        Raises:
-            ValueError: arguments out of range.
-        """
         if side < 1 or not 0 <= min_visible <= 1 or not 0 <= negative_probability <= 1 or not templates:
-            raise ValueError("side must be positive, shares must be in 0 .. 1, and there must be a template.")
+            raise ValueError("side must be positive, shares must be in [0, 1], and there must be a template.")
         if negative_probability and negatives is None:
             raise ValueError("negative_probability needs negatives to draw from.")
         self.side, self.crop, self.min_visible, self.per_image = side, crop, min_visible, per_image
@@ -78,7 +78,8 @@ class PhraseMapper:
         self.supports = supports
 
     def __call__(self, record: dict) -> dict | list[dict]:
-        """
+        """Read one image, and draw masks, phrases and prompts.
+
         Raises:
             DatasetError: the image is missing or damaged, or of another size than its annotation.
         """
@@ -103,9 +104,9 @@ class PhraseMapper:
         return items if "tasks" in record else items[0]
 
     def _item(self, task: dict, image: torch.Tensor, mask: np.ndarray) -> dict:
-        phrase = self._negative(task["image_id"])
-        negative = phrase is not None
-        phrase = phrase if negative else task["phrase"]
+        other = self._negative(task["image_id"])
+        negative = other is not None
+        phrase = task["phrase"] if other is None else other
         small = np.asarray(Image.fromarray(mask).resize((self.side, self.side), Image.Resampling.NEAREST))
         return {
             **{key: task[key] for key in KEPT if key in task},
@@ -135,7 +136,7 @@ class PhraseMapper:
 
 
 def read_task(record: dict) -> tuple[np.ndarray, np.ndarray]:
-    """The image ((H, W, 3) uint8 RGB) and the mask ((H, W) bool) of a task.
+    """Read the image ((H, W, 3) uint8 RGB) and draw the mask ((H, W) bool) of a task.
 
     Raises:
         DatasetError: see :func:`read_annotated_rgb`.
@@ -145,14 +146,14 @@ def read_task(record: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def random_square_crop(mask: np.ndarray, min_visible: float) -> tuple[slice, slice]:
-    """Rows and columns of a random square as large as the image allows.
+    """Draw rows and columns of a square as large as the image allows.
 
-    Every square that holds at least `min_visible` of the mask's pixels is equally likely; where none does, the first of
-    those with most.
+    Every square that holds at least `min_visible` of the mask's pixels is equally likely; if none does, the first of
+    those with the most pixels is taken.
 
     Args:
         mask: (H, W) bool.
-        min_visible: 0 .. 1.
+        min_visible: share of the mask's pixels, in [0, 1].
     """
     height, width = mask.shape
     side = min(height, width)
@@ -166,13 +167,19 @@ def random_square_crop(mask: np.ndarray, min_visible: float) -> tuple[slice, sli
 
 
 def read_annotated_rgb(path: str, height: int, width: int, image_id: int | None = None) -> np.ndarray:
-    """(height, width, 3) uint8 RGB of a picture of any mode, turned the way in which it was annotated.
+    """Read an image of any mode as (height, width, 3) uint8 RGB, in the orientation in which it was annotated.
 
-    The EXIF orientation is applied, unless only the picture as stored has the annotation's size. Pictures of
+    The EXIF orientation is applied, unless only the stored image has the annotation's size. Images of
     ``WRONG_SIZE_IMAGES``, which the official data annotates at another size, are resized to it.
 
+    Args:
+        path: the file.
+        height: of the annotation, in pixels.
+        width: of the annotation, in pixels.
+        image_id: None for images of other datasets.
+
     Raises:
-        DatasetError: missing, damaged, or of another size.
+        DatasetError: the image is missing, damaged, or of another size.
     """
     pixels = read_rgb(path)
     if pixels.shape[:2] == (height, width):
@@ -183,6 +190,6 @@ def read_annotated_rgb(path: str, height: int, width: int, image_id: int | None 
     if image_id in WRONG_SIZE_IMAGES:
         return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
     raise DatasetError(
-        f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but image_data_split.json says {width}x{height} (width x "
-        "height); download the image again from the same version of Visual Genome."
+        f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but image_data_split.json says {width}x{height} "
+        "(width x height); download the image again from the same version of Visual Genome."
     )

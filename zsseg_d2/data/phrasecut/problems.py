@@ -1,4 +1,4 @@
-"""What is found in a data set of phrases, counted by kind."""
+"""Problems found in a dataset of phrases, counted by kind."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ EXAMPLES = 5
 
 @dataclass
 class Finding:
-    """Something found `count` times, with the first few places."""
+    """A problem found `count` times, with the first few places."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
     def add(self, place: str) -> None:
+        """Count the problem once more."""
         self.count += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(place)
@@ -22,21 +23,30 @@ class Finding:
 
 @dataclass
 class SplitReport:
-    """What a split holds. `wrong` makes it unfit for its purpose, `notes` are dealt with when it is read."""
+    """The content of a split and its problems.
+
+    Attributes:
+        split: name of the split.
+        images: number of images.
+        phrases: number of phrases.
+        expected: images and phrases, None if unknown.
+        wrong: problems that make the split unusable, by kind.
+        notes: peculiarities that reading takes care of, by kind.
+    """
 
     split: str
     images: int = 0
     phrases: int = 0
-    expected: tuple[int, int] | None = None  # images, phrases; None: nothing is known
+    expected: tuple[int, int] | None = None
     wrong: dict[str, Finding] = field(default_factory=dict)
     notes: dict[str, Finding] = field(default_factory=dict)
 
     def add(self, kind: str, place: str, *, note: bool = False) -> None:
-        """Counts a finding of this kind."""
+        """Count a finding of this kind."""
         (self.notes if note else self.wrong).setdefault(kind, Finding()).add(place)
 
     def lines(self) -> list[str]:
-        """The report in words."""
+        """Return the report as lines of text."""
         counted = f"{self.split:6}{self.images:>8,} images{self.phrases:>9,} phrases"
         if self.expected is not None:
             agree = self.expected == (self.images, self.phrases)

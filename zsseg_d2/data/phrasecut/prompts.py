@@ -1,4 +1,4 @@
-"""What stands in for a phrase: prompts around it, and phrases that are not about the image."""
+"""Prompts around phrases, and negative phrases, which do not describe the image."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PROMPTS: dict[str, tuple[str, ...]] = {
         "a photo of the {}.",
     ),
 }
-"""CLIPSeg's lists of templates, by its names; one is drawn for each phrase."""
+"""CLIPSeg's lists of templates, under its names; one is drawn for each phrase."""
 
 
 def prompt_templates(name: str) -> tuple[str, ...]:
-    """The templates of a list of `PROMPTS`.
+    """Return the templates of a list of `PROMPTS`.
 
     Raises:
-        ValueError: unknown.
+        ValueError: the name is unknown.
     """
     if name not in PROMPTS:
         raise ValueError(f"There are no prompts '{name}'; choose one of {', '.join(PROMPTS)}.")
@@ -36,24 +36,24 @@ def prompt_templates(name: str) -> tuple[str, ...]:
 
 
 class NegativePhrases:
-    """Phrases of a data set that are used of other images only."""
+    """Phrases of a dataset that describe other images only.
+
+    Args:
+        records: of tasks, see :func:`zsseg_d2.data.phrasecut.dataset.load_phrasecut`.
+    """
 
     def __init__(self, records: Iterable[dict]) -> None:
-        """
-        Args:
-            records: of tasks, see :func:`zsseg_d2.data.phrasecut.dataset.load_phrasecut`.
-        """
         self._of_image: dict[int, set[str]] = defaultdict(set)
         for record in records:
             self._of_image[record["image_id"]].add(record["phrase"])
-        # Sorted: the order of a set of texts changes from process to process.
+        # Sorted, because the order of a set of strings changes from process to process.
         self._phrases = sorted(set().union(*self._of_image.values()))
 
     def __len__(self) -> int:
         return len(self._phrases)
 
     def draw(self, image_id: int) -> str | None:
-        """A phrase of the data set that is not used of this image; None if there is none. Draws from ``numpy.random``."""
+        """Draw a phrase that does not describe this image by ``numpy.random``; None if there is none."""
         used = self._of_image.get(image_id, set())
         if len(used) < len(self._phrases):
             for _ in range(20):

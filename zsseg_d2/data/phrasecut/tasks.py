@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from sys import intern
+from typing import Any
 
+import msgspec
+
+from ..json_errors import explain
 from .polygons import Polygons, pack_polygons
 
 
 class TaskError(ValueError):
-    """What is wrong with one task; `kind` names the problem in few words, the message tells it."""
+    """A problem with one task.
+
+    Args:
+        kind: the problem in a few words, by which problems are counted.
+        message: the problem in a sentence.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -18,86 +27,87 @@ class TaskError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A phrase and the region that it refers to."""
+    """A phrase and the region that it refers to.
 
-    task_id: str  # "{image_id}__{ann_id}[_{ann_id}...]"; predictions are saved under this name
+    Args:
+        task_id: ``"{image_id}__{ann_id}[_{ann_id}...]"``; predictions are saved under this name.
+        image_id: the image.
+        ann_ids: objects of Visual Genome.
+        phrase: the words.
+        phrase_structure: ``{name, attributes [text], relation_ids [id], relation_descriptions [[predicate, object]],
+            type}``; type says what makes the region unique: name, attribute (with the name), relation (with the name) or
+            verbose (all).
+        polygons: the region.
+    """
+
+    task_id: str
     image_id: int
-    ann_ids: tuple[int, ...]  # objects of Visual Genome
+    ann_ids: tuple[int, ...]
     phrase: str
-    phrase_structure: dict  # see `parse_structure`
+    phrase_structure: dict
     polygons: Polygons
 
 
+class _Structure(msgspec.Struct, gc=False):
+    name: str | None = None
+    attributes: list[str] | None = None
+    relation_ids: list | None = None
+    relation_descriptions: list[tuple[str, str]] | None = None
+    type: str | None = None
+
+
+class _Entry(msgspec.Struct, gc=False, rename={"polygons": "Polygons"}):
+    task_id: str
+    image_id: int
+    phrase: str | None = None
+    ann_ids: list[int] = []
+    phrase_structure: _Structure | None = None
+    polygons: Any = None  # checked by `pack_polygons`
+
+
 def parse_task(entry: object) -> Task:
-    """A checked task.
-
-    Raises:
-        TaskError: an entry is missing or of the wrong type, the phrase is empty, or the polygons are wrong.
-    """
-    task_id = name_of(entry)
-    if not task_id or set(task_id) & set("/\\\0") or task_id in (".", ".."):
-        raise TaskError("malformed task", f"its 'task_id' ({task_id!r}) is missing, or cannot be the name of a file")
-    image_id, ann_ids, phrase = entry.get("image_id"), entry.get("ann_ids", []), entry.get("phrase")
-    if not _is_number(image_id):
-        raise TaskError("malformed task", f"'image_id' is no whole number ({image_id!r})")
-    if not isinstance(ann_ids, list) or not all(map(_is_number, ann_ids)):
-        raise TaskError("malformed task", f"'ann_ids' is no list of whole numbers ({ann_ids!r})")
-    if not isinstance(phrase, str) or not phrase.strip():
-        raise TaskError("empty phrase", f"'phrase' is empty or no text ({phrase!r})")
-    try:
-        polygons = pack_polygons(entry.get("Polygons"))
-    except ValueError as error:
-        raise TaskError("bad polygon", f"'Polygons' has {error}") from None
-    return Task(
-        task_id, image_id, tuple(ann_ids), phrase, parse_structure(entry.get("phrase_structure"), phrase), polygons
-    )
-
-
-def parse_structure(structure: object, phrase: str) -> dict:
-    """How a phrase is made up, complete.
+    """Check an entry of the JSON.
 
     Args:
-        structure: the JSON's entry; None or {} where the data set gives no structure.
-        phrase: the phrase, then taken for a name.
+        entry: the parsed JSON, of any type; unknown fields are ignored.
+
     Returns:
-        ``{name, attributes [text], relation_ids [id], relation_descriptions [[predicate, object]], type}``, where type
-        says what makes the region unique: name, attribute (with the name), relation (with the name) or verbose (all).
+        The task, with a complete ``phrase_structure``.
+
     Raises:
-        TaskError: an entry is of the wrong type.
+        TaskError: a field is missing or of the wrong type, the phrase is empty, or the polygons are wrong.
     """
-    if structure is not None and not isinstance(structure, dict):
-        raise TaskError("malformed task", f"'phrase_structure' is no dictionary ({structure!r})")
-    full = {
-        "name": phrase,
-        "attributes": [],
-        "relation_ids": [],
-        "relation_descriptions": [],
-        "type": "name",
-        **{k: v for k, v in (structure or {}).items() if k in _STRUCTURE and v is not None},
-    }
-    for key, kind in _STRUCTURE.items():
-        if not isinstance(full[key], kind):
-            raise TaskError("malformed task", f"'{key}' of 'phrase_structure' is no {kind.__name__} ({full[key]!r})")
-    pairs = full["relation_descriptions"]
-    if not all(isinstance(p, list) and len(p) == 2 and all(isinstance(t, str) for t in p) for p in pairs):
-        raise TaskError("malformed task", f"'relation_descriptions' are no pairs of texts ({pairs!r})")
-    if not all(isinstance(text, str) for text in full["attributes"]):
-        raise TaskError("malformed task", f"'attributes' are no texts ({full['attributes']!r})")
-    # A few thousand different words stand in hundreds of thousands of tasks.
-    full["name"], full["type"] = intern(full["name"]), intern(full["type"])
-    full["attributes"] = [intern(text) for text in full["attributes"]]
-    full["relation_descriptions"] = [[intern(predicate), intern(other)] for predicate, other in pairs]
-    return full
-
-
-_STRUCTURE = {"name": str, "attributes": list, "relation_ids": list, "relation_descriptions": list, "type": str}
+    try:
+        found = msgspec.convert(entry, _Entry)
+    except msgspec.ValidationError as error:
+        place, problem = explain(error)
+        raise TaskError("malformed task", f"'{place or 'task'}' {problem}") from None
+    if not found.task_id or set(found.task_id) & set("/\\\0") or found.task_id in (".", ".."):
+        raise TaskError("malformed task", f"'task_id' ({found.task_id!r}) cannot be the name of a file")
+    phrase = found.phrase or ""
+    if not phrase.strip():
+        raise TaskError("empty phrase", f"'phrase' is empty ({found.phrase!r})")
+    try:
+        polygons = pack_polygons(found.polygons)
+    except ValueError as error:
+        raise TaskError("bad polygon", f"'Polygons' has {error}") from None
+    structure = _complete(found.phrase_structure or _Structure(), phrase)
+    return Task(found.task_id, found.image_id, tuple(found.ann_ids), phrase, structure, polygons)
 
 
 def name_of(entry: object) -> str:
-    """The id of a task in an entry of whatever type, "" where it has none."""
+    """Return the id of a task in an entry of any type, "" if it has none."""
     task_id = entry.get("task_id") if isinstance(entry, dict) else None
     return task_id if isinstance(task_id, str) else ""
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _complete(structure: _Structure, phrase: str) -> dict:
+    """Fill the missing parts of a structure; the phrase replaces a missing name."""
+    # A few thousand different words are used by hundreds of thousands of tasks.
+    return {
+        "name": intern(phrase if structure.name is None else structure.name),
+        "attributes": [intern(text) for text in structure.attributes or ()],
+        "relation_ids": structure.relation_ids or [],
+        "relation_descriptions": [[intern(a), intern(b)] for a, b in structure.relation_descriptions or ()],
+        "type": intern("name" if structure.type is None else structure.type),
+    }

@@ -1,126 +1,162 @@
-"""Invocab training sets: the kept labels of a configuration, and pseudo-labels of the deleted classes.
+"""Pseudo-label training sets: the kept labels of a configuration, and predictions for the deleted classes.
 
-``{prefix}_train_invocab_{nnn}`` reads the folder that ``tools/make_pseudo_labels.py`` writes by default. Loading never
-runs a model: it looks at the manifest, and says what to do where the folder is missing, unfinished or of another kind.
+``{prefix}_train_pseudo_labels_{configuration}`` reads the folder that ``tools/make_pseudo_labels.py`` writes by default.
+Loading never runs a model: it checks the manifest, and says what to do if the folder is missing, unfinished or of another
+kind. Training on such a set is the published method "invocab".
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from functools import partial
+import logging
+from functools import cache, partial
 from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 
-from ..class_deletion.configurations import CONFIGURATIONS, configuration
-from ..panoptic.cityscapes import CATEGORIES, FAMILIES, Family, panoptic_paths, register_cityscapes_panoptic
-from ..panoptic.records import DatasetError, data_folder
+from ..errors import DatasetError
+from ..panoptic.family import PanopticFamily
+from ..panoptic.registration import PanopticPaths, register_panoptic
 from ..panoptic.split_writer import MANIFEST, read_manifest
+from ..paths import data_folder
 
 KIND = "pseudo_labels"
 FORMAT = 1  # raise when the same arguments give other files
+logger = logging.getLogger(__name__)
 
 
-def family_of(names: Iterable[str]) -> Family:
-    """The family of the first data set of `names` that belongs to one.
+def pseudo_labels_name(family: PanopticFamily, configuration: str, split: str = "train") -> str:
+    """Return the registered name of a family's pseudo-labels for `configuration`."""
+    return f"{family.prefix}_{split}_pseudo_labels_{configuration}"
 
-    Raises:
-        DatasetError: none does.
+
+def pseudo_labels_folder(family: PanopticFamily, configuration: str) -> Path:
+    """Return where a family's pseudo-labels for `configuration` are written by default."""
+    return data_folder(f"{family.folder_name}_pseudo_labels_{configuration}")
+
+
+def find_pseudo_labels(family: PanopticFamily, configuration: str) -> Path:
+    """Return where a family's pseudo-labels for `configuration` are read from.
+
+    This is :func:`pseudo_labels_folder`, or the folder of the name used before (``…_invocab_008``) if only that exists.
     """
-    names = list(names)
-    for name in names:
-        for family in FAMILIES:
-            if name.startswith(f"{family.prefix}_"):
-                return family
-    raise DatasetError(
-        f"DATASETS.TEST is {', '.join(names) or 'empty'}; pseudo-labels are made for data sets whose names start with "
-        f"{' or '.join(f.prefix for f in FAMILIES)}."
-    )
+    folder, legacy = pseudo_labels_folder(family, configuration), _legacy_folder(family, configuration)
+    return legacy if legacy.is_dir() and not folder.exists() else folder
 
 
-def invocab_name(family: Family, name: str, split: str = "train") -> str:
-    """The registered name of a family's pseudo-labels for configuration `name`."""
-    return f"{family.prefix}_{split}_invocab_{name}"
-
-
-def invocab_folder(family: Family, name: str) -> Path:
-    """Where a family's pseudo-labels for configuration `name` are looked up at this moment."""
-    return data_folder(f"{family.folder_name}_invocab_{name}")
-
-
-def deleted_ids(name: str) -> tuple[int, ...]:
-    """Contiguous ids of the classes that configuration `name` deletes.
-
-    Raises:
-        DatasetError: there is no such configuration, or it deletes nothing.
-    """
-    label_ids = configuration(name)
-    if not label_ids:
-        raise DatasetError(f"Configuration {name} deletes no class, so there is nothing to label; choose another.")
-    return tuple(k for k, category in enumerate(CATEGORIES) if category.id in label_ids)
-
-
-def check_pseudo_labels(root: Path, split: str, name: str, command: str) -> None:
-    """Look at the manifest of a folder of pseudo-labels.
+def check_pseudo_labels(root: Path, family: PanopticFamily, split: str, configuration: str, command: str) -> None:
+    """Check the manifest of a folder of pseudo-labels.
 
     Args:
-        name: the configuration they must be made for.
+        root: the folder.
+        family: the dataset that was labelled.
+        split: a split of it.
+        configuration: the configuration they must be made for.
         command: how to make them, for messages.
+
     Raises:
-        DatasetError: there are none, they are not finished, or they are of another kind than `name` asks for.
+        DatasetError: there are none, they are unfinished, or they are of another kind than `configuration` asks for.
     """
     entry = read_manifest(root)["splits"].get(split)
-    json_file = Path(panoptic_paths(root, split)["panoptic_json"])
     if entry is None and not root.is_dir():
         raise DatasetError(f"There are no pseudo-labels {root}; make them with `{command}`.")
     if entry is None:
         raise DatasetError(f"The pseudo-labels {root} are not finished; run the same command again: `{command}`.")
     if entry.get("kind") != KIND:
-        raise DatasetError(f"{root} holds no pseudo-labels; move it away, and make them with `{command}`.")
-    if entry.get("configuration") != name:
+        raise DatasetError(f"{root} does not hold pseudo-labels; move it away, and make them with `{command}`.")
+    if entry.get("configuration") != configuration:
         raise DatasetError(
-            f"{root} holds pseudo-labels of configuration {entry.get('configuration')}, not {name}; train on the data "
-            f"set of that configuration, or make them with `{command} --overwrite`."
+            f"{root} holds pseudo-labels of configuration {entry.get('configuration')}, not {configuration}; train on "
+            f"the dataset of that configuration, or make them with `{command} --overwrite`."
         )
-    if (entry.get("arguments") or {}).get("format") != FORMAT:
+    arguments = entry.get("arguments") or {}
+    if arguments.get("format") != FORMAT:
         raise DatasetError(
             f"{root} was made by another version of this program; make it again with `{command} --overwrite`."
         )
+    if arguments.get("deleted_label_ids") != list(family.deleted_label_ids(configuration)):
+        raise DatasetError(
+            f"{root} was made when configuration {configuration} deleted other classes; make it again with "
+            f"`{command} --overwrite`."
+        )
+    _check_json(root, family.layout.paths(root, split).panoptic_json, entry, command)
+
+
+def _check_json(root: Path, panoptic_json: Path, entry: dict, command: str) -> None:
+    """Check that the annotations are those that the manifest's `entry` describes."""
     try:
-        found = hashlib.sha256(json_file.read_bytes()).hexdigest()
+        found = hashlib.sha256(panoptic_json.read_bytes()).hexdigest()
     except OSError:
         found = None
     if found is None or found != entry.get("panoptic_json_sha256"):
         problem = "is missing" if found is None else "was changed or replaced"
         raise DatasetError(
-            f"{json_file} {problem}: {root / MANIFEST} describes another file of {entry.get('images')} images; make the "
-            f"pseudo-labels again with `{command} --overwrite`."
+            f"{panoptic_json} {problem}: {root / MANIFEST} describes another file of {entry.get('images')} images; "
+            f"make the pseudo-labels again with `{command} --overwrite`."
         )
 
 
-def register_all_invocab() -> None:
-    """``…_train_invocab_001`` to ``…_train_invocab_008`` of Cityscapes and MiniCity.
+def pseudo_label_sets(family: PanopticFamily) -> dict[str, str]:
+    """Return registered name -> configuration, for every configuration of `family` that deletes a class."""
+    deleting = [name for name, label_ids in family.configurations.items() if label_ids and "train" in family.splits]
+    return {pseudo_labels_name(family, name): name for name in deleting}
+
+
+def register_pseudo_labels(family: PanopticFamily) -> None:
+    """Register the pseudo-labels of every configuration of `family` that deletes a class.
 
     No label is deleted from them: ``deleted_contiguous_ids`` is empty, and ``pseudo_label_contiguous_ids`` says which
     classes have pseudo-labels. Evaluation on them uses the complete annotation of the training set.
     """
-    for family in FAMILIES:
-        complete = MetadataCatalog.get(f"{family.prefix}_train").load_complete_records
-        for name, label_ids in CONFIGURATIONS.items():
-            if not label_ids:
-                continue
-            dataset = invocab_name(family, name)
-            register_cityscapes_panoptic(
-                dataset, partial(invocab_folder, family, name), "train", prepare=partial(_prepare, family, name)
-            )
-            metadata = MetadataCatalog.get(dataset)
-            metadata.set(pseudo_label_contiguous_ids=deleted_ids(name))
-            vars(metadata)["load_complete_records"] = complete  # Metadata itself refuses a second value
+    for name, configuration in pseudo_label_sets(family).items():
+        _register(family, configuration, name)
 
 
-def _prepare(family: Family, name: str, root: Path) -> None:
-    command = f"python tools/make_pseudo_labels.py --config-file {family.zero_shot_config} --configuration {name}"
-    check_pseudo_labels(root, "train", name, command)
+def register_legacy_names(family: PanopticFamily) -> None:
+    """Register pseudo-labels under their former names ``{prefix}_train_invocab_{configuration}``, which warn once."""
+    for configuration in pseudo_label_sets(family).values():
+        _register(family, configuration, f"{family.prefix}_train_invocab_{configuration}")
+
+
+def _register(family: PanopticFamily, configuration: str, name: str) -> None:
+    register_panoptic(
+        name,
+        partial(_paths, family, configuration),
+        partial(_load, family, configuration),
+        categories=family.categories,
+        vocabulary=family.vocabulary,
+        prepare=partial(_prepare, family, configuration, name),
+        metadata={
+            **family.out_metadata(),
+            "pseudo_label_contiguous_ids": family.deleted_ids(configuration),
+            "load_complete_records": MetadataCatalog.get(f"{family.prefix}_train").load_complete_records,
+        },
+    )
+
+
+def _paths(family: PanopticFamily, configuration: str) -> PanopticPaths:
+    return family.layout.paths(find_pseudo_labels(family, configuration), "train")
+
+
+def _load(family: PanopticFamily, configuration: str) -> list[dict]:
+    return family.layout.load(find_pseudo_labels(family, configuration), "train", family.categories)
+
+
+def _prepare(family: PanopticFamily, configuration: str, name: str) -> None:
+    current = pseudo_labels_name(family, configuration)
+    if name != current:
+        _warn_once(name, current)
+    config = family.zero_shot_config or "CONFIG_OF_THE_ZERO_SHOT_MODEL"
+    command = f"python tools/make_pseudo_labels.py --config-file {config} --configuration {configuration}"
+    check_pseudo_labels(find_pseudo_labels(family, configuration), family, "train", configuration, command)
     if family.prepare is not None:
         family.prepare(family.folder())  # the images are links into it
+
+
+def _legacy_folder(family: PanopticFamily, configuration: str) -> Path:
+    return data_folder(f"{family.folder_name}_invocab_{configuration}")
+
+
+@cache
+def _warn_once(old: str, new: str) -> None:
+    logger.warning("The dataset name '%s' is deprecated. Fix: write '%s'.", old, new)

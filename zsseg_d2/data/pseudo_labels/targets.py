@@ -1,7 +1,7 @@
-"""Zero-shot predictions -> training targets for deleted classes. Pure functions of one image; no files.
+"""Zero-shot predictions -> training targets for deleted classes. Pure functions of one image that read no files.
 
-Of the ground truth nothing but the kept segments comes in: pixels of any other segment count as void before anything
-else is looked at, so that no label, instance or outline of a deleted class can reach a target.
+Only the kept segments of the ground truth are used: pixels of any other segment become void first, so that no label,
+instance or outline of a deleted class can reach a target.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ GROUND_TRUTH, ZERO_SHOT = "ground_truth", "zero_shot"
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a predicted segment must have at least to become a target."""
+    """The least that a predicted segment needs to become a target.
 
-    min_score: float  # class score of the prediction
-    min_area: int  # pixels that are left of it
-    min_visible: float  # part of it that is left
+    Args:
+        min_score: class score of the prediction, in [0, 1].
+        min_area: pixels that remain of it.
+        min_visible: share of it that remains, in [0, 1].
+    """
+
+    min_score: float
+    min_area: int
+    min_visible: float
 
 
 def listed_only(ids: np.ndarray, segments: Sequence[Mapping]) -> np.ndarray:
-    """(H, W) `ids` with 0 wherever the id is not that of one of `segments`."""
+    """Return (H, W) `ids` with 0 wherever the id is not that of one of `segments`."""
     return np.where(np.isin(ids, [s["id"] for s in segments]), ids, 0)
 
 
@@ -42,21 +48,24 @@ def add_pseudo_labels(
     categories: Sequence[PanopticCategory],
     thresholds: Thresholds,
 ) -> tuple[np.ndarray, list[dict]]:
-    """Fill what is void after deletion with predicted segments of the deleted classes.
+    """Fill pixels that are void after deletion with predicted segments of the deleted classes.
 
-    Kept segments stay as they are, to the last pixel. A deleted thing gets the first free id of 1000 · label id + k, a
-    deleted stuff class its label id; predicted segments of one stuff class are one segment, whose score is the largest.
+    Kept segments do not change. A deleted thing gets the first free id of 1000 · label id + k, a deleted stuff class
+    its label id; predicted segments of one stuff class are one segment, whose score is the largest.
 
     Args:
         ids: (H, W) segment ids; those that are not in `kept` are void.
-        kept: the segments after deletion, each with id and category_id (0 .. K-1).
+        kept: the segments after deletion, each with id and category_id (0 to K - 1).
         predicted_ids: (H, W) segment ids of a prediction; those that are not in `predicted` are void.
-        predicted: each with id, category_id (0 .. K-1) and score; other classes than the deleted ones are not used.
+        predicted: each with id, category_id (0 to K - 1) and score; only those of deleted classes are used.
         deleted: contiguous ids of the deleted classes.
         categories: (K,) the classes in the order of contiguous ids.
+        thresholds: the least that a predicted segment needs.
+
     Returns:
-        (H, W) int32 segment ids, 0 = void, and the segments: those of `kept` in their order, each with ``score`` None and
-        ``origin`` "ground_truth", then the new ones, as in a record, with ``score`` and ``origin`` "zero_shot".
+        (H, W) int32 segment ids, 0 = void, and the segments: those of `kept` in their order, each with ``score`` None
+        and ``origin`` "ground_truth", then the new ones, as in a record, with ``score`` and ``origin`` "zero_shot".
+
     Raises:
         ValueError: the two maps differ in size.
     """
@@ -76,9 +85,7 @@ def add_pseudo_labels(
             continue
         if area < thresholds.min_visible * whole:
             continue
-        label = categories[category].id
-        numbers = count(1000 * label) if categories[category].isthing else chain([label], count(1000 * label))
-        number = next(i for i in numbers if i not in used)
+        number = _free_id(categories[category], used)
         used.add(number)
         added[visible] = number
         segments.append(
@@ -97,10 +104,17 @@ def add_pseudo_labels(
     return (kept_ids + np.repeat(added, lengths).reshape(ids.shape)).astype(np.int32), segments
 
 
+def _free_id(category: PanopticCategory, used: Collection[int]) -> int:
+    """Return a segment id that is not in `used`, and is not 0, which is void."""
+    things = count(1000 * category.id)
+    numbers = things if category.isthing else chain([category.id], things)
+    return next(i for i in numbers if i and i not in used)
+
+
 def _candidates(
     predicted: Sequence[Mapping], deleted: Collection[int], categories: Sequence[PanopticCategory]
 ) -> Iterator[tuple[int, list[int], float]]:
-    """Class, ids and score of each predicted thing, and of each stuff class as a whole, in the order of the prediction."""
+    """Yield class, ids and score of each predicted thing, and of each stuff class as a whole, in predicted order."""
     found: dict[tuple, tuple[int, list[int], float]] = {}
     for segment in predicted:
         category, number, score = int(segment["category_id"]), int(segment["id"]), float(segment["score"])
@@ -113,10 +127,10 @@ def _candidates(
 
 
 def _bounding_box(starts: np.ndarray, lengths: np.ndarray, width: int) -> list[int]:
-    """``[x, y, width, height]`` of runs of pixels, row after row, in a picture `width` pixels wide."""
+    """Return ``[x, y, width, height]`` of runs of pixels, row after row, in an image `width` pixels wide."""
     ends = starts + lengths - 1
     top, bottom = int(starts.min()) // width, int(ends.max()) // width
-    # A run that goes on in the next row holds both the last and the first column.
+    # A run that continues in the next row holds both the last and the first column.
     over = starts // width != ends // width
     left = int(np.where(over, 0, starts % width).min())
     right = int(np.where(over, width - 1, ends % width).max())

@@ -1,8 +1,8 @@
-"""Writes pseudo-labels as an ordinary Cityscapes panoptic data set, image by image (see :mod:`.output_split`).
+"""Writing pseudo-labels as an ordinary panoptic dataset, image by image (see :mod:`..panoptic.split_writer`).
 
-Besides linked images, JSON and PNGs there are no files: label pictures and polygons of the source would show the deleted
-classes. Each segment of the JSON has ``score`` (null for ground truth) and ``origin``. Nothing that is written, the
-manifest included, depends on ground truth of a deleted class.
+The dataset holds linked images, the JSON and the PNGs, but no label maps or polygons of the source, which would show
+the deleted classes. Each segment of the JSON has ``score`` (null for ground truth) and ``origin``. Nothing that is
+written, the manifest included, depends on ground truth of a deleted class.
 """
 
 from __future__ import annotations
@@ -16,64 +16,75 @@ from pathlib import Path
 
 import numpy as np
 
-from ..panoptic.cityscapes import CATEGORIES, Family, load_cityscapes_panoptic, panoptic_paths
-from ..panoptic.png import DatasetError, check_segments, read_panoptic_png, write_panoptic_png
+from ..errors import DatasetError
+from ..panoptic.family import PanopticFamily
+from ..panoptic.png import check_segments, read_panoptic_png, write_panoptic_png
+from ..panoptic.registration import PanopticPaths
 from ..panoptic.split_writer import ResumableSplitWriter, check_outside, provide_image, write_json
-from .dataset import FORMAT, KIND, check_pseudo_labels, deleted_ids
-from .targets import GROUND_TRUTH, ZERO_SHOT, Thresholds, add_pseudo_labels
-
-_LABEL_IDS = tuple(c.id for c in CATEGORIES)
-_CLASS_OF = {label: k for k, label in enumerate(_LABEL_IDS)}
+from .dataset import FORMAT, KIND, check_pseudo_labels
+from .summary import summarize
+from .targets import Thresholds, add_pseudo_labels
 
 
 @dataclass
 class PseudoLabelSet:
-    """A data set of pseudo-labels that is being written.
+    """A dataset of pseudo-labels that is being written.
 
     Args:
-        family: whose images and kept labels it takes.
-        split: of the family. configuration: the name of the deleted classes.
-        output: its folder.
-        thresholds: what a predicted segment must have.
+        family: the dataset whose images and kept labels are used.
+        split: a split of the family.
+        configuration: the name of the deleted classes.
+        output: the folder to write to.
+        thresholds: the least that a predicted segment needs.
+
+    Attributes:
+        records: records after deletion; no other ground truth is ever read.
+        files: the files written so far; its notes are the segments of each image, as in the JSON.
     """
 
-    family: Family
+    family: PanopticFamily
     split: str
     configuration: str
     output: Path
     thresholds: Thresholds
-    records: list[dict] = field(init=False, repr=False)  # after deletion: no other ground truth is ever looked at
-    files: ResumableSplitWriter = field(init=False, repr=False)  # notes the segments of each image, as in the JSON
+    records: list[dict] = field(init=False, repr=False)
+    files: ResumableSplitWriter = field(init=False, repr=False)
     _arguments: dict = field(init=False, repr=False)
 
+    @property
+    def paths(self) -> PanopticPaths:
+        """Where the files are written."""
+        return self.family.layout.paths(self.output, self.split)
+
     def open(self, predictions: Mapping, overwrite: bool = False) -> list[dict]:
-        """Read the source, and find out what there is to do.
+        """Read the source, and determine which images are not finished.
 
         Args:
-            predictions: all that the predictions follow from, as JSON gives it back.
-            overwrite: replace what was written with other arguments.
+            predictions: everything that determines the predictions, as JSON gives it back.
+            overwrite: replace files that were written with other arguments.
+
         Returns:
             The records of the images that are not finished; their folders exist.
+
         Raises:
             DatasetError: the source is incomplete, the configuration is unknown, or the output cannot be used.
         """
-        deleted = deleted_ids(self.configuration)
+        self.family.deleted_ids(self.configuration)  # raises for a configuration that deletes nothing
         self.records = self.family.load(self.split, self.configuration)
         source = self.family.folder()
-        check_outside(self.output, source)
+        check_outside(self.paths, self.family.paths(self.split), self.output, source)
         self._arguments = {
             "format": FORMAT,
-            # As the links to the images: both folders may move together.
+            # Relative, like the links to the images, so that both folders can be moved together.
             "source": os.path.relpath(source.resolve(), self.output.resolve()),
             "source_sha256": _fingerprint(self.records),
             "split": self.split,
             "configuration": self.configuration,
-            "deleted_label_ids": [_LABEL_IDS[k] for k in deleted],
+            "deleted_label_ids": list(self.family.deleted_label_ids(self.configuration)),
             "thresholds": asdict(self.thresholds),
             **predictions,
         }
-        paths = panoptic_paths(self.output, self.split)
-        own = [Path(paths[key]) for key in ("panoptic_json", "panoptic_root", "image_root")]
+        own = [self.paths.panoptic_json, self.paths.panoptic_root, self.paths.image_root]
         self.files = ResumableSplitWriter(self.output, own, split=self.split, tool="make_pseudo_labels")
         self.files.open(self._arguments, self._is_complete, overwrite)
         return [] if self.files.complete else list(self._pending())
@@ -85,8 +96,10 @@ class PseudoLabelSet:
 
         Args:
             record: one that :meth:`open` returned.
-            predicted_ids: (H, W) segment ids of the prediction. predicted: each with id, category_id and score.
-            part: number of this process, where there are several.
+            predicted_ids: (H, W) segment ids of the prediction.
+            predicted: the segments, each with id, category_id and score.
+            part: number of this process, if there are several.
+
         Raises:
             DatasetError: the panoptic PNG is missing, damaged, or does not belong to the record.
         """
@@ -97,25 +110,28 @@ class PseudoLabelSet:
             record["segments_info"],
             predicted_ids,
             predicted,
-            deleted=deleted_ids(self.configuration),
-            categories=CATEGORIES,
+            deleted=self.family.deleted_ids(self.configuration),
+            categories=self.family.categories,
             thresholds=self.thresholds,
         )
         image, panoptic = self._targets(record)
         provide_image(Path(record["file_name"]), image)
         write_panoptic_png(panoptic, ids)
         keys = ("id", "category_id", "iscrowd", "area", "bbox", "score", "origin")
-        note = [{k: s[k] for k in keys} | {"category_id": _LABEL_IDS[s["category_id"]]} for s in segments]
+        label_ids = [c.id for c in self.family.categories]
+        note = [{k: s[k] for k in keys} | {"category_id": label_ids[s["category_id"]]} for s in segments]
         self.files.add(record["image_id"], note, part)
 
     def finish(self, model: Mapping, seconds: float | None = None) -> dict:
-        """Write JSON and manifest, once all images are there.
+        """Write JSON and manifest, once all images are written.
 
         Args:
-            model: what the manifest says about the model besides the arguments.
-            seconds: that all images took; None: not known, since an interrupted run was gone on with.
+            model: entries of the manifest about the model, besides the arguments.
+            seconds: time that all images took; None if it is unknown because the run was resumed.
+
         Returns:
             The split's entry in the manifest.
+
         Raises:
             DatasetError: an image was not written.
         """
@@ -126,25 +142,15 @@ class PseudoLabelSet:
         missing = sum(r["image_id"] not in done for r in self.records)
         if missing:
             raise DatasetError(f"{self.output}: {missing} images were not labelled; run the same command again.")
-        paths = panoptic_paths(self.output, self.split)
-        source = json.loads(Path(panoptic_paths(self.family.folder(), self.split)["panoptic_json"]).read_bytes())
-        annotations = [
-            {
-                "image_id": r["image_id"],
-                "file_name": self._targets(r)[1].relative_to(paths["panoptic_root"]).as_posix(),
-                "segments_info": done[r["image_id"]],
-            }
-            for r in self.records
-        ]
-        document = {"images": source["images"], "annotations": annotations, "categories": source["categories"]}
-        json_file = Path(paths["panoptic_json"])
-        write_json(json_file, document)
+        json_file = self.paths.panoptic_json
+        write_json(json_file, self._document())
+        deleted, categories = self.family.deleted_ids(self.configuration), self.family.categories
         entry = {
             "kind": KIND,
             "configuration": self.configuration,
-            "deleted": [CATEGORIES[k].name for k in deleted_ids(self.configuration)],
-            "images": len(annotations),
-            **self._summary(),
+            "deleted": [categories[k].name for k in deleted],
+            "images": len(self.records),
+            **summarize(done.values(), categories, deleted),
             "seconds": None if seconds is None else round(seconds, 1),
             "panoptic_json_sha256": hashlib.sha256(json_file.read_bytes()).hexdigest(),
             **model,
@@ -153,20 +159,36 @@ class PseudoLabelSet:
         self.files.finish({"name": "zsseg_d2 tools/make_pseudo_labels.py", "version": __version__}, entry)
         return entry
 
+    def _document(self) -> dict:
+        """Return the content of the panoptic JSON."""
+        source = json.loads(self.family.paths(self.split).panoptic_json.read_bytes())
+        annotations = [
+            {
+                "image_id": r["image_id"],
+                "file_name": self._targets(r)[1].relative_to(self.paths.panoptic_root).as_posix(),
+                "segments_info": self.files.done[r["image_id"]],
+            }
+            for r in self.records
+        ]
+        return {"images": source["images"], "annotations": annotations, "categories": source["categories"]}
+
     def _is_complete(self) -> bool:
         try:
-            check_pseudo_labels(self.output, self.split, self.configuration, "")
-            return len(load_cityscapes_panoptic(self.output, self.split)) == len(self.records)
+            check_pseudo_labels(self.output, self.family, self.split, self.configuration, "")
+            records = self.family.layout.load(self.output, self.split, self.family.categories)
+            return len(records) == len(self.records)
         except DatasetError:
             return False
 
     def _targets(self, record: Mapping) -> tuple[Path, Path]:
-        """Image and panoptic PNG of a record in the output."""
-        source = self.family.folder()
-        return tuple(self.output / Path(record[k]).relative_to(source) for k in ("file_name", "pan_seg_file_name"))
+        """Return image and panoptic PNG of a record in the output."""
+        source = self.family.paths(self.split)
+        image = Path(record["file_name"]).relative_to(source.image_root)
+        panoptic = Path(record["pan_seg_file_name"]).relative_to(source.panoptic_root)
+        return self.paths.image_root / image, self.paths.panoptic_root / panoptic
 
     def _pending(self) -> Iterator[dict]:
-        """Records of unfinished images; makes the folders their files go to."""
+        """Yield the records of unfinished images, and make the folders of their files."""
         made: set[Path] = set()
         for record in self.records:
             written = self._targets(record)
@@ -178,37 +200,8 @@ class PseudoLabelSet:
                 made.add(folder)
             yield record
 
-    def _summary(self) -> dict:
-        """Segments by origin, and of each class images, segments, pixels and mean score."""
-        deleted = deleted_ids(self.configuration)
-        classes = [
-            {
-                "label_id": c.id,
-                "origin": ZERO_SHOT if k in deleted else GROUND_TRUTH,
-                "images": 0,
-                "segments": 0,
-                "pixels": 0,
-            }
-            for k, c in enumerate(CATEGORIES)
-        ]
-        scores: list[list[float]] = [[] for _ in CATEGORIES]
-        for segments in self.files.done.values():
-            for k in {_CLASS_OF[s["category_id"]] for s in segments}:
-                classes[k]["images"] += 1
-            for segment in segments:
-                k = _CLASS_OF[segment["category_id"]]
-                classes[k]["segments"] += 1
-                classes[k]["pixels"] += segment["area"]
-                scores[k] += [segment["score"]] if segment["origin"] == ZERO_SHOT else []
-        for entry, found in zip(classes, scores):
-            entry["mean_score"] = round(float(np.mean(found)), 4) if found else None
-        segments = {
-            origin: sum(c["segments"] for c in classes if c["origin"] == origin) for origin in (GROUND_TRUTH, ZERO_SHOT)
-        }
-        return {"segments": segments, "classes": {c.name: entry for c, entry in zip(CATEGORIES, classes)}}
-
 
 def _fingerprint(records: Sequence[Mapping]) -> str:
-    """A hash of the records as they are after deletion: another source, or other kept labels, give another one."""
+    """Return a hash of the records after deletion, which changes with the source and with the kept labels."""
     content = [[r["image_id"], Path(r["pan_seg_file_name"]).name, r["segments_info"]] for r in records]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -22,7 +22,7 @@ from ...data.panoptic.mapper import read_rgb
 from ...data.panoptic.png import write_png
 from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt
-from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_picture, sheet
+from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
 from ...process import keep_freed_memory
 from ..checkpoints.checkpointer import ZssegCheckpointer, local_weights
 from ..config.setup import find_config, setup_cfg
@@ -150,7 +150,7 @@ def run_segmenting(args: argparse.Namespace) -> int:
         for path, target in tqdm(list(zip(args.image, targets)), disable=not several, unit="image"):
             image = read_rgb(path)
             found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
-            save_picture(overlays(image, found), target)
+            save_image(overlays(image, found), target)
             for result in found:
                 share = 100 * result.mask.mean()
                 tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the picture")

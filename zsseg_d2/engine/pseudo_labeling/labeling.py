@@ -22,7 +22,8 @@ from tqdm import tqdm
 from ...class_sets import ClassSets
 from ...data.panoptic.mapper import PanopticMapper
 from ...data.panoptic.split_writer import exclusive_lock
-from ...data.pseudo_labels.dataset import deleted_ids, family_of, invocab_folder, invocab_name
+from ...data.panoptic.family import family_of
+from ...data.pseudo_labels.dataset import pseudo_labels_folder, pseudo_labels_name
 from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
 from ...data.pseudo_labels.writer import PseudoLabelSet
 from ..checkpoints.checkpointer import local_weights
@@ -77,11 +78,11 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         ConfigError, CheckpointError, DatasetError: in one sentence what is wrong, before any image is looked at.
         KeyboardInterrupt: stopped by Ctrl-C; finished images are kept.
     """
-    deleted_ids(args.configuration)  # an unknown one ends here
     cfg = labelling_config(args)
     family = family_of(cfg.DATASETS.TEST)
+    family.deleted_ids(args.configuration)  # raises for an unknown one
     limits = cfg.ZSSEG.PSEUDO_LABELS
-    default = invocab_folder(family, args.configuration)
+    default = pseudo_labels_folder(family, args.configuration)
     output = Path(args.output).expanduser() if args.output else default
     target = PseudoLabelSet(
         family,
@@ -110,7 +111,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         model = {
             "config_file": str(args.config_file),
             "weights": weights,
-            "train_with": invocab_name(family, args.configuration) if registered else None,
+            "train_with": pseudo_labels_name(family, args.configuration) if registered else None,
         }
         return target.finish(model, seconds), output
 

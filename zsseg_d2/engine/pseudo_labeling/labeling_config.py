@@ -7,10 +7,9 @@ import json
 from collections.abc import Iterable
 
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import MetadataCatalog
 
 from ... import add_zsseg_config
-from ...data.pseudo_labels.dataset import family_of, invocab_name
+from ...data.panoptic.family import family_of
 from ...files import local_path
 from ..checkpoints.checkpointer import local_weights, weights_to_read
 from ..checkpoints.leaks import data_set_with_labels_of, trained_on
@@ -43,7 +42,7 @@ def labelling_config(args: argparse.Namespace) -> CfgNode:
     cfg.defrost()
     cfg.MODEL.MASK_FORMER.TEST.SEMANTIC_ON = cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON = False
     family = family_of(cfg.DATASETS.TEST)
-    cfg.DATASETS.TEST = tuple(n for n in cfg.DATASETS.TEST if n.startswith(f"{family.prefix}_"))[:1]
+    cfg.DATASETS.TEST = tuple(n for n in cfg.DATASETS.TEST if family.owns(n))[:1]
     cfg.freeze()
     return cfg
 
@@ -87,8 +86,8 @@ def check_no_leak(cfg: CfgNode, configuration: str, weights: Iterable[str]) -> N
         ConfigError: DATASETS.TRAIN, or the config of the training that wrote the weights, names such a data set.
     """
     names = {*cfg.DATASETS.TRAIN, *(name for path in weights for name in trained_on(path))}
-    labelled = MetadataCatalog.get(invocab_name(family_of(cfg.DATASETS.TEST), configuration))
-    found = data_set_with_labels_of(labelled.pseudo_label_contiguous_ids, labelled.vocabulary, names)
+    family = family_of(cfg.DATASETS.TEST)
+    found = data_set_with_labels_of(family.deleted_ids(configuration), family.vocabulary, names)
     if found:
         raise ConfigError(
             f"The model was trained on '{found[0]}', with ground truth of classes that configuration {configuration} deletes; "

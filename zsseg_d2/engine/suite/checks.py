@@ -9,7 +9,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...data.panoptic.cityscapes import FAMILIES
+from ...data.panoptic.family import PANOPTIC_FAMILIES
 from ...data.panoptic.png import DatasetError
 from ...files import (PREFIX, local_path)
 from ..checkpoints.checkpointer import (local_weights, weights_to_read)
@@ -17,7 +17,7 @@ from ..config.setup import setup_cfg
 from ..errors import (CheckpointError, ConfigError)
 from .jobs import Job
 
-_RENDERED = ("miniworld_panoptic_", "miniphrases_", *(f"{family.prefix}_" for family in FAMILIES if family.prepare is not None))
+_RENDERED = ("miniphrases_", *(f"{family.prefix}_" for family in PANOPTIC_FAMILIES.values() if family.prepare is not None))
 """Data sets whose names begin so are made at their first use, all but their pseudo-labels."""
 
 
@@ -98,7 +98,7 @@ def _find_records(name: str) -> None:
     metadata = MetadataCatalog.get(name)
     places = [metadata.get(key) for key in ("image_root", "panoptic_root", "panoptic_json")]
     there = all(place is None or Path(place).exists() for place in places)
-    if not there and (not name.startswith(_RENDERED) or "_invocab_" in name):
+    if not there and (not name.startswith(_RENDERED) or "_pseudo_labels_" in name or "_invocab_" in name):
         DatasetCatalog.get(name)  # says what is missing, or finds it where DETECTRON2_DATASETS points now
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from ...data.panoptic.png import write_png
 from ...data.phrasecut.phrase_mapper import read_task
-from ...evaluation.referring.phrase_visualization import paint_mask, panel, save_picture, sheet
+from ...evaluation.referring.phrase_visualization import paint_mask, panel, save_image, sheet
 from ..referring_task import tasks_of, test_samples
 from .loaders import load_records
 
@@ -108,13 +108,13 @@ def draw_samples(records: Sequence[dict], folder: Path, threshold: float) -> Non
         return [panel(paint_mask(tasks[row][0], tasks[row][1], (45, 170, 95)), records[row]["phrase"], _WIDTH)]
 
     rows = [truth(k) + [predicted(k, i) for i in _spread(iterations, _MOST_COLUMNS)] for k in range(len(records))]
-    save_picture(sheet(rows), folder / "strip.png")
+    save_image(sheet(rows), folder / "strip.png")
     frames = [
         sheet([[*truth(k), predicted(k, i)] for k in range(len(records))]) for i in _spread(iterations, _MOST_FRAMES)
     ]
     times = [500] * (len(frames) - 1) + [2500]
     options = {"save_all": True, "append_images": frames[1:], "duration": times if len(frames) > 1 else 2500, "loop": 0}
-    save_picture(frames[0], folder / "samples.gif", **options)
+    save_image(frames[0], folder / "samples.gif", **options)
 
 
 def _spread(iterations: Sequence[int], most: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The panoptic evaluator: streaming, exact, across processes, without temporary files."""
+"""The panoptic evaluators: streaming, exact, distributed, without temporary files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import detectron2
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
@@ -24,15 +24,17 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationError(ValueError):
-    """Predictions do not fit the data set; the message names the image."""
+    """Predictions do not fit the dataset; the message names the image."""
 
 
 class PanopticQualityEvaluator(DatasetEvaluator):
-    """Panoptic quality against the complete annotation of a data set, also where deleted classes were registered.
+    """Compute panoptic quality against the complete annotation of a dataset.
 
-    ``process`` takes outputs with ``"panoptic_seg": (seg, segments_info)``: seg (H, W) integer tensor at the original
-    size, 0 = void; segments_info a list of ``{id, category_id (0 .. K-1), isthing}``. With None in its place, seg holds
-    category · label_divisor + instance, -1 = void, as in Detectron2.
+    The complete annotation is used even if the dataset was registered with deleted classes.
+
+    ``process`` takes outputs with ``"panoptic_seg": (seg, segments_info)``, where seg is an (H, W) integer tensor at
+    the original size, 0 = void, and segments_info a list of ``{id, category_id (in [0, K)), isthing}``. If
+    segments_info is None, seg holds category · label_divisor + instance, -1 = void, as in Detectron2.
     """
 
     title, task, file_name = "Panoptic quality", "panoptic_seg", "panoptic_quality.json"
@@ -47,13 +49,15 @@ class PanopticQualityEvaluator(DatasetEvaluator):
     ) -> None:
         """
         Args:
-            dataset_name: registered by :mod:`zsseg_d2.data`.
-            output_dir: ``inference/<dataset_name>/panoptic_quality.json`` is written below it; None: no file.
+            dataset_name: a dataset registered by :mod:`zsseg_d2.data`.
+            output_dir: ``inference/<dataset_name>/panoptic_quality.json`` is written below it; None writes no file.
             out_classes: contiguous ids or names of the classes that count as Out. None: the classes deleted from this
-                data set, else its default (the things of Cityscapes, as in configuration 008), else none.
-            save_predictions: also write them in COCO panoptic format to ``inference/<dataset_name>/predictions``.
+                dataset, else its default (the things of Cityscapes, as in configuration 008), else none.
+            save_predictions: also write predictions in COCO panoptic format to
+                ``inference/<dataset_name>/predictions``.
+
         Raises:
-            EvaluationError: an unknown class, or predictions are to be saved without an `output_dir`.
+            EvaluationError: a class is unknown, or `save_predictions` is set without an `output_dir`.
         """
         self._dataset = dataset_name
         self._metadata = MetadataCatalog.get(dataset_name)
@@ -61,25 +65,27 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         self._things = frozenset(self._metadata.thing_dataset_id_to_contiguous_id.values())
         self._out = _out_classes(out_classes, self._metadata, self._names)
         self._folder = Path(output_dir) / "inference" / dataset_name if output_dir else None
-        self._writer = None
+        self._writer: PredictionWriter | None = None
         if save_predictions:
             if self._folder is None:
-                raise EvaluationError("Predictions can only be saved with an output folder; set OUTPUT_DIR.")
+                raise EvaluationError("Predictions can only be saved with an output folder. Fix: set OUTPUT_DIR.")
             self._writer = PredictionWriter(self._folder / "predictions", self._metadata)
         self._records: dict = {}
         self.reset()
 
     def reset(self) -> None:
-        # Counts are kept by image, a few numbers each: a sampler may give one image to two processes, and the sum in
-        # the order of the data set is the same for any number of processes.
+        """Forget all images."""
+        # Counts are kept per image, a few numbers each: a sampler may give one image to two processes, and a sum in the
+        # order of the dataset is the same for any number of processes.
         self._counts: dict[int | str, PanopticCounts] = {}
         if self._writer is not None:
             self._writer.reset()
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
-        """
+        """Count the matches of a batch; an image that was counted before is skipped.
+
         Raises:
-            EvaluationError: an image that the data set does not have, or a prediction that does not fit it.
+            EvaluationError: an image is not in the dataset, or a prediction does not fit it.
             DatasetError: the annotation of an image is missing or damaged.
         """
         for item, output in zip(inputs, outputs):
@@ -102,13 +108,14 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         return count_image(truth, segments, *self._prediction(output["panoptic_seg"]), len(self._names))
 
     def evaluate(self) -> OrderedDict | None:
-        """Gather, print the table, write the JSON.
+        """Gather the counts of all processes, log the table and write the JSON.
 
         Returns:
             On the main process ``{"panoptic_seg": {PQ, SQ, RQ, PQ_in, PQ_out, PQ_hm, PQ_th, PQ_st}}`` in percent, NaN
-            where there is no class to average; None on the others.
+            if there is no class to average; None on the other processes.
+
         Raises:
-            EvaluationError: no image was evaluated, or images of the data set have no prediction.
+            EvaluationError: no image was evaluated, or images of the dataset have no prediction.
         """
         comm.synchronize()
         gathered = comm.gather(self._counts)
@@ -130,7 +137,7 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             self._writer.finish({k: v for part in annotations for k, v in part.items()}, records)
         if self._folder is not None:
             write_json(self._folder / self.file_name, {**report, **self._provenance(len(counts))})
-        scores = {**{key: report["All"][key] for key in ("PQ", "SQ", "RQ")}}
+        scores = {key: report["All"][key] for key in ("PQ", "SQ", "RQ")}
         for key, group in (("in", "In"), ("out", "Out"), ("th", "Things"), ("st", "Stuff")):
             scores[f"PQ_{key}"] = report[group]["PQ"]
         scores["PQ_hm"] = report["harmonic_mean"]
@@ -155,7 +162,7 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         records = self._all_records()
         if image_id not in records:
             raise EvaluationError(
-                f"Image {image_id!r} is not in the data set '{self._dataset}'; evaluate with that set's data loader."
+                f"Image {image_id!r} is not in the dataset '{self._dataset}'. Fix: evaluate with that dataset's loader."
             )
         return records[image_id]
 
@@ -172,19 +179,19 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         if not missing:
             return
         if not counts:
-            raise EvaluationError(f"No image of '{self._dataset}' was evaluated; call process before evaluate.")
+            raise EvaluationError(f"No image of '{self._dataset}' was evaluated. Fix: call process before evaluate.")
         some = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
         raise EvaluationError(
-            f"{len(missing)} of {len(records)} images of '{self._dataset}' have no prediction ({some}); panoptic "
-            "quality needs all of them. Evaluate the whole data set, or register the part as a data set of its own."
+            f"{len(missing)} of {len(records)} images of '{self._dataset}' have no prediction ({some}), but panoptic "
+            "quality needs all of them. Fix: evaluate the whole dataset, or register the subset as its own dataset."
         )
 
 
 class ClasswiseArithmeticEvaluator(PanopticQualityEvaluator):
-    """The published "naive intersection": PQ of In classes from model two's map, of Out classes from model one's.
+    """Compute the published "naive intersection": PQ of In classes on model two's map, of Out classes on model one's.
 
-    No panoptic map has this quality: each class is looked at where the other model's segments do not exist. ``process``
-    takes outputs with ``"panoptic_seg_of": {"model_one": …, "model_two": …}``.
+    No single panoptic map has this quality: each class is scored on a map without the other model's segments.
+    ``process`` takes outputs with ``"panoptic_seg_of": {"model_one": …, "model_two": …}``.
     """
 
     title, task, file_name = "Class-wise arithmetic (no panoptic map)", "naive_arithmetic", "naive_arithmetic.json"
@@ -200,7 +207,8 @@ class ClasswiseArithmeticEvaluator(PanopticQualityEvaluator):
         )
 
 
-def _out_classes(wanted: Iterable[int | str] | None, metadata: object, names: Sequence[str]) -> frozenset[int]:
+def _out_classes(wanted: Iterable[int | str] | None, metadata: Metadata, names: Sequence[str]) -> frozenset[int]:
+    """Resolve names and ids of Out classes to contiguous ids."""
     if wanted is None:
         return frozenset(metadata.get("deleted_contiguous_ids") or metadata.get("out_contiguous_ids") or ())
     found = set()
@@ -208,7 +216,8 @@ def _out_classes(wanted: Iterable[int | str] | None, metadata: object, names: Se
         number = names.index(item) if item in names else item
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < len(names):
             raise EvaluationError(
-                f"There is no class {item!r} in '{metadata.name}'; give names or contiguous ids 0 .. {len(names) - 1}."
+                f"There is no class {item!r} in '{metadata.name}'. Fix: give names, or contiguous ids in "
+                f"[0, {len(names)})."
             )
         found.add(int(number))
     return frozenset(found)

@@ -1,4 +1,7 @@
-"""Panoptic quality as pure functions: maps of segments -> counts -> PQ, SQ, RQ (Kirillov et al. 2019, section 4)."""
+"""Panoptic quality as pure functions: segment maps to counts to PQ, SQ and RQ.
+
+Source: Kirillov et al. 2019, "Panoptic Segmentation", section 4. Letters: K classes, S segments, R runs of pixels.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,13 @@ from ...data.panoptic.png import MAX_SEGMENT_ID, run_lengths
 
 @dataclass
 class PanopticCounts:
-    """All that panoptic quality needs, for each of K classes."""
+    """Hold what panoptic quality needs for each of K classes.
+
+    >>> counts = PanopticCounts.zeros(2)
+    >>> counts += PanopticCounts(np.array([0.8, 0.0]), np.array([1, 0]), np.array([0, 1]), np.array([0, 0]))
+    >>> counts.tp
+    array([1, 0])
+    """
 
     iou: np.ndarray  # (K,) float64, sum of IoU over matched pairs
     tp: np.ndarray  # (K,) int64, matched pairs
@@ -21,6 +30,7 @@ class PanopticCounts:
 
     @classmethod
     def zeros(cls, num_classes: int) -> PanopticCounts:
+        """Return counts of nothing for K = `num_classes` classes."""
         return cls(np.zeros(num_classes), *(np.zeros(num_classes, np.int64) for _ in range(3)))
 
     def __iadd__(self, other: PanopticCounts) -> PanopticCounts:
@@ -38,21 +48,36 @@ def count_image(
     pred_segments: Sequence[Mapping],
     num_classes: int,
 ) -> PanopticCounts:
-    """Match the segments of one image, by the rules of ``cityscapesscripts`` and ``panopticapi``.
+    """Match the segments of one image by the rules of ``cityscapesscripts`` and ``panopticapi``.
 
-    A pair of one class matches at IoU > 0.5, where the union leaves out void pixels of the prediction. An unmatched
-    prediction is no false positive if more than half of it lies in void and in its class's crowd region. Listed
-    segments without a pixel do not exist.
+    Two segments of one class match at IoU > 0.5, where the union excludes pixels of the prediction that are void in the
+    ground truth. An unmatched prediction is not a false positive if more than half of it lies in void and in a crowd
+    region of its class. Listed segments without a pixel are ignored.
 
     Args:
         gt_ids: (H, W) integers; pixels whose id is not in `gt_segments` are void.
-        gt_segments: each with id, category_id (0 .. K-1) and iscrowd.
-        pred_ids: (H, W) integers; 0 = void.
+        gt_segments: each with id, category_id in [0, K) and iscrowd.
+        pred_ids: (H, W) integers, 0 = void.
         pred_segments: each with id and category_id.
         num_classes: K.
+
     Raises:
         ValueError: the maps differ in size, an id of `pred_ids` is not in `pred_segments`, an id is listed twice, or a
-            category is not in 0 .. K-1.
+            category is not in [0, K).
+
+    >>> gt = np.array([[1, 1, 1, 1], [2, 2, 2, 2]])
+    >>> prediction = np.array([[5, 5, 5, 0], [6, 6, 7, 7]])  # class 0: IoU 3 / 4; class 1: two halves, IoU 1 / 2 each
+    >>> counts = count_image(
+    ...     gt,
+    ...     [{"id": 1, "category_id": 0, "iscrowd": 0}, {"id": 2, "category_id": 1, "iscrowd": 0}],
+    ...     prediction,
+    ...     [{"id": 5, "category_id": 0}, {"id": 6, "category_id": 1}, {"id": 7, "category_id": 1}],
+    ...     num_classes=2,
+    ... )
+    >>> counts.iou, counts.tp, counts.fp, counts.fn
+    (array([0.75, 0.  ]), array([1, 0]), array([0, 2]), array([0, 1]))
+    >>> class_quality(counts)["PQ"]
+    array([75.,  0.])
     """
     if gt_ids.shape != pred_ids.shape:
         raise ValueError(
@@ -63,15 +88,7 @@ def count_image(
     pred, pred_class = _listed(pred_segments, num_classes, "predicted")
     crowd = np.array([bool(s["iscrowd"]) for s in gt_segments], dtype=bool)
 
-    gt_runs, pred_runs, lengths = run_lengths(gt_ids, pred_ids)
-    rows = _number(gt_runs, gt)  # 0 = void, i + 1 = gt_segments[i]
-    columns = _number(pred_runs, pred)
-    unlisted = (columns == 0) & (pred_runs != 0)
-    if unlisted.any():
-        raise ValueError(f"segment id {int(pred_runs[unlisted][0])} is in the predicted map but not in segments_info")
-    shape = (len(gt) + 1, len(pred) + 1)
-    # Weights make bincount work in float64, which is exact far beyond any number of pixels.
-    overlap = np.bincount(rows * shape[1] + columns, weights=lengths, minlength=shape[0] * shape[1]).reshape(shape)
+    overlap = _overlap(gt_ids, gt, pred_ids, pred)
     gt_area, pred_area = overlap.sum(1)[1:], overlap.sum(0)[1:]
     in_void, overlap = overlap[0, 1:], overlap[1:, 1:]
 
@@ -81,7 +98,7 @@ def count_image(
     matched = iou > 0.5
 
     ignored = in_void.copy()
-    # The formats allow one crowd region a class and image; should there be more, the oracles use the last.
+    # The formats allow one crowd region per class and image; if there are more, both references use the last.
     region = {int(k): i for i, k in enumerate(gt_class) if crowd[i] and gt_area[i] > 0}
     for j, k in enumerate(pred_class):
         if int(k) in region:
@@ -89,20 +106,29 @@ def count_image(
     false_positive = ~matched.any(0) & (pred_area > 0) & (2 * ignored <= pred_area)
     false_negative = ~matched.any(1) & ~crowd & (gt_area > 0)
 
-    def per_class(classes: np.ndarray) -> np.ndarray:
-        return np.bincount(classes, minlength=num_classes).astype(np.int64)
-
     gt_index, pred_index = np.nonzero(matched)
     return PanopticCounts(
         iou=np.bincount(gt_class[gt_index], weights=iou[gt_index, pred_index], minlength=num_classes),
-        tp=per_class(gt_class[gt_index]),
-        fp=per_class(pred_class[false_positive]),
-        fn=per_class(gt_class[false_negative]),
+        tp=np.bincount(gt_class[gt_index], minlength=num_classes),
+        fp=np.bincount(pred_class[false_positive], minlength=num_classes),
+        fn=np.bincount(gt_class[false_negative], minlength=num_classes),
     )
 
 
+def _overlap(gt_ids: np.ndarray, gt: np.ndarray, pred_ids: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """Return pixels in ground truth i - 1 and prediction j - 1, (len(gt) + 1, len(pred) + 1) float64; 0 is void."""
+    gt_runs, pred_runs, lengths = run_lengths(gt_ids, pred_ids)
+    rows, columns = _number(gt_runs, gt), _number(pred_runs, pred)
+    unlisted = (columns == 0) & (pred_runs != 0)
+    if unlisted.any():
+        raise ValueError(f"segment id {int(pred_runs[unlisted][0])} is in the predicted map but not in segments_info")
+    shape = (len(gt) + 1, len(pred) + 1)
+    # With weights, bincount works in float64, which is exact far beyond any number of pixels.
+    return np.bincount(rows * shape[1] + columns, weights=lengths, minlength=shape[0] * shape[1]).reshape(shape)
+
+
 def _listed(segments: Sequence[Mapping], num_classes: int, whose: str) -> tuple[np.ndarray, np.ndarray]:
-    """(S,) ids and (S,) classes of listed segments."""
+    """Return (S,) ids and (S,) classes of the listed segments, or raise ValueError."""
     ids = np.array([s["id"] for s in segments], dtype=np.int64)
     classes = np.array([s["category_id"] for s in segments], dtype=np.int64)
     if len(np.unique(ids)) != len(ids):
@@ -111,16 +137,16 @@ def _listed(segments: Sequence[Mapping], num_classes: int, whose: str) -> tuple[
         raise ValueError(f"a {whose} segment has the id 0, which means void")
     if len(classes) and not (classes.min() >= 0 and classes.max() < num_classes):
         wrong = classes[(classes < 0) | (classes >= num_classes)][0]
-        raise ValueError(f"a {whose} segment has the category {wrong}, which is not in 0 .. {num_classes - 1}")
+        raise ValueError(f"a {whose} segment has the category {wrong}, which is not in [0, {num_classes})")
     return ids, classes
 
 
 def _number(values: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """(R,) ids -> (R,) int64: i + 1 where the value is ``ids[i]``, 0 where it is none of them."""
+    """Map (R,) values to (R,) int64: i + 1 where the value is ``ids[i]``, 0 where it is not in `ids`."""
     if not len(ids):
         return np.zeros(len(values), np.int64)
     if ids.min() > 0 and ids.max() <= MAX_SEGMENT_ID:
-        table = np.zeros(ids.max() + 2, np.int64)  # large tables cost nothing where they are not touched
+        table = np.zeros(ids.max() + 2, np.int64)  # untouched pages of a large table cost nothing
         table[ids] = np.arange(1, len(ids) + 1)
         return table[np.clip(values, 0, len(table) - 1)]
     order = np.argsort(ids)
@@ -129,9 +155,16 @@ def _number(values: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def class_quality(counts: PanopticCounts) -> dict[str, np.ndarray]:
-    """``{"PQ", "SQ", "RQ"}``, each (K,) in percent, and ``"counted"`` (K,) bool.
+    """Compute PQ, SQ and RQ of each class.
 
-    A class without any match, false positive or false negative is not counted: its scores are 0 and belong to no mean.
+    Returns:
+        ``{"PQ", "SQ", "RQ"}``, each (K,) in percent, and ``"counted"``, (K,) bool. A class without any match, false
+        positive or false negative is not counted: its scores are 0 and enter no mean.
+
+    >>> counts = PanopticCounts(np.array([1.6, 0.0]), np.array([2, 0]), np.array([1, 0]), np.array([1, 0]))
+    >>> quality = class_quality(counts)
+    >>> quality["PQ"].round(2), quality["SQ"], quality["counted"]
+    (array([53.33,  0.  ]), array([80.,  0.]), array([ True, False]))
     """
     weight = counts.tp + 0.5 * counts.fp + 0.5 * counts.fn
     counted = weight > 0
@@ -145,12 +178,26 @@ def class_quality(counts: PanopticCounts) -> dict[str, np.ndarray]:
 
 
 def group_quality(quality: Mapping[str, np.ndarray], classes: Iterable[int]) -> dict[str, float | int]:
-    """Means over counted `classes`: ``{"PQ", "SQ", "RQ"}`` in percent (NaN for none), and how many, ``n``."""
+    """Average over the counted classes among `classes`.
+
+    Returns:
+        ``{"PQ", "SQ", "RQ"}`` in percent (NaN if no class is counted) and their number, ``n``.
+
+    >>> counts = PanopticCounts(np.array([1.6, 0.0]), np.array([2, 0]), np.array([0, 0]), np.array([0, 0]))
+    >>> group_quality(class_quality(counts), range(2))
+    {'PQ': 80.0, 'SQ': 80.0, 'RQ': 100.0, 'n': 1}
+    """
     members = [k for k in classes if quality["counted"][k]]
-    means = {key: float(np.mean(quality[key][members])) if members else float("nan") for key in ("PQ", "SQ", "RQ")}
+    means: dict[str, float] = {
+        key: float(np.mean(quality[key][members])) if members else float("nan") for key in ("PQ", "SQ", "RQ")
+    }
     return {**means, "n": len(members)}
 
 
 def harmonic_mean(a: float, b: float) -> float:
-    """2ab / (a + b); 0 if both are 0; NaN if either is."""
+    """Return 2ab / (a + b): 0 if both are 0, NaN if either is NaN.
+
+    >>> harmonic_mean(60.0, 20.0)
+    30.0
+    """
     return 2 * a * b / (a + b) if a + b else a + b

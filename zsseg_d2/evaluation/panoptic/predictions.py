@@ -1,4 +1,4 @@
-"""Panoptic predictions in COCO's result format: a PNG an image and one ``predictions.json``."""
+"""Panoptic predictions in COCO's result format: one PNG per image and one ``predictions.json``."""
 
 from __future__ import annotations
 
@@ -6,35 +6,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from detectron2.data import Metadata
 
 from ...data.panoptic.png import segment_pixels, write_panoptic_png
 from .report import write_json
 
 
 class PredictionWriter:
-    """Writes PNGs as images come; the JSON, which makes the folder complete, at the end."""
+    """Write PNGs as images arrive, and at the end the JSON that makes the folder complete."""
 
-    def __init__(self, folder: Path, metadata: object) -> None:
+    def __init__(self, folder: Path, metadata: Metadata) -> None:
         """
         Args:
-            folder: made where it is missing.
-            metadata: of the data set; its ids, not the contiguous ones, are written.
+            folder: where to write; created if it is missing.
+            metadata: of the dataset; category ids are written as the dataset's own, not as contiguous ids.
         """
         self._folder = folder
         self._category = {k: i for i, k in metadata.stuff_dataset_id_to_contiguous_id.items()}
         self.annotations: dict[int | str, dict] = {}
 
     def reset(self) -> None:
+        """Forget all annotations."""
         self.annotations = {}
 
     def write(self, image_id: int | str, ids: np.ndarray, segments: Sequence[Mapping]) -> None:
-        """
+        """Write the PNG of one image.
+
         Args:
-            ids: (H, W) segment ids, 0 = void; numbered anew from 1, so that any id fits a PNG.
-            segments: each with id and category_id (0 .. K-1).
+            ids: (H, W) segment ids, 0 = void; renumbered from 1, so that any id fits into a PNG.
+            segments: each with id and category_id in [0, K).
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not self.annotations:  # an earlier list must not stand beside new pictures
+        if not self.annotations:  # a list of an earlier run does not describe the new images
             (self._folder / "predictions.json").unlink(missing_ok=True)
         file_name = f"{image_id:012d}.png" if isinstance(image_id, int) else f"{image_id}.png"
         pixels = segment_pixels(ids)
@@ -53,5 +56,5 @@ class PredictionWriter:
         }
 
     def finish(self, annotations: Mapping, order: Sequence | Mapping) -> None:
-        """Write ``predictions.json`` with the annotations of all processes, in the order of the data set."""
+        """Write ``predictions.json`` with the annotations of all processes, in the order of the dataset."""
         write_json(self._folder / "predictions.json", {"annotations": [annotations[image_id] for image_id in order]})

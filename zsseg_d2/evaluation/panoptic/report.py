@@ -1,4 +1,4 @@
-"""Counts -> the report of panoptic quality: groups, a table to read, a JSON file."""
+"""Report panoptic quality: scores by group of classes, a table and a JSON file."""
 
 from __future__ import annotations
 
@@ -18,17 +18,26 @@ GROUPS = ("All", "In", "Out", "Things", "Stuff")
 def panoptic_report(
     counts: PanopticCounts, names: Sequence[str], things: Collection[int], out: Collection[int]
 ) -> dict:
-    """
+    """Average the scores over groups of classes.
+
     Args:
-        counts: of the whole data set, K classes.
-        names: (K,) names of the classes.
+        counts: of the whole dataset, K classes.
+        names: (K,) class names.
         things: contiguous ids of countable classes.
         out: contiguous ids of the classes whose labels were deleted in training.
+
     Returns:
-        ``All``, ``In``, ``Out``, ``Things``, ``Stuff``: ``{PQ, SQ, RQ}`` in percent and ``n``, the classes averaged
-        (NaN and 0 for a group without any); ``harmonic_mean`` of the PQ of In and Out; ``per_class`` by name:
-        ``{PQ, SQ, RQ}``, ``n`` annotated segments, ``tp``, ``fp``, ``fn``, ``group`` and ``isthing``. A class with
-        ``tp = fp = fn = 0`` has zeros and is not averaged.
+        * ``All``, ``In``, ``Out``, ``Things``, ``Stuff``: ``{PQ, SQ, RQ}`` in percent and ``n``, the number of averaged
+          classes (NaN and 0 for an empty group).
+        * ``harmonic_mean`` of the PQ of In and Out.
+        * ``per_class`` by name: ``{PQ, SQ, RQ}``, ``n`` annotated segments, ``tp``, ``fp``, ``fn``, ``group`` and
+          ``isthing``. A class with ``tp = fp = fn = 0`` has zeros and is not averaged.
+
+    >>> import numpy as np
+    >>> counts = PanopticCounts(np.array([1.6, 0.6]), np.array([2, 1]), np.array([0, 0]), np.array([0, 1]))
+    >>> report = panoptic_report(counts, ["road", "car"], things=[1], out=[1])
+    >>> [(group, round(report[group]["PQ"], 2)) for group in ("All", "In", "Out")], round(report["harmonic_mean"], 2)
+    ([('All', 60.0), ('In', 80.0), ('Out', 40.0)], 53.33)
     """
     quality = class_quality(counts)
     every = range(len(names))
@@ -55,7 +64,7 @@ def panoptic_report(
 
 
 def format_table(report: dict) -> str:
-    """The report as one table: a row a class (n = annotated segments), then the groups (n = classes averaged)."""
+    """Format the report as a table: one row per class (n = annotated segments), then the groups (n = classes)."""
 
     def row(name: str, kind: str, group: str, scores: dict, shown: bool) -> list[str]:
         values = [f"{scores[key]:.2f}" if shown else "-" for key in ("PQ", "SQ", "RQ")]
@@ -81,10 +90,10 @@ def _number(value: float) -> str:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` whole or not at all; NaN, which JSON does not know, becomes null."""
+    """Write `content` atomically; NaN, which JSON does not have, becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as beside:
-        beside.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _without_nan(value: object) -> object:

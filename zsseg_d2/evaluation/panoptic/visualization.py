@@ -1,4 +1,4 @@
-"""Pictures to look at: image, prediction and ground truth side by side, with the names written on the segments."""
+"""Draw image, prediction and ground truth next to each other, with class names written on the segments."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from detectron2.data import Metadata
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import distance_transform_edt
 
 from ...files import atomic_path
 
@@ -20,15 +20,22 @@ Segments = tuple[np.ndarray, Sequence[Mapping]]
 """(H, W) segment ids and the list of segments; pixels whose id is not listed are void."""
 
 
-def save_comparison(path: str | os.PathLike, image: np.ndarray, pred: Segments, gt: Segments, metadata: object) -> None:
-    """Write one PNG: image, prediction, ground truth, from left to right.
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
+
+def save_comparison(
+    path: str | os.PathLike, image: np.ndarray, pred: Segments, gt: Segments, metadata: Metadata
+) -> None:
+    """Write a PNG of image, prediction and ground truth, from left to right.
 
     Args:
-        path: where to; its folder is made where it is missing.
+        path: the file to write; missing folders are created.
         image: (H, W, 3) uint8 RGB.
-        pred: map and segments of the prediction, each segment with id and category_id (0 .. K-1).
-        gt: the same of the annotation; crowd segments are marked so.
-        metadata: of the data set: ``stuff_classes`` (K,) names and ``stuff_colors`` (K,) RGB.
+        pred: map and segments of the prediction, each segment with id and category_id in [0, K).
+        gt: map and segments of the ground truth; crowd segments are marked.
+        metadata: of the dataset, with ``stuff_classes``, K names, and ``stuff_colors``, K RGB triples.
+
     Raises:
         ValueError: image and maps differ in size.
     """
@@ -36,15 +43,19 @@ def save_comparison(path: str | os.PathLike, image: np.ndarray, pred: Segments, 
     for ids, _ in (pred, gt):
         if tuple(ids.shape) != image.shape[:2]:
             raise ValueError(
-                f"The image is {image.shape[:2]} (height, width), but a map of segments is {tuple(ids.shape)}."
+                f"The image is {image.shape[:2]} (height, width), but a segment map is {tuple(ids.shape)}."
             )
     height, width = image.shape[:2]
     panel = min(max(width, PANEL_WIDTH[0]), PANEL_WIDTH[1])
     size = (panel, max(1, round(height * panel / width)))
-    font = ImageFont.load_default(max(12, round(panel / 46)))
-    picture = np.asarray(Image.fromarray(image).resize(size, Image.BICUBIC))
-    panels = [Image.fromarray(picture), *(_panel(picture, *segments, metadata, font) for segments in (pred, gt))]
-    head = round(1.8 * font.size)
+    font_size = max(12, round(panel / 46))
+    font = ImageFont.load_default(font_size)
+    resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    panels = [
+        Image.fromarray(resized),
+        *(_panel(resized, *segments, metadata, font, font_size) for segments in (pred, gt)),
+    ]
+    head = round(1.8 * font_size)
     sheet = Image.new("RGB", (3 * panel + 2 * GAP, size[1] + head), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     for k, (title, part) in enumerate(zip(("image", "prediction", "ground truth"), panels)):
@@ -53,18 +64,23 @@ def save_comparison(path: str | os.PathLike, image: np.ndarray, pred: Segments, 
         sheet.paste(part, (left, head))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as beside:
-        sheet.save(beside, format="PNG")
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 def _panel(
-    picture: np.ndarray, ids: np.ndarray, segments: Sequence[Mapping], metadata: object, font: ImageFont.FreeTypeFont
+    image: np.ndarray,
+    ids: np.ndarray,
+    segments: Sequence[Mapping],
+    metadata: Metadata,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font_size: int,
 ) -> Image.Image:
-    """(h, w, 3) picture with the (H, W) segments painted over it."""
+    """Paint the (H, W) segments and their names over an (h, w, 3) image."""
     ids = np.asarray(ids)
-    rows, columns = (np.arange(new) * old // new for new, old in zip(picture.shape[:2], ids.shape))  # nearest neighbour
+    rows, columns = (np.arange(new) * old // new for new, old in zip(image.shape[:2], ids.shape))  # nearest neighbour
     ids = ids[rows[:, None], columns]
-    color = np.zeros(picture.shape)
+    color = np.zeros(image.shape)
     masks = []
     for k, segment in enumerate(segments):
         mask = ids == segment["id"]
@@ -72,43 +88,50 @@ def _panel(
         masks.append(mask)
     listed = np.any(masks, axis=0) if masks else np.zeros(ids.shape, bool)
     stripes = np.add.outer(np.arange(ids.shape[0]), np.arange(ids.shape[1])) // 5 % 2  # void is dark and striped
-    void = 0.2 * picture + 30 * stripes[..., None]
-    mixed = np.where(listed[..., None], COLOR_WEIGHT * color + (1 - COLOR_WEIGHT) * picture, void)
+    void = 0.2 * image + 30 * stripes[..., None]
+    mixed = np.where(listed[..., None], COLOR_WEIGHT * color + (1 - COLOR_WEIGHT) * image, void)
     edge = np.zeros(ids.shape, bool)
     edge[:, 1:] = ids[:, 1:] != ids[:, :-1]
     edge[1:] |= ids[1:] != ids[:-1]
     mixed[edge] = 255
     panel = Image.fromarray(mixed.astype(np.uint8))
     draw = ImageDraw.Draw(panel)
-    taken: list[tuple] = []
+    taken: list[Box] = []
     for k in sorted(range(len(masks)), key=lambda k: -int(masks[k].sum())):
         name = metadata.stuff_classes[segments[k]["category_id"]] + (" (crowd)" if segments[k].get("iscrowd") else "")
-        _write(draw, masks[k], name, font, taken)
+        _write_name(draw, masks[k], name, font, font_size, taken)
     return panel
 
 
 def _shade(color: Sequence[int], k: int) -> np.ndarray:
-    """The class colour, a little lighter or darker from segment to segment; never as dark as void."""
+    """Return the class colour, slightly lighter or darker from segment to segment, never as dark as void."""
     return np.clip(np.maximum(color, 40) * (1 + 0.18 * (k % 5 - 2)), 0, 255)
 
 
-def _write(
-    draw: ImageDraw.ImageDraw, mask: np.ndarray, name: str, font: ImageFont.FreeTypeFont, taken: list[tuple]
+def _write_name(
+    draw: ImageDraw.ImageDraw,
+    mask: np.ndarray,
+    name: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font_size: int,
+    taken: list[Box],
 ) -> None:
-    """The name where the segment is widest, if there is room for it there."""
+    """Write a name at the widest place of its segment, if there is room."""
+    from scipy.ndimage import distance_transform_edt  # slow to import
+
     if not mask.any():
         return
     ys, xs = np.nonzero(mask)
     top, left = ys.min(), xs.min()
     inner = np.pad(mask[top : ys.max() + 1, left : xs.max() + 1], 1)
     distance = distance_transform_edt(inner)
-    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
+    row, column = divmod(int(distance.argmax()), distance.shape[1])
     width = draw.textlength(name, font=font)
-    if distance[y, x] < 0.45 * font.size or xs.max() - left < 0.6 * width:
+    if distance[row, column] < 0.45 * font_size or xs.max() - left < 0.6 * width:
         return
-    x = min(max(x + left - 1, width / 2 + 2), mask.shape[1] - width / 2 - 2)
-    y = min(max(y + top - 1, font.size / 2 + 1), mask.shape[0] - font.size / 2 - 1)
-    box = (x - width / 2, y - 0.55 * font.size, x + width / 2, y + 0.55 * font.size)
+    x = min(max(float(column + left - 1), width / 2 + 2), mask.shape[1] - width / 2 - 2)
+    y = min(max(float(row + top - 1), font_size / 2 + 1), mask.shape[0] - font_size / 2 - 1)
+    box = (x - width / 2, y - 0.55 * font_size, x + width / 2, y + 0.55 * font_size)
     if any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
         return
     taken.append(box)

@@ -1,4 +1,4 @@
-"""Pictures of phrases and their masks: overlays, sheets of them, and the evaluator that draws them."""
+"""Draw phrases and their masks: overlays, sheets of panels, and an evaluator that writes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from ...data.phrasecut.phrase_mapper import read_annotated_rgb
 from ...files import atomic_path
@@ -21,15 +20,22 @@ logger = logging.getLogger(__name__)
 COLOURS = ((230, 60, 60), (50, 130, 235), (45, 170, 95), (240, 160, 30), (150, 90, 210), (20, 180, 190))
 _GAP = 6
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 def paint_mask(image: np.ndarray, mask: np.ndarray, colour: Sequence[int] = COLOURS[0]) -> np.ndarray:
-    """The masked region coloured with a white rim, the rest darker.
+    """Colour the masked region, draw a white rim around it and darken the rest.
 
     Args:
-        image: (H, W, 3) uint8 RGB. mask: (H, W) bool.
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool.
+        colour: RGB, in [0, 255].
+
     Returns:
         (H, W, 3) uint8.
     """
+    from scipy import ndimage  # slow to import
+
     inside = 0.5 * image + 0.5 * np.asarray(colour, np.float64)
     painted = np.where(mask[..., None], inside, 0.4 * image)
     width = max(1, round(max(mask.shape) / 256))
@@ -38,21 +44,24 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, colour: Sequence[int] = COLO
 
 
 def panel(image: np.ndarray, caption: str, width: int) -> Image.Image:
-    """A picture of the given width with a caption above, broken into lines where it is long."""
-    font = ImageFont.load_default(max(11, round(width / 18)))
-    picture = Image.fromarray(image)
-    picture = picture.resize((width, max(1, round(picture.height * width / picture.width))), Image.Resampling.BICUBIC)
-    lines = _lines(caption, font, width - 6)
-    head = round(1.25 * font.size) * len(lines) + 6
-    whole = Image.new("RGB", (width, picture.height + head), "white")
+    """Resize an (H, W, 3) uint8 image to `width` pixels and write a caption above, wrapped into lines."""
+    font_size = max(11, round(width / 18))
+    font = ImageFont.load_default(font_size)
+    resized = Image.fromarray(image)
+    resized = resized.resize((width, max(1, round(resized.height * width / resized.width))), Image.Resampling.BICUBIC)
+    lines = _wrap(caption, font, width - 6)
+    line_height = round(1.25 * font_size)
+    head = line_height * len(lines) + 6
+    whole = Image.new("RGB", (width, resized.height + head), "white")
     draw = ImageDraw.Draw(whole)
     for k, line in enumerate(lines):
-        draw.text((3, 3 + k * round(1.25 * font.size)), line, fill=(20, 20, 20), font=font)
-    whole.paste(picture, (0, head))
+        draw.text((3, 3 + k * line_height), line, fill=(20, 20, 20), font=font)
+    whole.paste(resized, (0, head))
     return whole
 
 
-def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrap(text: str, font: Font, width: int) -> list[str]:
+    """Break a text into lines of at most `width` pixels."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
@@ -64,7 +73,7 @@ def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """Panels in rows on white, those of a row standing on one line."""
+    """Arrange panels in rows on white, the panels of a row aligned at the bottom."""
     heights = [max(p.height for p in row) for row in rows]
     width = max(sum(p.width + _GAP for p in row) - _GAP for row in rows)
     whole = Image.new("RGB", (width, sum(heights) + _GAP * (len(rows) - 1)), "white")
@@ -78,20 +87,23 @@ def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
     return whole
 
 
-def save_picture(picture: Image.Image, path: Path, **options) -> None:
-    """Write a picture whole or not at all; its folder is made where it is missing."""
+def save_image(image: Image.Image, path: Path, **options) -> None:
+    """Write an image atomically in the format of the path's suffix; missing folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as beside:
-        picture.save(beside, **{"format": path.suffix.lstrip(".").upper().replace("JPG", "JPEG"), **options})
+    with atomic_path(path) as temporary:
+        image.save(temporary, **{"format": path.suffix.lstrip(".").upper().replace("JPG", "JPEG"), **options})
 
 
-class PhrasePictureEvaluator(DatasetEvaluator):
-    """Writes some images with all their phrases: prediction above, truth below, evenly spread over the data set."""
+class PhraseVisualizer(DatasetEvaluator):
+    """Write some images with all their phrases, the prediction above and the ground truth below."""
 
     def __init__(self, dataset_name: str, folder: Path, count: int, threshold: float = 0.5) -> None:
         """
         Args:
-            folder: ``<image_id>.png`` are written there. count: how many images.
+            dataset_name: a registered dataset of phrases.
+            folder: where ``<image_id>.png`` are written.
+            count: number of images, evenly spread over the dataset.
+            threshold: a pixel is predicted if its probability is greater.
         """
         images = list(dict.fromkeys(record["image_id"] for record in DatasetCatalog.get(dataset_name)))
         count = min(count, len(images))
@@ -99,9 +111,10 @@ class PhrasePictureEvaluator(DatasetEvaluator):
         self._folder, self._threshold = folder, threshold
 
     def reset(self) -> None:
-        pass
+        """Do nothing: no state is kept between images."""
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        """Write the chosen images of a batch."""
         for image_id in self._images & {item["image_id"] for item in inputs}:
             pairs = [(item, output) for item, output in zip(inputs, outputs) if item["image_id"] == image_id]
             size = pairs[0][0]["height"], pairs[0][0]["width"]
@@ -112,8 +125,9 @@ class PhrasePictureEvaluator(DatasetEvaluator):
                 predicted = (output["mask_logits"].float().sigmoid() > self._threshold).cpu().numpy()
                 above.append(panel(paint_mask(image, predicted, colour), item["phrase"], 256))
                 below.append(panel(paint_mask(image, item["polygons"].mask(*size), colour), "", 256))
-            save_picture(sheet([above, below]), self._folder / f"{image_id}.png")
+            save_image(sheet([above, below]), self._folder / f"{image_id}.png")
 
     def evaluate(self) -> OrderedDict:
-        logger.info("Pictures of %d images are in %s", len(self._images), self._folder)
+        """Log where the images are; there is no score."""
+        logger.info("Visualizations of %d images are in %s", len(self._images), self._folder)
         return OrderedDict()

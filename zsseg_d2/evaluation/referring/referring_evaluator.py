@@ -1,4 +1,4 @@
-"""The evaluator of referring segmentation: streaming, exact, across processes, at the size of the original image."""
+"""The evaluator of referring segmentation: streaming, exact, distributed, at the size of the original image."""
 
 from __future__ import annotations
 
@@ -19,31 +19,34 @@ from ...data.phrasecut.folder import load_word_counts
 from ..panoptic.evaluator import EvaluationError
 from ..panoptic.report import write_json
 from .metrics import SWEEP_SPLITS, CountTable, MaskCounts, count_mask, threshold_index
-from .referring_report import SCORES, blind_report, format_table, referring_report, sweep_report
+from .referring_report import SCORES, baseline_report, format_table, referring_report, sweep_report
 from .subsets import SubsetFinder
 
 logger = logging.getLogger(__name__)
 
 LoadMask = Callable[[Mapping], np.ndarray]
-"""The record of a task -> (H, W) bool, its complete truth."""
+"""Maps the record of a task to its complete ground truth, (H, W) bool."""
 
 
 def record_mask(record: Mapping) -> np.ndarray:
-    """The truth by the record itself: ``record["load_mask"]()``, or PhraseCut's ``polygons`` drawn by the official rule."""
+    """Load the ground truth of a task, (H, W) bool.
+
+    It is ``record["load_mask"]()`` if there is such an entry, else PhraseCut's ``polygons`` drawn by the official rule.
+    """
     if "load_mask" in record:
         return record["load_mask"]()
     return record["polygons"].mask(record["height"], record["width"])
 
 
 class ReferringEvaluator(DatasetEvaluator):
-    """PhraseCut's and CLIPSeg's scores over the tasks of a data set, whole and by subset.
+    """Compute PhraseCut's and CLIPSeg's scores over the tasks of a dataset, in total and by subset.
 
-    ``process`` takes items with ``task_id`` and outputs with ``mask_prob`` ((H, W) in 0 .. 1, or bool) or ``mask_logits``
-    ((H, W)), at the original size. The truth comes from the data set's own record, never from a resized mask. The scores
-    are defined in :mod:`.referring_metrics`.
+    ``process`` takes items with ``task_id`` and outputs with ``mask_prob`` ((H, W) in [0, 1], or bool) or
+    ``mask_logits`` ((H, W)), at the original size. The ground truth comes from the dataset's own record, never from a
+    resized mask. The scores are defined in :mod:`.metrics`.
 
-    Where a batch holds several tasks of an image, the prediction of each is also compared with the truth of the task
-    before it, if that has another phrase: the phrase-blind baseline, what the model scores for words that it was not asked.
+    If a batch holds several tasks of an image, the ground truth of each is also compared with the prediction for
+    another phrase about the same image. This shuffled-phrase baseline is the score of a model that ignores its phrase.
     """
 
     task, file_name = "referring", "referring.json"
@@ -59,14 +62,15 @@ class ReferringEvaluator(DatasetEvaluator):
     ) -> None:
         """
         Args:
-            dataset_name: registered; its records hold ``task_id``, or ``tasks`` that do.
-            output_dir: ``inference/<dataset_name>/referring.json`` is written below it; None: no file.
-            threshold: a pixel is predicted where its probability is greater; 0.01, 0.02 .. 0.99.
-            save_predictions: also write ``inference/<dataset_name>/predictions/<task_id>.png`` (white on black), which the
-                official ``evaluate.py --pred_path`` reads.
-            load_mask: a record's truth. None: the metadata's ``load_mask``, else :func:`record_mask`.
+            dataset_name: a registered dataset whose records hold ``task_id``, or ``tasks`` that do.
+            output_dir: ``inference/<dataset_name>/referring.json`` is written below it; None writes no file.
+            threshold: a pixel is predicted if its probability is greater; one of 0.01, 0.02, …, 0.99.
+            save_predictions: also write ``inference/<dataset_name>/predictions/<task_id>.png`` (white on black), which
+                the official ``evaluate.py --pred_path`` reads.
+            load_mask: loads the ground truth of a record. None: the metadata's ``load_mask``, else :func:`record_mask`.
+
         Raises:
-            EvaluationError: another threshold, or predictions are to be saved without an `output_dir`.
+            EvaluationError: the threshold is not one of those, or `save_predictions` is set without an `output_dir`.
         """
         self._dataset = dataset_name
         self._metadata = MetadataCatalog.get(dataset_name)
@@ -78,22 +82,24 @@ class ReferringEvaluator(DatasetEvaluator):
         self._load_mask = load_mask or self._metadata.get("load_mask") or record_mask
         self._folder = Path(output_dir) / "inference" / dataset_name if output_dir else None
         if save_predictions and self._folder is None:
-            raise EvaluationError("Predictions can only be saved with an output folder; set OUTPUT_DIR.")
-        self._save = save_predictions
+            raise EvaluationError("Predictions can only be saved with an output folder. Fix: set OUTPUT_DIR.")
+        self._predictions = self._folder / "predictions" if save_predictions and self._folder is not None else None
         self._records: dict[str, Mapping] = {}
         self._find_subsets = SubsetFinder()
         self.reset()
 
     def reset(self) -> None:
-        # Kept by task: a sampler may give one task to two processes, and sums in the order of the data set are the same
+        """Forget all tasks."""
+        # Kept per task: a sampler may give one task to two processes, and sums in the order of the dataset are the same
         # for any number of processes.
         self._counts: dict[str, MaskCounts] = {}
         self._blind: dict[str, MaskCounts] = {}
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
-        """
+        """Count the pixels of a batch; a task that was counted before is skipped.
+
         Raises:
-            EvaluationError: a task that the data set does not have, or a prediction that does not fit it.
+            EvaluationError: a task is not in the dataset, or a prediction does not fit it.
         """
         found = [
             (item["task_id"], output) for item, output in zip(inputs, outputs) if item["task_id"] not in self._counts
@@ -111,21 +117,20 @@ class ReferringEvaluator(DatasetEvaluator):
                 if isinstance(error, DatasetError):
                     raise
                 raise EvaluationError(f"Task {task_id!r} of '{self._dataset}': {error}.") from error
-            if self._save:
-                folder = self._folder / "predictions"
-                folder.mkdir(parents=True, exist_ok=True)
-                # As counted: in float32.
-                white = probability.float() > torch.tensor(self._threshold, dtype=torch.float32)
-                write_png(folder / f"{task_id}.png", white.cpu().numpy().astype(np.uint8) * 255)
+            if self._predictions is not None:
+                self._predictions.mkdir(parents=True, exist_ok=True)
+                white = probability.float() > torch.tensor(self._threshold, dtype=torch.float32)  # as counted
+                write_png(self._predictions / f"{task_id}.png", white.cpu().numpy().astype(np.uint8) * 255)
 
     def evaluate(self) -> OrderedDict | None:
-        """Gather, print the table, write the JSON.
+        """Gather the counts of all processes, log the table and write the JSON.
 
         Returns:
-            On the main process ``{"referring": {mean_iou, cum_iou, acc@0.5 .., pixel_accuracy, dice, iou_fg, iou_bin,
-            miou, ap}}`` in percent; None on the others.
+            On the main process ``{"referring": {mean_iou, cum_iou, acc@0.5, …, pixel_accuracy, dice, iou_fg, iou_bin,
+            miou, ap}}`` in percent; None on the other processes.
+
         Raises:
-            EvaluationError: no task was evaluated, or tasks of the data set have no prediction.
+            EvaluationError: no task was evaluated, or tasks of the dataset have no prediction.
         """
         comm.synchronize()
         gathered, gathered_blind = comm.gather(self._counts), comm.gather(self._blind)
@@ -137,7 +142,7 @@ class ReferringEvaluator(DatasetEvaluator):
         table = CountTable.stack(counts[task_id] for task_id in records)
         subsets = [self._find_subsets(r, counts[i].truth / counts[i].pixels) for i, r in records.items()]
         report = referring_report(table, subsets, self._threshold)
-        report["shuffled_phrase_baseline"] = blind_report(
+        report["shuffled_phrase_baseline"] = baseline_report(
             CountTable.stack(blind[i] for i in records if i in blind), self._threshold
         )
         logger.info("Referring segmentation on %s (%d tasks):\n%s", self._dataset, len(table), format_table(report))
@@ -147,9 +152,9 @@ class ReferringEvaluator(DatasetEvaluator):
 
     def _sweep(self, table: CountTable) -> dict:
         split = self._metadata.get("split")
-        return (
-            {"threshold_sweep": sweep_report(table, split)} if split and set(split.split("_")) <= SWEEP_SPLITS else {}
-        )
+        if not split or not set(split.split("_")) <= SWEEP_SPLITS:
+            return {}
+        return {"threshold_sweep": sweep_report(table, split)}
 
     def _provenance(self, records: Mapping[str, Mapping]) -> dict:
         from ... import __version__
@@ -164,7 +169,7 @@ class ReferringEvaluator(DatasetEvaluator):
     def _all_records(self) -> dict[str, Mapping]:
         if not self._records:
             for record in DatasetCatalog.get(self._dataset):
-                for part in record.get("tasks", ({},)):  # one record an image, or one a task
+                for part in record.get("tasks", ({},)):  # a record describes an image or a task
                     task = {**record, **part} if part else record
                     self._records[task["task_id"]] = task
             root = self._metadata.get("root")
@@ -172,14 +177,14 @@ class ReferringEvaluator(DatasetEvaluator):
                 try:
                     self._find_subsets = SubsetFinder(load_word_counts(Path(root)))
                 except DatasetError as error:
-                    logger.warning("No subsets by frequency: %s", error)
+                    logger.warning("Subsets by word frequency are not available: %s", error)
         return self._records
 
     def _record(self, task_id: str) -> Mapping:
         records = self._all_records()
         if task_id not in records:
             raise EvaluationError(
-                f"Task {task_id!r} is not in the data set '{self._dataset}'; evaluate with that set's data loader."
+                f"Task {task_id!r} is not in the dataset '{self._dataset}'. Fix: evaluate with that dataset's loader."
             )
         return records[task_id]
 
@@ -188,11 +193,11 @@ class ReferringEvaluator(DatasetEvaluator):
         if not missing:
             return
         if not counts:
-            raise EvaluationError(f"No task of '{self._dataset}' was evaluated; call process before evaluate.")
+            raise EvaluationError(f"No task of '{self._dataset}' was evaluated. Fix: call process before evaluate.")
         some = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
         raise EvaluationError(
-            f"{len(missing)} of {len(records)} tasks of '{self._dataset}' have no prediction ({some}); the scores need all "
-            "of them. Evaluate the whole data set, or register the part as a data set of its own."
+            f"{len(missing)} of {len(records)} tasks of '{self._dataset}' have no prediction ({some}), but the scores "
+            "need all of them. Fix: evaluate the whole dataset, or register the subset as its own dataset."
         )
 
 
@@ -209,7 +214,7 @@ def _another_phrase(one: Mapping, other: Mapping) -> bool:
 
 
 def _probability(output: Mapping) -> torch.Tensor:
-    """(H, W) probabilities of an output."""
+    """Return the (H, W) probabilities of an output, or raise ValueError."""
     if "mask_prob" in output:
         return torch.as_tensor(output["mask_prob"])
     if "mask_logits" in output:

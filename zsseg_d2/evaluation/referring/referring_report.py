@@ -1,4 +1,4 @@
-"""Counts of referring segmentation -> the report: all scores, subsets, a table to read."""
+"""Report referring segmentation: all scores, scores by subset, and a table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCORES = (
 
 
 def all_scores(table: CountTable, threshold: float) -> dict[str, float]:
-    """Every score of :mod:`.referring_metrics` at one threshold, in percent."""
+    """Compute every score of :mod:`.metrics` at one threshold, in percent."""
     return {
         **official_scores(table, threshold),
         **pixel_scores(table, threshold),
@@ -43,14 +43,16 @@ def all_scores(table: CountTable, threshold: float) -> dict[str, float]:
 
 
 def referring_report(table: CountTable, subsets: Sequence[Sequence[str]], threshold: float) -> dict:
-    """
+    """Compute the scores in total and by subset.
+
     Args:
-        table: N tasks.
-        subsets: (N,) names of the subsets of each task.
-        threshold: in 0.01 .. 0.99.
+        table: counts of N tasks.
+        subsets: for each of the N tasks, the names of its subsets.
+        threshold: one of 0.01, 0.02, …, 0.99.
+
     Returns:
-        :data:`SCORES` of all tasks in percent; ``threshold``; ``empty_truth`` and ``empty_prediction``, numbers of tasks;
-        ``subsets``: by name ``n`` and the official scores (NaN where n = 0).
+        :data:`SCORES` of all tasks in percent; ``threshold``; ``empty_truth`` and ``empty_prediction``, numbers of
+        tasks; ``subsets``: by name ``n`` and the official scores (NaN if n = 0).
     """
     members = {name: np.array([name in found for found in subsets], bool) for name in SUBSETS}
     return {
@@ -65,16 +67,16 @@ def referring_report(table: CountTable, subsets: Sequence[Sequence[str]], thresh
     }
 
 
-def blind_report(table: CountTable, threshold: float) -> dict:
-    """``n`` and the official scores of predictions for another phrase about the same image (NaN where n = 0)."""
+def baseline_report(table: CountTable, threshold: float) -> dict:
+    """Compute ``n`` and the official scores of predictions for another phrase about the same image (NaN if n = 0)."""
     return {"n": len(table), **official_scores(table, threshold)}
 
 
 def sweep_report(table: CountTable, split: str) -> dict:
-    """By metric the best threshold of a validation split, its score in percent, and the scores at all thresholds.
+    """Find the best threshold of a validation split by each metric, with the scores at all thresholds in percent.
 
     Raises:
-        ValueError: `split` is no validation split, see :func:`.referring_metrics.choose_threshold`.
+        ValueError: `split` is not a validation split, see :func:`.metrics.choose_threshold`.
     """
     report: dict = {"thresholds": THRESHOLDS.tolist()}
     for metric in ("mean_iou", "cum_iou", "dice"):
@@ -84,7 +86,7 @@ def sweep_report(table: CountTable, split: str) -> dict:
 
 
 def format_table(report: dict) -> str:
-    """The scores of all tasks, then a row a subset that has tasks, last the phrase-blind baseline."""
+    """Format the scores of all tasks, then one row per subset that has tasks, and last the shuffled-phrase baseline."""
 
     def cells(scores: dict, columns: Sequence[str]) -> list[str]:
         return ["-" if math.isnan(scores[key]) else f"{scores[key]:.2f}" for key in columns]
@@ -94,7 +96,7 @@ def format_table(report: dict) -> str:
         overall, ["score", f"at > {report['threshold']:g}"], colalign=("left", "right"), disable_numparse=True
     )
     columns = ("mean_iou", "cum_iou", "acc@0.5", "acc@0.7", "acc@0.9")
-    parts = {**report["subsets"], "phrase-blind": report.get("shuffled_phrase_baseline", {"n": 0})}
+    parts = {**report["subsets"], "shuffled phrase": report.get("shuffled_phrase_baseline", {"n": 0})}
     rows = [[name, str(s["n"]), *cells(s, columns)] for name, s in parts.items() if s["n"]]
     if not rows:
         return first

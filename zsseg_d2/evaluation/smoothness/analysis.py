@@ -1,4 +1,4 @@
-"""A data set -> the question of smoothness answered: numbers, picture, sentence. The program behind the tool."""
+"""The smoothness analysis of a dataset: numbers, a plot and a conclusion. The program behind the command."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from .statistics import compare_pairs, explain, format_comparison
 def run_smoothness(
     dataset_name: str, folder: Path, *, images: int = 200, pairs: int = 500, seed: int = 0, things_only: bool = False
 ) -> str:
-    """Writes ``smoothness.json`` and ``smoothness.png`` and returns the text to print.
+    """Write ``smoothness.json`` and ``smoothness.png`` and return the text to print.
 
     Args:
-        dataset_name: registered, see :func:`.object_maps.object_maps`.
-        folder: where to.
-        images: at most.
-        pairs: of each population and image.
-        seed: of the pairs and of the bootstrap; the same seed gives the same numbers.
-        things_only: leave out stuff.
+        dataset_name: a registered dataset, see :func:`.object_maps.object_maps`.
+        folder: where to write.
+        images: maximum number of images.
+        pairs: pairs per population and image.
+        seed: of the pairs and the bootstrap; the same seed gives the same numbers.
+        things_only: ignore stuff.
+
     Raises:
         DatasetError: a file is missing or damaged.
         ValueError: no image has two objects.
@@ -36,8 +37,8 @@ def run_smoothness(
 
     drawn: dict[str, list[PixelPairs]] = {"matched": [], "unmatched": []}
     skipped = 0
-    pictures = object_maps(dataset_name, images, things_only=things_only)
-    bar = tqdm(pictures, desc=dataset_name, unit="image", disable=not sys.stderr.isatty())
+    maps = object_maps(dataset_name, images, things_only=things_only)
+    bar = tqdm(maps, desc=dataset_name, unit="image", disable=not sys.stderr.isatty())
     for number, (grey, objects) in enumerate(bar):
         for version, found in drawn.items():
             rng = np.random.default_rng([seed, number, version == "matched"])

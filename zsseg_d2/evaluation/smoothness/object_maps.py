@@ -1,4 +1,4 @@
-"""Registered data sets -> grey pictures with a map of their objects, for panoptic sets and for phrases."""
+"""Grey images with maps of their objects, from registered panoptic and phrase datasets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from ...data.phrasecut.phrase_mapper import read_annotated_rgb
 from ...data.phrasecut.polygons import draw_polygons
 
 ObjectMap = tuple[np.ndarray, np.ndarray]
-"""(H, W) uint8 grey levels (ITU-R 601 luma) and (H, W) int32 objects, 0 = none."""
+"""(H, W) uint8 grey levels (ITU-R 601 luma) and (H, W) int32 objects, 0 = no object."""
 
 
 def object_maps(dataset_name: str, limit: int | None = None, *, things_only: bool = False) -> Iterator[ObjectMap]:
-    """Pictures of a registered data set, evenly spread over it where there are more than `limit`.
+    """Yield images of a registered dataset, evenly spread over it if it has more than `limit`.
 
     Args:
-        dataset_name: a panoptic set, or one in PhraseCut's layout.
-        limit: most images; None: all.
-        things_only: leave out stuff (of panoptic sets; phrases do not tell).
+        dataset_name: a panoptic dataset, or one in PhraseCut's layout.
+        limit: maximum number of images; None for all.
+        things_only: ignore stuff (panoptic datasets only; phrases do not say what is stuff).
+
     Raises:
         ValueError: the records have neither panoptic PNGs nor polygons.
     """
@@ -51,23 +52,29 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
 
 
 def _panoptic_objects(record: Mapping, things_only: bool) -> np.ndarray:
-    """Segments; without crowd regions, which are several objects, and without void."""
+    """Return the segments without void and without crowd regions, which are several objects."""
     ids = read_panoptic_png(record["pan_seg_file_name"])
     kept = [s["id"] for s in record["segments_info"] if not s["iscrowd"] and (s["isthing"] or not things_only)]
     return np.where(np.isin(ids, kept), ids, 0)
 
 
 def merge_instances(masks: Sequence[np.ndarray], size: tuple[int, int], same: float = 0.5) -> np.ndarray:
-    """Masks of the instances of several phrases -> a map of objects.
+    """Merge the instance masks of several phrases into one map of objects.
 
-    Several phrases may mean the same object: of masks whose IoU is greater than `same` the first stays. Pixels of two
-    objects belong to none.
+    Several phrases may refer to the same object: of masks with an IoU above `same`, the first is kept. Pixels of two
+    objects belong to no object.
 
     Args:
         masks: (H, W) bool each.
         size: (H, W).
+        same: IoU above which two masks are the same object.
+
     Returns:
         (H, W) int32, 0 = no object.
+
+    >>> one, two = np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 1]], bool)
+    >>> merge_instances([one, one, two], (1, 4))
+    array([[1, 0, 2, 2]], dtype=int32)
     """
     kept: list[np.ndarray] = []
     for mask in masks:

@@ -1,4 +1,4 @@
-"""Pairs of pixels within one object and across two, drawn at random, with or without the same distances."""
+"""Random pairs of pixels within one object and across two, optionally at the same displacements."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class PixelPairs:
-    """Two populations of pairs of one image."""
+    """Hold the two populations of pairs of one image."""
 
-    within: np.ndarray  # (P,) int64, |difference of grey levels| of pairs within one object
-    across: np.ndarray  # (P,) int64, the same of pairs across two objects
+    within: np.ndarray  # (P,) int64, absolute differences of grey levels within one object
+    across: np.ndarray  # (P,) int64, absolute differences of grey levels across two objects
     within_distance: np.ndarray  # (P,) float64, pixels
     across_distance: np.ndarray  # (P,) float64, pixels
     dropped: int = 0  # pairs within an object without a partner across at the same distance
@@ -23,15 +23,24 @@ def draw_pairs(
 ) -> PixelPairs | None:
     """Draw `count` pairs of each population from one image.
 
-    The first pixel of a pair is any pixel of an object with equal probability, the second any other pixel of the same
-    object, or of other objects. Matched: each pair within an object gets a pair across with exactly the same displacement,
-    at a position that is equally likely among all such positions of the image; pairs without one are dropped from both.
+    The first pixel of a pair is uniform over the pixels of all objects, the second over the other pixels of the same
+    object, or of other objects. With `matched`, each pair within an object gets a pair across two objects with exactly
+    the same displacement, uniform over all such positions of the image; pairs without one are dropped from both.
 
     Args:
         grey: (H, W) integer grey levels of any type.
         objects: (H, W) integers, 0 = no object.
+        count: pairs per population.
+        rng: source of randomness.
+        matched: give both populations the same displacements.
+
     Returns:
-        None where no pair can be drawn: fewer than two objects, or none with two pixels.
+        None if no pair can be drawn: there are fewer than two objects, or none has two pixels.
+
+    >>> objects = np.repeat([[1, 1, 2, 2]], 4, axis=0)
+    >>> pairs = draw_pairs(10 * objects, objects, 100, np.random.default_rng(0), matched=False)
+    >>> pairs.within.mean(), pairs.across.mean()
+    (np.float64(0.0), np.float64(10.0))
     """
     flat = objects.reshape(-1)
     order = np.argsort(flat, kind="stable")
@@ -65,7 +74,7 @@ def draw_pairs(
 
 
 def differences(grey: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(P,) int64 |grey[first] - grey[second]| at flat indices; signed, because unsigned bytes wrap around."""
+    """Return |grey[first] - grey[second]|, (P,) int64, at flat indices; signed, because unsigned bytes wrap around."""
     flat = grey.reshape(-1)
     return np.abs(flat[first].astype(np.int64) - flat[second].astype(np.int64))
 
@@ -73,7 +82,7 @@ def differences(grey: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.n
 def _same_displacement(
     objects: np.ndarray, first: np.ndarray, second: np.ndarray, rng: np.random.Generator, tries: int = 200
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Pairs across objects with the displacements of given ones, by rejection; and which of the given ones have one."""
+    """Draw pairs across objects with given displacements by rejection, and tell which of the given pairs have one."""
     height, width = objects.shape
     flat = objects.reshape(-1)
     down, right = second // width - first // width, second % width - first % width

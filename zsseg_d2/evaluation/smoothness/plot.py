@@ -1,4 +1,4 @@
-"""The picture to :mod:`.smoothness`: two distributions, and their means over distance."""
+"""Plot the two distributions of grey-level differences, and their means over distance."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _POPULATIONS = (("within", "within one object", "#0072B2", "-"), ("across", "acr
 
 
 def plot_comparison(path: str | os.PathLike, pairs: Mapping[str, Sequence[PixelPairs]], title: str) -> None:
-    """Write a PNG: the two distributions in each version with their means, and the mean difference over distance.
+    """Write a PNG: both distributions in each version with their means, and the mean difference over distance.
 
     Args:
-        path: where to; its folder is made where it is missing.
-        pairs: version ("matched", "unmatched") -> pairs of each image, at least one; the last plot is of the first.
-        title: of the picture.
+        path: the file to write; missing folders are created.
+        pairs: the pairs of each image, at least one, by version ("matched", "unmatched"); the last plot shows the first
+            version.
+        title: of the figure.
     """
-    from matplotlib.figure import Figure  # without pyplot: no display, no state; only when it is drawn
+    from matplotlib.figure import Figure  # without pyplot: no display and no global state
 
     figure = Figure(figsize=(5 * (len(pairs) + 1), 4.2), layout="constrained")
     *left, right = figure.subplots(1, len(pairs) + 1)
@@ -49,8 +50,8 @@ def plot_comparison(path: str | os.PathLike, pairs: Mapping[str, Sequence[PixelP
         axes.spines[["top", "right"]].set_visible(False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as beside:
-        figure.savefig(beside, format="png", dpi=120)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def _all(images: Sequence[PixelPairs], key: str) -> np.ndarray:
@@ -58,9 +59,10 @@ def _all(images: Sequence[PixelPairs], key: str) -> np.ndarray:
 
 
 def _means_over_distance(distance: np.ndarray, values: np.ndarray, bins: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """Means of both in bins of about equally many pairs."""
+    """Average both over bins of about equally many pairs."""
     edges = np.unique(np.quantile(distance, np.linspace(0, 1, bins + 1)))
     place = np.searchsorted(edges[1:-1], distance, side="right")
     counts = np.bincount(place)
     some = counts > 0
-    return tuple(np.bincount(place, weights=w)[some] / counts[some] for w in (distance, values))
+    x, y = (np.bincount(place, weights=w)[some] / counts[some] for w in (distance, values))
+    return x, y

@@ -1,4 +1,4 @@
-""" "Grey levels vary smoothly within an object, and differ across objects": Welch's test, an effect size, a sentence."""
+"""Test whether grey levels differ more across objects than within them: Welch's test, effect size, conclusion."""
 
 from __future__ import annotations
 
@@ -21,25 +21,35 @@ def compare_pairs(images: Sequence[PixelPairs], *, confidence: float = 0.95, see
         images: pairs of each image.
         confidence: of the intervals.
         seed: of the bootstrap.
+
     Returns:
-        ``within`` and ``across``: ``{n, mean, std}`` of |difference of grey levels|. ``t``, ``df`` (Welch and
-        Satterthwaite), ``p`` (one-sided: across > within; 0 where it is below the smallest float). ``cohen_d``: difference
-        of means over the pooled standard deviation, with ``d_interval`` (large-sample, Hedges and Olkin 1985, as if pairs
-        were independent) and ``d_interval_images`` (percentiles over a bootstrap of whole images, which does not ask for
-        that). ``by_image``: ``{n, t, df, p, share}``, a one-sided t-test on the n differences of an image's two means, and
-        the share of images in which it is positive. ``dropped``: pairs without a partner at their distance.
+        * ``within`` and ``across``: ``{n, mean, std}`` of the absolute differences of grey levels.
+        * ``t``, ``df`` (Welch and Satterthwaite) and ``p`` (one-sided: across > within; 0 below the smallest float).
+        * ``cohen_d``: difference of means over the pooled standard deviation, with ``d_interval`` (large-sample, Hedges
+          and Olkin 1985, as if pairs were independent) and ``d_interval_images`` (percentiles of a bootstrap over whole
+          images, which does not assume independence).
+        * ``by_image``: ``{n, t, df, p, share}``, a one-sided t-test on the n differences of an image's two means, and
+          the share of images in which the difference is positive.
+        * ``dropped``: pairs without a partner at their distance.
+
     Raises:
-        ValueError: fewer than two pairs, or all differences are equal.
+        ValueError: there are fewer than two pairs, or all differences are equal.
+
+    >>> nothing = np.zeros(3)
+    >>> pairs = PixelPairs(np.array([0, 1, 2]), np.array([2, 4, 6]), nothing, nothing)
+    >>> result = compare_pairs([pairs])
+    >>> {key: round(result[key], 3) for key in ("t", "df", "p", "cohen_d")}
+    {'t': 2.324, 'df': 2.941, 'p': 0.052, 'cohen_d': 1.897}
     """
     within = np.concatenate([i.within for i in images]) if images else np.zeros(0)
     across = np.concatenate([i.across for i in images]) if images else np.zeros(0)
     if min(len(within), len(across)) < 2:
         raise ValueError(
-            f"There are {len(within)} pairs within and {len(across)} across objects; a test needs two of each."
+            f"There are {len(within)} pairs within and {len(across)} across objects, but a test needs two of each."
         )
     (n1, m1, v1), (n2, m2, v2) = ((len(x), x.mean(), x.var(ddof=1)) for x in (across, within))
     if v1 + v2 == 0:
-        raise ValueError("All differences of a population are equal; there is nothing to test.")
+        raise ValueError("All differences of both populations are equal, so there is nothing to test.")
     test = stats.ttest_ind(across, within, equal_var=False, alternative="greater")
     df = (v1 / n1 + v2 / n2) ** 2 / ((v1 / n1) ** 2 / (n1 - 1) + (v2 / n2) ** 2 / (n2 - 1))
     d = (m1 - m2) / math.sqrt(((n1 - 1) * v1 + (n2 - 1) * v2) / (n1 + n2 - 2))
@@ -60,10 +70,10 @@ def compare_pairs(images: Sequence[PixelPairs], *, confidence: float = 0.95, see
 
 
 def _bootstrap_images(images: Sequence[PixelPairs], confidence: float, seed: int) -> list[float]:
-    """Percentiles of Cohen's d over resampled images; NaN for a single image."""
+    """Return percentiles of Cohen's d over resampled images; NaN for a single image."""
     if len(images) < 2:
         return [math.nan, math.nan]
-    # Sums are all that d needs, so an image is six numbers.
+    # d needs sums only, so six numbers describe an image.
     sums = np.array([[f(x) for x in (i.across, i.within) for f in (len, np.sum, _squares)] for i in images], float)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), _RESAMPLES) @ sums  # (R, 6)
@@ -81,6 +91,7 @@ def _squares(values: np.ndarray) -> float:
 
 
 def _by_image(images: Sequence[PixelPairs]) -> dict:
+    """Test the differences of the two means of each image against 0."""
     gaps = np.array([i.across.mean() - i.within.mean() for i in images if len(i.across) and len(i.within)])
     share = float((gaps > 0).mean())
     if len(gaps) < 2 or gaps.std() == 0:
@@ -96,7 +107,7 @@ def _by_image(images: Sequence[PixelPairs]) -> dict:
 
 
 def format_comparison(results: dict[str, dict]) -> str:
-    """A Markdown table, a row a version (matched or not)."""
+    """Format a Markdown table, one row per version (matched or not)."""
     rows = [
         [
             name,
@@ -127,10 +138,10 @@ def format_comparison(results: dict[str, dict]) -> str:
 
 
 def explain(results: dict[str, dict]) -> str:
-    """What the tests show, and what they do not.
+    """Say what the tests show, and what they do not.
 
     Args:
-        results: of :func:`compare_pairs` under ``"matched"`` and ``"unmatched"``.
+        results: results of :func:`compare_pairs` by version, ``"matched"`` and ``"unmatched"``.
     """
     matched, unmatched = results["matched"], results["unmatched"]
     low, high = matched["d_interval_images"]
@@ -144,15 +155,16 @@ def explain(results: dict[str, dict]) -> str:
     percent = f"{100 * matched['confidence']:g} %"
     images = matched["by_image"]
     return (
-        f"At the same distances, {shown}: by {matched['across']['mean'] - matched['within']['mean']:.1f} of 255 grey levels "
-        f"on average, d = {matched['cohen_d']:.2f} ({percent} interval over images {low:.2f} to {high:.2f}), the mean being "
-        f"larger across objects in {100 * images['share']:.0f} % of {images['n']} images. Without matching, d = "
-        f"{unmatched['cohen_d']:.2f}; the rest is owed to distance, and to the {100 * lost:.0f} % of pairs that have no "
-        "partner at their distance.\n"
-        "What this does not show: pairs of one image are not independent, so t and p of Welch's test overstate the evidence "
-        "(with enough pairs any difference becomes significant; read the effect size and the interval over images). A "
-        "difference of means says neither that every object is smooth nor that grey levels suffice to find its border: the "
-        "two distributions overlap. It holds for this annotation, its large objects above all, and for these images."
+        f"At the same distances, {shown}: by {matched['across']['mean'] - matched['within']['mean']:.1f} of 255 grey "
+        f"levels on average, d = {matched['cohen_d']:.2f} ({percent} interval over images {low:.2f} to {high:.2f}). "
+        f"The mean is larger across objects in {100 * images['share']:.0f} % of {images['n']} images. Without "
+        f"matching, d = {unmatched['cohen_d']:.2f}; the difference is due to distance, and to the "
+        f"{100 * lost:.0f} % of pairs that have no partner at their distance.\n"
+        "What this does not show: pairs of one image are not independent, so t and p of Welch's test overstate the "
+        "evidence (with enough pairs any difference becomes significant; read the effect size and the interval over "
+        "images). A difference of means says neither that every object is smooth nor that grey levels suffice to "
+        "find its border: the two distributions overlap. It holds for this annotation, mostly for its large objects, "
+        "and for these images."
     )
 
 

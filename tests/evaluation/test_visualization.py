@@ -1,4 +1,4 @@
-"""Pictures: three panels of a readable size, void kept apart, names where there is room."""
+"""Comparison images: three panels of a readable size, dark void, names where there is room."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def case(height: int, width: int):
 def test_three_panels_of_a_readable_width(tmp_path, size, panel):
     image, truth = case(*size)
     save_comparison(tmp_path / "new" / "a.png", image, (truth[0] * 0, []), truth, METADATA)
-    picture = np.asarray(Image.open(tmp_path / "new" / "a.png"))
-    assert picture.shape[1] == 3 * panel + 12 and picture.shape[2] == 3
-    right = picture[-size[0] // 4, -panel:].astype(int)
+    shown = np.asarray(Image.open(tmp_path / "new" / "a.png"))
+    assert shown.shape[1] == 3 * panel + 12 and shown.shape[2] == 3
+    right = shown[-size[0] // 4, -panel:].astype(int)
     assert right[: panel // 3].mean() > right[-panel // 3 :].mean() + 20  # a road, and dark void
-    white = (picture[picture.shape[0] // 4 :, -panel:] > 250).all(-1)
+    white = (shown[shown.shape[0] // 4 :, -panel:] > 250).all(-1)
     assert white.sum() > 3 * panel / 4  # edges and names
 
 
