@@ -188,7 +188,7 @@ def test_similarity_is_the_cosine_of_a_cell_and_a_text():
     tower = CLIPViT(clip, None, (1, 4))
     images, texts = torch.randn(2, 3, 16, 24), torch.randn(3, 16)
     owner = torch.tensor([1, 0, 1])
-    assert tower.speaks_of_cells and not CLIPViT(clip, None, (1, 3)).speaks_of_cells
+    assert tower.has_cell_embeddings and not CLIPViT(clip, None, (1, 3)).has_cell_embeddings
     with torch.no_grad():
         last = tower(images)[-1]
         found = tower.similarity(last, texts, (2, 3), owner)

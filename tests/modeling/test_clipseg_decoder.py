@@ -125,7 +125,7 @@ def test_wrong_numbers_are_refused():
         decoder(activations[:2], condition, (3, 4))
     with pytest.raises(ValueError, match="1 prompts for 2 images"):
         decoder(activations, condition[:1], (3, 4))
-    with pytest.raises(ValueError, match="No CLIPSeg variant 'model9'"):
+    with pytest.raises(ValueError, match="Unknown CLIPSeg variant 'model9'"):
         CLIPSegDecoder.build("model9")
     with pytest.raises(ValueError, match="one or two transposed convolutions"):
         small(kernels=(2, 2, 2))

@@ -1,4 +1,4 @@
-"""``torch.compile`` on the head: traced and eager forms agree. Nothing is compiled to machine code here, so none need a compiler."""
+"""``torch.compile`` on the head: traced and eager forms agree. No machine code is made, so no compiler is needed."""
 
 from __future__ import annotations
 

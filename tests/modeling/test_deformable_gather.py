@@ -50,7 +50,7 @@ def test_values_and_gradients_equal_the_plain_form(seed, shapes, batch, queries,
 
 
 def test_the_side_that_is_taken_where_the_slope_jumps():
-    """At cell centres, and where samples begin to read the map, as torch's grid_sample takes it; sizes are powers of two."""
+    """At cell centres, and where samples begin to read the map, as in torch's grid_sample; sizes are powers of 2."""
     shapes = [(2, 4)]
     value, _, weights = _case(4, shapes, 1, 35, 1, 1, 1.0)
     y, x = torch.meshgrid(torch.arange(-2, 3), torch.arange(-2, 5), indexing="ij")

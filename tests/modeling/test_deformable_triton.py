@@ -33,7 +33,7 @@ Shapes = list[tuple[int, int]]
 def make_case(
     shapes: Shapes, batch: int, queries: int, heads: int, points: int, channels: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Value, locations, weights and a gradient for the output. Locations lie anywhere, and on every kind of special place."""
+    """Value, locations, weights and a gradient for the output. Locations lie anywhere, and on all special places."""
     generator = torch.Generator().manual_seed(seed)
     size = (batch, queries, heads, len(shapes), points)
     sizes = torch.tensor([(w, h) for h, w in shapes])[:, None].expand(*size, 2)
@@ -56,8 +56,8 @@ def make_case(
 def has_slope(locations: Tensor, shapes: Shapes) -> Tensor:
     """Where both forms must agree on the gradient of a location, as its shape.
 
-    At a pixel centre the slope jumps. Which side is taken is a matter of rounding unless the size is a power of two, so that
-    every form computes the place exactly.
+    At a pixel centre the slope jumps. Which side is taken is a matter of rounding unless the size is a power of two, so
+    that every form computes the place exactly.
     """
     sizes = torch.tensor([(w, h) for h, w in shapes], dtype=torch.float64)[:, None]
     places = locations.double() * sizes - 0.5
@@ -66,7 +66,7 @@ def has_slope(locations: Tensor, shapes: Shapes) -> Tensor:
 
 
 def check(shapes: Shapes, value: Tensor, locations: Tensor, weights: Tensor, gradient: Tensor) -> None:
-    """Output and gradients equal the plain form's on the same numbers in float64, but for the rounding of each tensor."""
+    """Output and gradients equal the plain form's on the same numbers in float64, up to each tensor's rounding."""
     exact = [x.double().requires_grad_() for x in (value, locations, weights)]
     wanted = plain(exact[0], shapes, *exact[1:])
     wanted_gradients = torch.autograd.grad(wanted, exact, gradient.double())
@@ -85,13 +85,15 @@ def check(shapes: Shapes, value: Tensor, locations: Tensor, weights: Tensor, gra
             actual, expected = actual[compared], expected[compared]
         # The interpreter cuts bfloat16 off where a GPU rounds it: a whole step instead of half a one.
         rounding = 0 if given_as.dtype == torch.float32 else torch.finfo(given_as.dtype).eps / (1 if INTERPRETED else 2)
-        torch.testing.assert_close(actual, expected, rtol=rounding, atol=1e-5 * scale, msg=lambda m: f"{name}: {m}")
+        torch.testing.assert_close(
+            actual, expected, rtol=rounding, atol=1e-5 * scale, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 @host_only
 @needs_triton
 def test_in_the_interpreter():
-    """In a process of its own: Triton decides at its import whether it interprets, and other tests may have imported it."""
+    """In its own process: Triton decides at its import whether it interprets, and other tests may have imported it."""
     environment = {key: text for key, text in os.environ.items() if not key.startswith("PYTEST_")}
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__],
@@ -194,7 +196,7 @@ def test_the_module_takes_the_kernel(monkeypatch):
     monkeypatch.delenv("ZSSEG_D2_TRITON", raising=False)
     monkeypatch.setattr(triton_op, "ms_deform_attn", lambda *given: calls.append(given) or kernel(*given))
     for chosen in (False, True):
-        choice = own_choice if chosen and not INTERPRETED else lambda value: chosen
+        choice = own_choice if chosen and not INTERPRETED else lambda value, chosen=chosen: chosen
         monkeypatch.setattr(triton_op, "available", choice)
         output = module(query, reference, source, shapes)
         results.append((output, *torch.autograd.grad(output.square().sum(), list(module.parameters()))))

@@ -1,4 +1,4 @@
-"""Where bfloat16 is let in, channels-last norms, and one softmax for all masks: against plain float32 and float64 forms."""
+"""Where bfloat16 is used, channels-last norms, and one softmax for all masks: against plain float32 and float64."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.modeling.tiny_clips import tiny_resnet, tiny_vit, tokens
-from zsseg_d2.modeling.clip.vit import CLIPViT, token_maps
 from zsseg_d2.modeling.clip.frozen import CLIPPyramid
+from zsseg_d2.modeling.clip.vit import CLIPViT, token_maps
 from zsseg_d2.modeling.referring.unet_decoder import UNetDecoder
 
 
@@ -140,11 +140,11 @@ def test_the_hint_reaches_the_mask():
 def test_what_the_decoder_is_built_for_has_to_be_given():
     maps, condition = maps_and_condition((4, 5))
     images, hint = torch.randn(2, 3, 16, 24), torch.randn(2, 2, 3)
-    with pytest.raises(ValueError, match="reads the image"):
+    with pytest.raises(ValueError, match="reads the image too, but none"):
         with_image()(maps, condition, hint=hint)
-    with pytest.raises(ValueError, match="has hints"):
+    with pytest.raises(ValueError, match="reads hints, but none"):
         with_image()(maps, condition, images=images)
-    with pytest.raises(ValueError, match="takes no hints"):
+    with pytest.raises(ValueError, match="does not read hints"):
         small()(*maps_and_condition(), hint=hint)
     with pytest.raises(ValueError, match="as many stage widths"):
         UNetDecoder(widths=(4, 5), stride=8, dims=(12, 8), pixels=True)

@@ -38,7 +38,7 @@ def plain_forms() -> Iterator[None]:
 def attend(
     module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
 ) -> Tensor:
-    """Run torch's own module, with a mask and weights for each head; see :func:`zsseg_d2.modeling.fcclip.layers.attend`."""
+    """Run torch's own module, with a mask and weights for each head; see ``fcclip.layers.attend``."""
     if attn_mask is not None:
         attn_mask = attn_mask[:, None].expand(-1, module.num_heads, -1, -1).flatten(0, 1)
     return module(*(x.transpose(0, 1) for x in (query, key, value)), attn_mask=attn_mask)[0].transpose(0, 1)

@@ -13,17 +13,19 @@ from ..data.phrasecut.phrase_mapper import PhraseMapper
 from ..data.phrasecut.prompts import PROMPTS, NegativePhrases, prompt_templates
 from ..data.phrasecut.visual_prompts import SupportTasks
 from ..data.seeding import SeededByImage
-from ..meta_arch.referring import CONDITIONS, DECODERS
+from ..meta_arch.referring import CONDITIONS
 from ..modeling.referring.mask_losses import parse_loss
+from ..modeling.registries import REFERRING_DECODER_REGISTRY
+from ..registry import NamedRegistry
 from .errors import ConfigError
 
 EVALUATOR = "zsseg_referring"
 """``evaluator_type`` of data sets of phrases."""
 
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "INPUT.PHRASE.PROMPTS_TRAIN": tuple(PROMPTS),
     "INPUT.PHRASE.PROMPTS_TEST": tuple(name for name, templates in PROMPTS.items() if len(templates) == 1),
-    "MODEL.REFERRING.DECODER": DECODERS,
+    "MODEL.REFERRING.DECODER": REFERRING_DECODER_REGISTRY,
     "MODEL.REFERRING.CONDITION": CONDITIONS,
 }
 

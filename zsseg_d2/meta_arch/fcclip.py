@@ -337,6 +337,7 @@ class FCCLIP(PanopticModel):
     def decode_last(self, features: Mapping[str, Tensor]) -> tuple[Queries, Tensor]:
         """Return queries of the last layer, and their mask logits (B, Q, h, w)."""
         queries = self.sem_seg_head.last(features)
+        assert queries.mask_logits is not None
         return queries, queries.mask_logits
 
     def in_vocab_logits(self, queries: Queries, slot: int, classes: EvalClasses) -> Tensor:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..modeling.clip.frozen import CLIPPyramid, FrozenCLIP, mix_conditions
-from ..modeling.clip.vit import CLIPViT, token_maps
-from ..modeling.referring.clipseg_decoder import VARIANTS, CLIPSegDecoder
+from ..modeling.clip.frozen import FrozenCLIP, mix_conditions
+from ..modeling.referring.interface import ReferringDecoder
 from ..modeling.referring.mask_losses import MaskLoss
-from ..modeling.referring.unet_decoder import UNetDecoder
+from ..modeling.registries import REFERRING_DECODER_REGISTRY
 from .base import SegmentationModel
 
-logger = logging.getLogger(__name__)
-
-DECODERS = (*VARIANTS, "unet")
 CONDITIONS = ("text", "image", "mixed")
 _KEPT_TEXTS = 20_000
 _AT_ONCE = 32  # phrases that are decoded together at test time
@@ -48,7 +42,7 @@ class ReferringSegmentor(SegmentationModel):
         self,
         *,
         backbone: FrozenCLIP,
-        decoder: nn.Module,
+        decoder: ReferringDecoder,
         loss: MaskLoss,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -73,12 +67,12 @@ class ReferringSegmentor(SegmentationModel):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         settings = cfg.MODEL.REFERRING
-        backbone = build_tower(cfg)
+        backbone, decoder = REFERRING_DECODER_REGISTRY.get(settings.DECODER).from_config(cfg)
         alpha = None if settings.FOCAL_ALPHA < 0 else settings.FOCAL_ALPHA
         return {
             **cls.base_arguments(cfg),
             "backbone": backbone,
-            "decoder": build_decoder(cfg, backbone),
+            "decoder": decoder,
             "loss": MaskLoss(settings.LOSS, gamma=settings.FOCAL_GAMMA, alpha=alpha),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -115,23 +109,14 @@ class ReferringSegmentor(SegmentationModel):
         features = self.backbone(images)
         shared = None if len(distinct) == len(items) else torch.tensor(owner, device=self.device)
         if self.training or shared is None:
-            return self._decode(features, images, self.conditions(items), shared)
+            return self.decoder.masks(self.backbone, images, features, self.conditions(items), shared)
         # One crowded image may have a hundred phrases.
-        parts = range(0, len(items), _AT_ONCE)
+        parts = [slice(k, k + _AT_ONCE) for k in range(0, len(items), _AT_ONCE)]
         decoded = [
-            self._decode(features, images, self.conditions(items[k : k + _AT_ONCE]), shared[k : k + _AT_ONCE])
-            for k in parts
+            self.decoder.masks(self.backbone, images, features, self.conditions(items[part]), shared[part])
+            for part in parts
         ]
         return torch.cat(decoded)
-
-    def _decode(self, features: list[Tensor], images: Tensor, condition: Tensor, owner: Tensor | None) -> Tensor:
-        if not isinstance(self.backbone, CLIPViT):
-            return self.decoder(features, condition, owner)
-        grid = self.backbone.grid(*images.shape[-2:])
-        if not isinstance(self.decoder, UNetDecoder):
-            return self.decoder(features, condition, grid, owner)
-        hint = self.backbone.similarity(features[-1], condition, grid, owner) if self.decoder.hints else None
-        return self.decoder(token_maps(features, grid), condition, owner, hint, images)
 
     def conditions(self, items: Sequence[Mapping]) -> Tensor:
         """(N, E) what the decoder is conditioned by: texts, image prompts, or mixtures.
@@ -170,87 +155,6 @@ class ReferringSegmentor(SegmentationModel):
         while len(self._texts) > _KEPT_TEXTS:
             self._texts.popitem(last=False)
         return found
-
-
-@contextmanager
-def _pointing_to(*keys: str) -> Iterator[None]:
-    """Adds config keys to the message of a ValueError that names none."""
-    try:
-        yield
-    except ValueError as error:
-        if "MODEL." in str(error):
-            raise
-        raise ValueError(f"{error} See {' and '.join(keys)}.") from error
-
-
-@_pointing_to("MODEL.REFERRING.CLIP_LAYERS", "MODEL.FC_CLIP.CLIP_MODEL_NAME")
-def build_tower(cfg: CfgNode) -> FrozenCLIP:
-    """The frozen CLIP of a config, as its decoder reads it.
-
-    Raises:
-        ValueError: unknown decoder, layers that the tower does not have, or a CLIPSeg decoder on a convolutional tower.
-    """
-    clip, ours = cfg.MODEL.FC_CLIP, cfg.MODEL.REFERRING
-    arguments = (clip.CLIP_MODEL_NAME, clip.CLIP_PRETRAINED_WEIGHTS)
-    layers = list(ours.CLIP_LAYERS)
-    if ours.DECODER != "unet":
-        if ours.DECODER not in VARIANTS:
-            raise ValueError(f"MODEL.REFERRING.DECODER is '{ours.DECODER}'; choose one of {', '.join(DECODERS)}.")
-        return CLIPViT.build(*arguments, layers=layers or VARIANTS[ours.DECODER].layers)
-    from ..modeling.clip.loading import build_tokenizer, create_clip, resolve_clip_name
-
-    name = resolve_clip_name(arguments[0])
-    model, tokenizer = create_clip(name, arguments[1]), build_tokenizer(name)
-    blocks = getattr(getattr(model.visual, "transformer", None), "resblocks", None) or getattr(
-        getattr(model.visual, "trunk", None), "blocks", None
-    )
-    if blocks is None:
-        if layers:
-            logger.warning(
-                "MODEL.REFERRING.CLIP_LAYERS names blocks of a ViT; this CLIP has stages, of which all are read."
-            )
-        return CLIPPyramid(model, tokenizer)
-    stages = len(ours.UNET_DIMS) - 1  # the finest is the image's own
-    return CLIPViT(model, tokenizer, layers or [len(blocks) * (k + 1) // stages - 1 for k in range(stages)])
-
-
-def build_decoder(cfg: CfgNode, backbone: FrozenCLIP) -> nn.Module:
-    """The decoder of a config on its tower.
-
-    Raises:
-        ValueError: the parts do not fit each other, or the images do not fit the tower.
-    """
-    ours, size = cfg.MODEL.REFERRING, cfg.INPUT.PHRASE.SIZE
-    is_vit = isinstance(backbone, CLIPViT)
-    cell = backbone.patch if is_vit else backbone.strides[-1]
-    if size % cell:
-        raise ValueError(f"INPUT.PHRASE.SIZE is {size}, no multiple of {cell}, the pixels of a cell of this CLIP.")
-    if ours.DECODER == "unet":
-        widths = [backbone.width] * len(backbone.layers) if is_vit else backbone.widths
-        if ours.UNET_SIMILARITY and not (is_vit and backbone.speaks_of_cells):
-            raise ValueError(
-                "MODEL.REFERRING.UNET_SIMILARITY needs a ViT whose embedding is the mean of its cells (open_clip's pool_type "
-                "'avg'), and its last block among MODEL.REFERRING.CLIP_LAYERS."
-            )
-        shape = dict(widths=widths, stride=cell, condition_dim=backbone.embed_dim, dims=ours.UNET_DIMS)
-        with _pointing_to("MODEL.REFERRING.UNET_DIMS"):
-            return UNetDecoder(**shape, hints=ours.UNET_SIMILARITY, pixels=is_vit)
-    with _pointing_to("MODEL.REFERRING.KERNELS"):
-        decoder = CLIPSegDecoder.build(
-            ours.DECODER,
-            width=backbone.width,
-            condition_dim=backbone.embed_dim,
-            depth=len(backbone.layers),
-            kernels=tuple(ours.KERNELS) or None,
-            feedforward=ours.FEEDFORWARD,
-            dropout=ours.DROPOUT,
-        )
-    if decoder.stride != cell:
-        raise ValueError(
-            f"The decoder '{ours.DECODER}' makes {decoder.stride} pixels of a cell, but this CLIP's patch is {cell}; give "
-            "MODEL.REFERRING.KERNELS with that product."
-        )
-    return decoder
 
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:

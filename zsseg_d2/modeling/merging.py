@@ -26,12 +26,14 @@ def merge_panoptic(
 ) -> tuple[Tensor, list[Segment]]:
     """Merge the In segments of one map and the Out segments of another into one valid panoptic map.
 
-    Each pixel goes to one segment: where both maps claim it, to the Out segment, to the In segment, or to the one with the
-    higher score (ties: Out). A segment that keeps less than ``min_visible`` of its pixels leaves the map, and its pixels
-    go to the other claim where there is one. Stuff of one class is one segment.
+    Each pixel goes to one segment: where both maps claim it, to the Out segment, to the In segment, or to the one with
+        the
+    higher score (ties: Out). A segment that keeps less than ``min_visible`` of its pixels leaves the map, and its
+    pixels go to the other claim where there is one. Stuff of one class is one segment.
 
     All decisions are made per *pair* of claims, not per pixel. With I In and O Out segments, each pixel has one of
-    (I + 1)·(O + 1) pairs, where claim 0 is none; tables over pairs say how many pixels share it, who wins, and the new id.
+    (I + 1)·(O + 1) pairs, where claim 0 is none; tables over pairs say how many pixels share it, who wins, and the new
+    id.
 
     Args:
         in_map, out_map: (H, W) segment ids, 0 = none, and the segments.
@@ -46,8 +48,8 @@ def merge_panoptic(
         ValueError: If ``priority`` is unknown.
 
     Example:
-        Road (class 0) fills a 2 x 2 image in the In map. The Out map has a car (class 1) on the right and a person (class
-        2) in one of its pixels.
+        Road (class 0) fills a 2 x 2 image in the In map. The Out map has a car (class 1) on the right and a person
+        (class 2) in one of its pixels.
 
         >>> road = {"id": 1, "category_id": 0, "isthing": False}
         >>> car = {"id": 7, "category_id": 1, "isthing": True}

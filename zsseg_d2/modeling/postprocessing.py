@@ -52,8 +52,8 @@ def panoptic_inference(
     """Give each pixel to the query with the largest class score × mask probability (Cheng et al. 2021, section 3.4).
 
     Queries that are void or below ``object_mask_threshold`` are dropped before any mask is upsampled. A segment is the
-    pixels that a query wins and where its mask is at least 0.5; the query must win at least ``overlap_threshold`` of its
-    mask's area. Stuff segments of one class merge.
+    pixels that a query wins and where its mask is at least 0.5; the query must win at least ``overlap_threshold`` of
+    its mask's area. Stuff segments of one class merge.
 
     Args:
         class_log_probs: (Q, K + 1), void last.
@@ -95,8 +95,8 @@ def argmax_masks(scores: Tensor, masks: Tensor, queries: Tensor, upsample: Upsam
         upsample: to (H, W).
 
     Returns:
-        (H, W) int64 winners, from 0 to q - 1; (H, W) bool, whether the winner's own mask is at least 0.5 there; (q,) int64
-        areas of the masks where they are at least 0.5.
+        (H, W) int64 winners, from 0 to q - 1; (H, W) bool, whether the winner's own mask is at least 0.5 there; (q,)
+        int64 areas of the masks where they are at least 0.5.
     """
     probabilities = upsample(masks[queries]).sigmoid()
     winner = (scores[:, None, None] * probabilities).max(0).indices

@@ -1,9 +1,9 @@
 """What :class:`Upsampler` computes, in blocks that fit a CPU's cache.
 
-Resizing is linear and separable: columns are blended first, at the masks' own rows, then rows. Along one axis each output
-pixel reads two cells. With a whole factor f between masks and output, as in FC-CLIP (4), the pixels k, k + f, k + 2f, …
-read neighbouring cells with the same two weights. They are one *phase*, and all of them together are a blend of two
-shifted maps. For f = 2 and cells a b c, framed by copies of themselves as a|a b c|c::
+Resizing is linear and separable: columns are blended first, at the masks' own rows, then rows. Along one axis each
+output pixel reads two cells. With a whole factor f between masks and output, as in FC-CLIP (4), the pixels k, k + f, k
++ 2f, … read neighbouring cells with the same two weights. They are one *phase*, and all of them together are a blend of
+two shifted maps. For f = 2 and cells a b c, framed by copies of themselves as a|a b c|c::
 
     phase 0:  a/4 + 3a/4   a/4 + 3b/4   b/4 + 3c/4        pixels 0, 2, 4
     phase 1:  3a/4 + b/4   3b/4 + c/4   3c/4 + c/4        pixels 1, 3, 5
@@ -138,7 +138,7 @@ def _phases(low: int, padded: int, image: int, output: int) -> Sequence[_Phase]:
 
 
 def _linear_taps(low: int, high: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the (high,) cells and weights of linear resizing from ``low`` to ``high``, in torch's own float32 steps."""
+    """Return (high,) cells and weights of linear resizing from ``low`` to ``high``, in torch's own float32 steps."""
     if low == high:
         return [(torch.arange(high), torch.ones(high))]
     source = ((torch.arange(high, dtype=torch.float32) + 0.5) * (low / high) - 0.5).clamp(min=0)

@@ -16,13 +16,14 @@ from ...meta_arch.base import SegmentationModel
 from ...modeling.fcclip.matcher import PAIRINGS
 from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
+from ...registry import NamedRegistry
 from .. import referring_task as referring
 from ..checkpoints.checkpointer import weights_to_read
 from ..errors import ConfigError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
     "INPUT.FORMAT": ("RGB",),
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
@@ -41,7 +42,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ZSSEG.DISTILLATION.LOSS": ("mse", "kl"),
     "ZSSEG.DISTILLATION.CLASSES": ("all", "deleted"),
     "ZSSEG.DISTILLATION.PAIRING": PAIRINGS,
-    "ZSSEG.FUSION.NAME": FUSIONS.names(),
+    "ZSSEG.FUSION.NAME": FUSIONS,
     "ZSSEG.FUSION.PAIRING": PAIRINGS,
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
     **referring.CHOICES,
@@ -70,7 +71,7 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
         ConfigError: the first thing that is wrong.
     """
     for key, choices in CHOICES.items():
-        check_choice(key, _get(cfg, key), choices)
+        check_choice(key, _get(cfg, key), choices.names() if isinstance(choices, NamedRegistry) else choices)
     check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, [name for name, _ in META_ARCH_REGISTRY])
     if not eval_only and not getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "trainable", True):
         raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} has nothing to train; add --eval-only.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,17 +21,19 @@ from .towers import STAGES, STRIDES, find_tower
 class CLIP(Backbone):
     """A convolutional CLIP of open_clip, always in eval mode and without gradients.
 
-    Outputs of :meth:`forward`: "res2" … "res5" at strides 4 to 32; "clip_vis_dense", the stride-32 map from which CLIP's
-    own head makes embeddings (FC-CLIP, Yu et al. 2023, section 3.2).
+    Outputs of :meth:`forward`: "res2" … "res5" at strides 4 to 32; "clip_vis_dense", the stride-32 map from which
+    CLIP's own head makes embeddings (FC-CLIP, Yu et al. 2023, section 3.2).
 
     Raises:
         ValueError: If the model has no convolutional tower, or another embedding width than MODEL.FC_CLIP.EMBED_DIM.
     """
 
+    clip_model: Any  # open_clip's models have no common type
+
     def __init__(self, cfg: CfgNode, input_shape: ShapeSpec | None = None) -> None:
         super().__init__()
         name = resolve_clip_name(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME)
-        self.clip_model: Any = create_clip(name, cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS)
+        self.clip_model = create_clip(name, cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS)
         self.tokenizer = build_tokenizer(name)
         self.model_name = name
         try:
@@ -39,9 +41,10 @@ class CLIP(Backbone):
         except ValueError as error:
             raise ValueError(f"MODEL.FC_CLIP.CLIP_MODEL_NAME='{name}': {error}") from error
         self.embed_dim = self.tower.embed_dim
-        if cfg.MODEL.FC_CLIP.EMBED_DIM != self.embed_dim:
+        wanted = cfg.MODEL.FC_CLIP.EMBED_DIM
+        if wanted != self.embed_dim:
             raise ValueError(
-                f"MODEL.FC_CLIP.EMBED_DIM={cfg.MODEL.FC_CLIP.EMBED_DIM}: '{name}' embeds in {self.embed_dim} dimensions. "
+                f"MODEL.FC_CLIP.EMBED_DIM={wanted}: '{name}' embeds in {self.embed_dim} dimensions. "
                 f"Fix: set it to {self.embed_dim}."
             )
         self._out_features = [*STAGES, "clip_vis_dense"]
@@ -60,7 +63,7 @@ class CLIP(Backbone):
         """() CLIP's own factor of cosines, capped at 100 as in training."""
         return self.clip_model.logit_scale.exp().clamp(max=100)
 
-    def train(self, mode: bool = True) -> CLIP:
+    def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: frozen batch norm, no dropout."""
         return super().train(False)
 

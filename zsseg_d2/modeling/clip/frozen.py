@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def mix_conditions(text: Tensor, image: Tensor, share: float | Tensor) -> Tensor
     """
     if text.shape != image.shape:
         raise ValueError(
-            f"Text prompts {tuple(text.shape)} and image prompts {tuple(image.shape)} cannot be mixed: the shapes differ."
+            f"Text prompts {tuple(text.shape)} and image prompts {tuple(image.shape)} cannot be mixed: other shapes."
         )
     share = torch.as_tensor(share, dtype=text.dtype, device=text.device)
     if not ((share >= 0) & (share <= 1)).all():
@@ -56,16 +56,18 @@ class FrozenCLIP(nn.Module):
         embed_dim: width E of the embedding.
     """
 
+    clip_model: Any  # open_clip's models have no common type
+
     def __init__(self, clip_model: nn.Module, tokenizer: Tokenizer | None) -> None:
         super().__init__()
-        self.clip_model: Any = clip_model  # open_clip's models have no common type
+        self.clip_model = clip_model
         self.tokenizer = tokenizer
         self.embed_dim = text_width(clip_model)
         self.requires_grad_(False)
         self.eval()
 
     @classmethod
-    def build(cls, name: str, weights: str = "", **options: Any) -> FrozenCLIP:
+    def build(cls, name: str, weights: str = "", **options: Any) -> Self:
         """Build the model by name.
 
         Args:
@@ -85,7 +87,7 @@ class FrozenCLIP(nn.Module):
         """Where the model is."""
         return self.clip_model.logit_scale.device
 
-    def train(self, mode: bool = True) -> FrozenCLIP:
+    def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: frozen batch norm, no dropout."""
         return super().train(False)
 

@@ -81,8 +81,8 @@ def create_clip(name: str, weights: str) -> nn.Module:
     path = local_path(weights)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if path.is_file():
-        # OpenAI trained with QuickGELU, which a file does not record. So weights of an architecture that OpenAI published
-        # are assumed to be OpenAI's; those trained with GELU need a JSON config of their own.
+        # OpenAI trained with QuickGELU, which a file does not record. So weights of an architecture that OpenAI
+        # published are assumed to be OpenAI's; those trained with GELU need a JSON config of their own.
         quick = "openai" in tags
         if quick:
             logger.info("'%s' is assumed to be OpenAI's '%s': its text tower uses QuickGELU.", path, name)
@@ -92,7 +92,7 @@ def create_clip(name: str, weights: str) -> nn.Module:
     if weights not in tags:
         raise FileNotFoundError(
             f"MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS='{weights}': neither a file nor a tag of open_clip's '{name}' "
-            f'(tags: {", ".join(tags) or "none"}). Fix: give a path to a .pt or .safetensors file, or "" for random weights.'
+            f'(tags: {", ".join(tags) or "none"}). Fix: give a .pt or .safetensors file, or "" for random weights.'
         )
     try:
         return open_clip.create_model(name, pretrained=weights, force_quick_gelu=weights == "openai")

@@ -42,7 +42,7 @@ def _convolve(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-    return F.conv2d(x, weight, bias, conv.stride, conv.padding)  # type: ignore[arg-type]  # open_clip pads by numbers
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
 
 def attention_pool(pool: Any, dense: Tensor, inside: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ def attention_pool(pool: Any, dense: Tensor, inside: Tensor) -> Tensor:
     # q·(W k + b) = (q W)·k + q·b: one row per head is projected, not every token. A softmax ignores the last term.
     query = torch.einsum("bhd,hdc->bhc", query, pool.k_proj.weight.to(query.dtype).unflatten(0, (pool.num_heads, -1)))
     scores = (query @ tokens.to(query.dtype).transpose(1, 2)).float() * (tokens.shape[-1] // pool.num_heads) ** -0.5
-    # One softmax for all masks: weights relative to the best cell of the whole map, summed inside each mask. Scores more
-    # than 80 below it, where float32 ends, count as 80 below.
+    # One softmax for all masks: weights relative to the best cell of the whole map, summed inside each mask. Scores
+    # more than 80 below it, where float32 ends, count as 80 below.
     weight = (scores - scores.amax(-1, keepdim=True)).clamp(min=-80).exp().transpose(1, 2)  # (B, hw, heads)
     value = pool.v_proj(tokens).float().unflatten(-1, (pool.num_heads, -1)) * weight[..., None]
     allowed = inside.flatten(2)  # (B, Q, hw)

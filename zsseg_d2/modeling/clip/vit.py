@@ -78,6 +78,15 @@ def _accept_any_size(trunk: Any) -> None:
     trunk.patch_embed.output_fmt = Format.NHWC
 
 
+def count_blocks(clip_model: nn.Module) -> int:
+    """Return the number of blocks of a ViT tower; 0 for another kind."""
+    visual: Any = clip_model.visual
+    blocks = getattr(getattr(visual, "transformer", None), "resblocks", None) or getattr(
+        getattr(visual, "trunk", None), "blocks", None
+    )
+    return len(blocks or ())
+
+
 class CLIPViT(FrozenCLIP):
     """Activations of chosen blocks of open_clip's or timm's vision transformers, without gradients.
 
@@ -116,8 +125,8 @@ class CLIPViT(FrozenCLIP):
             raise ValueError(f"CLIP layers {self.layers} must ascend within 0 … {depth - 1}, the blocks of this tower.")
 
     @property
-    def speaks_of_cells(self) -> bool:
-        """Whether single cells have embeddings like those of texts: the tower pools the mean and its last block is read."""
+    def has_cell_embeddings(self) -> bool:
+        """Whether single cells have embeddings as texts do: the tower pools the mean and its last block is read."""
         visual = self.clip_model.visual
         return not self.trunk_is_timm and visual.pool_type == "avg" and self.layers[-1] == self.depth - 1
 
@@ -160,7 +169,7 @@ class CLIPViT(FrozenCLIP):
     def _fit_rotary(self, grid: tuple[int, int]) -> None:
         """Set rotary positions, which timm keeps for one grid only."""
         rope = getattr(self.clip_model.visual.trunk, "rope", None)
-        if hasattr(rope, "update_feat_shape"):
+        if rope is not None and hasattr(rope, "update_feat_shape"):
             rope.update_feat_shape(list(grid))
 
     @torch.no_grad()

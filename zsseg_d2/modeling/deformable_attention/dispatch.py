@@ -1,4 +1,4 @@
-"""Which form of deformable attention runs: a Triton kernel on a GPU, bags of table rows on a CPU, else the plain one."""
+"""Choose a form of deformable attention: a Triton kernel on a GPU, a gather on a CPU, else the plain form."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def sampler(value: Tensor, shapes: Sequence[tuple[int, int]]) -> Callable[[Tenso
         shapes: (h, w) of each level.
 
     Returns:
-        A function of (B, L, M, levels, points, 2) locations as (x, y) in [0, 1] and (B, L, M, levels, points) weights to
-        (B, L, M·D) in the value's precision. Samples outside are 0.
+        A function of (B, L, M, levels, points, 2) locations as (x, y) in [0, 1] and (B, L, M, levels, points) weights
+        to (B, L, M·D) in the value's precision. Samples outside are 0.
     """
     levels = tuple((int(h), int(w)) for h, w in shapes)
     if torch.is_grad_enabled():
@@ -92,9 +92,7 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         saved = value, locations, weights = ctx.saved_tensors
-        images = [
-            _image_gradients(v, at, w, g, ctx.shapes) for v, at, w, g in zip(value, locations, weights, gradient)
-        ]
+        images = [_image_gradients(v, at, w, g, ctx.shapes) for v, at, w, g in zip(value, locations, weights, gradient)]
         to_value, to_locations, to_weights = (
             torch.stack(parts).to(given.dtype) for parts, given in zip(zip(*images), saved)
         )
@@ -149,8 +147,8 @@ def _sample_gradients(
     """Return the gradients of weights (c, M, levels, points) and of locations (…, 2).
 
     Args:
-        corners: the dot products of each of a sample's four cells with the output's gradient. The gradient of the weight
-            is their bilinear blend; that of x is how the blend changes from left to right.
+        corners: the dot products of each of a sample's four cells with the output's gradient. The gradient of the
+            weight is their bilinear blend; that of x is how the blend changes from left to right.
     """
     _, x, y = samples
     upper_left, upper_right, lower_left, lower_right = corners
@@ -165,9 +163,7 @@ def _sample_gradients(
     return above.lerp(below, y).view(locations.shape[:-1]), to_locations
 
 
-def _table_gradient(
-    rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: Grid, shapes: Shapes
-) -> Tensor:
+def _table_gradient(rows: Tensor, shares: Tensor, gradient: Tensor, size: int, grid: Grid, shapes: Shapes) -> Tensor:
     """Return the (size, D) gradient of the table.
 
     Sorted by their upper left cell, the samples that read a cell are one bag of output gradients. One pass per corner

@@ -8,8 +8,8 @@ A level of 2 x 2 cells a b / c d takes 4 x 3 cells of the table, row by row::
     0 0 0
 
 The zero to the left of one row is also the zero to the right of the row above, so one column is enough. With the frame,
-every sample reads four cells of the table and none has to be checked for lying outside. Each cell is M rows of the table,
-one per head.
+every sample reads four cells of the table and none has to be checked for lying outside. Each cell is M rows of the
+table, one per head.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Grid:
         width, height: size of the level.
         row: table rows from one row of cells to the next.
         origin: table row of the level's cell (0, 0).
-        corners: (M, 4, levels·points) int32 table rows from a cell to itself, its right, lower and lower right neighbour.
+        corners: (M, 4, levels·points) int32 table rows from a cell to itself, its right, lower and lower right
+            neighbour.
         floor: () -1; samples at or beyond this cell to the left or above are 0.
         last: largest table row of an upper left cell.
     """
@@ -48,8 +49,12 @@ class Grid:
 
 
 class Samples(NamedTuple):
-    """Where samples lie, each (c, M·levels·points): int32 table rows of their upper left cells, and how far to the right
-    of that cell's centre (``x``) and below it (``y``) they lie, in cells."""
+    """Where samples lie, each (c, M·levels·points).
+
+    Attributes:
+        rows: int32 table rows of their upper left cells.
+        x, y: how far to the right of that cell's centre and below it they lie, in cells.
+    """
 
     rows: Tensor
     x: Tensor

@@ -1,8 +1,8 @@
 """Triton kernels of :mod:`.triton_op`, which imports this file only where it launches them.
 
-A row is one head of one query of one image, in the memory order of ``locations`` (B, L, M, levels, points, 2). A program
-takes ROWS rows and all CHANNELS of their head in LANES ≥ CHANNELS lanes, and computes in float32 whatever the tensors'
-precision. Offsets into tensors are 64-bit; the index of a cell in its image is 32-bit.
+A row is one head of one query of one image, in the memory order of ``locations`` (B, L, M, levels, points, 2). A
+program takes ROWS rows and all CHANNELS of their head in LANES ≥ CHANNELS lanes, and computes in float32 whatever the
+tensors' precision. Offsets into tensors are 64-bit; the index of a cell in its image is 32-bit.
 """
 
 import triton
@@ -35,7 +35,7 @@ def _point(locations, sample, real, width, height):
 
 @triton.jit
 def _corner(left, rightness, top, lowness, width, height, RIGHT: tl.constexpr, LOW: tl.constexpr):
-    """Return one of the four pixels around a location: its index in the level, if it exists, its shares across and down."""
+    """Return one of the four pixels around a location: index in the level, existence, shares across and down."""
     column = left + RIGHT
     line = top + LOW
     inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)

@@ -1,4 +1,4 @@
-"""Deformable attention sampling on a GPU: one Triton kernel each way, and nothing of size queries × points × channels."""
+"""Deformable attention sampling on a GPU: one Triton kernel each way, without a tensor of samples."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from .plain import ms_deform_attn as plain_ms_deform_attn
 
 logger = logging.getLogger(__name__)
 
+Shapes = tuple[tuple[int, int], ...]
+"""(h, w) of each level."""
+
 # Per kernel: numbers of one operand that a program holds, and warps. One warp needs no barrier between sums and stores.
 _SIZES = {"deformable_forward": (512, 4), "deformable_backward": (128, 1)}
 
@@ -24,9 +27,9 @@ _SIZES = {"deformable_forward": (512, 4), "deformable_backward": (128, 1)}
 def available(value: Tensor) -> bool:
     """Return whether :func:`ms_deform_attn` of this file can replace the plain form.
 
-    It needs a GPU on which Triton runs, half or single precision, and no ``ZSSEG_D2_TRITON=0`` in the environment. Under
-    ``torch.use_deterministic_algorithms`` values that need a gradient are left to the plain form: the kernel adds the
-    gradients that meet in one pixel in the order in which they arrive, which changes the last bits.
+    It needs a GPU on which Triton runs, half or single precision, and no ``ZSSEG_D2_TRITON=0`` in the environment.
+    Under ``torch.use_deterministic_algorithms`` values that need a gradient are left to the plain form: the kernel adds
+    the gradients that meet in one pixel in the order in which they arrive, which changes the last bits.
 
     Args:
         value: (B, S, M, D), the values to be sampled.
@@ -60,25 +63,25 @@ def ms_deform_attn(value: Tensor, shapes: Sequence[tuple[int, int]], locations: 
     Raises:
         ValueError: If the sizes do not fit each other.
     """
-    shapes = tuple((int(h), int(w)) for h, w in shapes)
+    levels: Shapes = tuple((int(h), int(w)) for h, w in shapes)
     batch, cells, heads, _ = value.shape
-    if cells != sum(h * w for h, w in shapes):
-        raise ValueError(f"Deformable attention: {cells} values do not fill levels of shapes {shapes}.")
-    if locations.ndim != 6 or tuple(locations.shape[i] for i in (0, 2, 3, 5)) != (batch, heads, len(shapes), 2):
+    if cells != sum(h * w for h, w in levels):
+        raise ValueError(f"Deformable attention: {cells} values do not fill levels of shapes {levels}.")
+    if locations.ndim != 6 or tuple(locations.shape[i] for i in (0, 2, 3, 5)) != (batch, heads, len(levels), 2):
         raise ValueError(
             f"Deformable attention: locations of {tuple(locations.shape)} do not fit values of {tuple(value.shape)} "
-            f"and {len(shapes)} levels."
+            f"and {len(levels)} levels."
         )
     if weights.shape != locations.shape[:-1]:
         raise ValueError(
             f"Deformable attention: weights of {tuple(weights.shape)} for locations of {tuple(locations.shape)}."
         )
-    return _TritonAttention.apply(value, locations, weights, shapes)
+    return _TritonAttention.apply(value, locations, weights, levels)
 
 
 class _TritonAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, locations: Tensor, weights: Tensor, shapes: tuple[tuple[int, int], ...]) -> Tensor:
+    def forward(ctx: Any, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
         value, locations, weights = value.contiguous(), locations.contiguous(), weights.contiguous()
         ctx.save_for_backward(value, locations, weights)
         ctx.shapes = shapes
@@ -97,7 +100,7 @@ class _TritonAttention(torch.autograd.Function):
         return to_value.to(value.dtype), to_locations, to_weights, None
 
 
-def _launch(name: str, shapes: tuple[tuple[int, int], ...], value: Tensor, locations: Tensor, *others: Tensor) -> None:
+def _launch(name: str, shapes: Shapes, value: Tensor, locations: Tensor, *others: Tensor) -> None:
     from . import triton_kernels  # here: Triton is optional
 
     batch, queries, heads, levels, points, _ = locations.shape
@@ -130,7 +133,7 @@ def _launch(name: str, shapes: tuple[tuple[int, int], ...], value: Tensor, locat
 
 
 @functools.lru_cache(maxsize=64)  # a copy to the device waits for it: once per size, not in every layer
-def _level_table(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+def _level_table(shapes: Shapes, device: torch.device) -> Tensor:
     """Return (levels, 3) int32: height, width and first cell of each level."""
     firsts = [sum(h * w for h, w in shapes[:level]) for level in range(len(shapes))]
     return torch.tensor([(h, w, first) for (h, w), first in zip(shapes, firsts)], dtype=torch.int32, device=device)
@@ -140,8 +143,8 @@ def _level_table(shapes: tuple[tuple[int, int], ...], device: torch.device) -> T
 def _runs(device: torch.device) -> bool:
     """Return whether both kernels work, by comparing a small case with the plain form.
 
-    At its first launch Triton needs a C compiler and Python's headers, some GPUs are too old for it, and what it compiles
-    differs from GPU to GPU.
+    At its first launch Triton needs a C compiler and Python's headers, some GPUs are too old for it, and what it
+    compiles differs from GPU to GPU.
     """
     try:
         # In training and in tests of any mode, and without touching the program's own random numbers.

@@ -1,6 +1,7 @@
 """Group normalisation of maps in channels-last order, where torch's own form is slow and loses digits.
 
-torch computes the variance as E[x²] - E[x]², which at 256 x 512 cells is off by 1e-4 where the mean is three deviations.
+torch computes the variance as E[x²] - E[x]², which at 256 x 512 cells is off by 1e-4 where the mean is three
+deviations.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from ..registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 from . import pixel_decoder, query_decoder
 from .interfaces import PixelDecoder, Queries, QueryDecoder
 
-
 __all__ = ["FCCLIPHead", "pixel_decoder", "query_decoder"]  # the decoders register themselves
 
 

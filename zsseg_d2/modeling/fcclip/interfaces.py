@@ -42,7 +42,8 @@ class PixelDecoder(nn.Module):
         """Decode feature maps for inference, where the last 1 x 1 convolution may be left to the query decoder.
 
         Returns:
-            Features (B, C, H/4, W/4), those at strides 32, 16, 8, and the convolution that makes the first mask features;
+            Features (B, C, H/4, W/4), those at strides 32, 16, 8, and the convolution that makes the first mask
+            features;
             None: they are.
         """
         return *self(features), None

@@ -1,7 +1,7 @@
 """Mask logits, the products of mask embeddings and mask features, with or without making the mask features.
 
-Mask features are a 1 x 1 convolution of the pixel decoder's features: F = W·f + b in each cell. All that inference asks of
-them is linear, so that the convolution can be moved from the H/4·W/4 cells to some hundred queries:
+Mask features are a 1 x 1 convolution of the pixel decoder's features: F = W·f + b in each cell. All that inference asks
+of them is linear, so that the convolution can be moved from the H/4·W/4 cells to some hundred queries:
 
 - a mask logit:  e·F = e·(W·f + b) = (e·W)·f + e·b, a product with f plus an offset per query
 - a mean over a mask's cells:  mean(F) = W·mean(f) + b

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -63,6 +63,14 @@ class EncoderLayer(nn.Module):
         return self.norm2(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
 
 
+class _EncoderLayers(nn.Module):
+    """Encoder layers under the name that checkpoints have for them, ``encoder.layers``."""
+
+    def __init__(self, layers: Iterable[EncoderLayer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+
 class DeformableEncoder(nn.Module):
     """Encoder layers over the flattened levels, coarsest first.
 
@@ -76,10 +84,7 @@ class DeformableEncoder(nn.Module):
     def __init__(self, dim: int, feedforward: int, layers: int, levels: int, heads: int, points: int) -> None:
         super().__init__()
         self.level_embed = nn.Parameter(torch.empty(levels, dim).normal_())
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(
-            EncoderLayer(dim, feedforward, levels, heads, points) for _ in range(layers)
-        )
+        self.encoder = _EncoderLayers(EncoderLayer(dim, feedforward, levels, heads, points) for _ in range(layers))
 
     def forward(self, sources: list[Tensor]) -> list[Tensor]:
         """Update (B, C, h, w) of each level, coarsest first."""
@@ -128,12 +133,12 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
     ) -> None:
         super().__init__()
         coarse = ("res5", "res4", "res3")
-        self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels[name], dim, 1), GroupNorm(32, dim)) for name in coarse
-        )
-        for projection in self.input_proj.children():
-            nn.init.xavier_uniform_(projection[0].weight)
-            nn.init.zeros_(projection[0].bias)
+        projections = [nn.Conv2d(channels[name], dim, 1) for name in coarse]
+        for projection in projections:
+            nn.init.xavier_uniform_(projection.weight)
+            if projection.bias is not None:
+                nn.init.zeros_(projection.bias)
+        self.input_proj = nn.ModuleList(nn.Sequential(p, GroupNorm(32, dim)) for p in projections)
         self.transformer = DeformableEncoder(dim, feedforward, layers, len(coarse), heads, points)
         self.adapter_1 = Conv2d(channels["res2"], dim, 1, bias=False, norm=GroupNorm(32, dim))
         self.layer_1 = Conv2d(dim, dim, 3, padding=1, bias=False, norm=GroupNorm(32, dim), activation=F.relu_)

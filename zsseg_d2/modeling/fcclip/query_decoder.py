@@ -113,9 +113,11 @@ class MaskedAttentionDecoder(QueryDecoder):
         """
         head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
         if former.PRE_NORM:
-            raise ValueError("MODEL.MASK_FORMER.PRE_NORM=True: only post-norm exists, as in FC-CLIP. Fix: set it to False.")
+            raise ValueError("MODEL.MASK_FORMER.PRE_NORM=True: only post-norm exists. Fix: set it to False.")
         if former.ENFORCE_INPUT_PROJ:
-            raise ValueError("MODEL.MASK_FORMER.ENFORCE_INPUT_PROJ=True: no input projection exists. Fix: set it to False.")
+            raise ValueError(
+                "MODEL.MASK_FORMER.ENFORCE_INPUT_PROJ=True: no such projection exists. Fix: set it to False."
+            )
         if head.CONVS_DIM != former.HIDDEN_DIM:
             raise ValueError(
                 f"MODEL.MASK_FORMER.HIDDEN_DIM={former.HIDDEN_DIM}: the pixel decoder's features have width "
@@ -176,7 +178,8 @@ class MaskedAttentionDecoder(QueryDecoder):
         """
         memories = [s.flatten(2).transpose(1, 2) + e for s, e in zip(scales, self.level_embed.weight)]
         keys = [m + _positions(s) for m, s in zip(memories, scales)]
-        # Resizing and the product with a query are both linear, so the features are resized once, not Q masks per layer.
+        # Resizing and the product with a query are both linear, so the features are resized once, not Q masks per
+        # layer.
         with torch.no_grad():
             small = [downsample_masks(features, (s.shape[-2], s.shape[-1])) for s in scales]
         x = self.query_feat.weight.expand(len(features), -1, -1)

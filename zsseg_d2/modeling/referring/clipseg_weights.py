@@ -1,4 +1,4 @@
-"""Weights of ``transformers.CLIPSegForImageSegmentation`` under the names of this package and of open_clip."""
+"""Convert weights of ``transformers.CLIPSegForImageSegmentation`` to the names of this package and of open_clip."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ _CLIP = {
 
 
 def _rename(state: Mapping[str, Tensor], prefix: str, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Entries below a prefix under new names; queries, keys and values become one ``in_proj``, in this order."""
-    renamed, parts = {}, {}
+    """Rename entries below a prefix; queries, keys and values become one ``in_proj``, in this order."""
+    renamed: dict[str, Tensor] = {}
+    parts: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         if not key.startswith(prefix) or key.endswith("position_ids"):
             continue
@@ -46,16 +47,16 @@ def _rename(state: Mapping[str, Tensor], prefix: str, names: Mapping[str, str]) 
         else:
             renamed[key] = value
     for key, part in parts.items():
-        if lacking := [letter for letter in "qkv" if letter not in part]:
+        if missing := [letter for letter in "qkv" if letter not in part]:
             raise ValueError(
-                f"The weights of transformers' CLIPSeg are not complete: {prefix}{key} lacks {lacking[0]}_proj."
+                f"The weights of transformers' CLIPSeg are not complete: {prefix}{key} lacks {missing[0]}_proj."
             )
         renamed[key] = torch.cat([part[letter] for letter in "qkv"])
     return renamed
 
 
 def convert_transformers_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The ``decoder.`` part, for :class:`zsseg_d2.modeling.referring.clipseg_decoder.CLIPSegDecoder`.
+    """Convert the ``decoder.`` part, for :class:`zsseg_d2.modeling.referring.clipseg_decoder.CLIPSegDecoder`.
 
     ===============================  ===========================
     transformers                     here
@@ -69,16 +70,16 @@ def convert_transformers_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]
     ===============================  ===========================
 
     Raises:
-        ValueError: the state has no such part.
+        ValueError: If the state has no such part.
     """
     return _needed(_rename(state, "decoder.", _DECODER), "decoder")
 
 
 def convert_transformers_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The ``clip.`` part, for an open_clip CLIP with a ViT tower and QuickGELU.
+    """Convert the ``clip.`` part, for an open_clip CLIP with a ViT tower and QuickGELU.
 
     Raises:
-        ValueError: the state has no such part.
+        ValueError: If the state has no such part.
     """
     renamed = _needed(_rename(state, "clip.", _CLIP), "clip")
     # open_clip multiplies with its projections from the right.
@@ -87,10 +88,10 @@ def convert_transformers_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_transformers(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Such a state under the names of :class:`zsseg_d2.meta_arch.ReferringSegmentor`, CLIP with it; others as they are.
+    """Convert a state of transformers' CLIPSeg for the phrase segmentation model; return any other state unchanged.
 
     Raises:
-        ValueError: a part of it is missing.
+        ValueError: If a part of it is missing.
     """
     if "decoder.film_mul.weight" not in state:
         return state
