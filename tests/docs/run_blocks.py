@@ -1,7 +1,7 @@
 """Run the ``python`` blocks of Markdown files: ``run_blocks.py FOLDER FILE...``.
 
-The package is imported once. Each file then has its own process and working folder, ``FOLDER/N``, and each block its own
-namespace. ``FOLDER/N.log`` gets the output, with ``ran line L`` after each block, and a traceback if one fails.
+The package is imported once. Each file then has its own process and working folder, ``FOLDER/N``, each block its
+own namespace. ``FOLDER/N.log`` gets the output, ``ran line L`` after each block, and a traceback if one fails.
 """
 
 from __future__ import annotations
