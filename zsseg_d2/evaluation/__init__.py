@@ -5,9 +5,9 @@
 * :mod:`.smoothness`: whether grey levels vary smoothly within objects and differ across them.
 """
 
+from .completeness import EvaluationError
 from .panoptic import (
     ClasswiseArithmeticEvaluator,
-    EvaluationError,
     PanopticCounts,
     PanopticQualityEvaluator,
     count_image,

@@ -1,7 +1,7 @@
 """Panoptic quality: counts, scores, reports, the evaluator, and images to look at."""
 
 from .alpha_curve import alpha_name, alpha_table, plot_alpha_curve
-from .evaluator import ClasswiseArithmeticEvaluator, EvaluationError, PanopticQualityEvaluator
+from .evaluator import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
 from .panoptic_counts import PanopticCounts, class_quality, count_image, group_quality, harmonic_mean
 from .predictions import PredictionWriter
 from .report import format_table, panoptic_report, write_json
@@ -9,7 +9,6 @@ from .visualization import save_comparison
 
 __all__ = [
     "ClasswiseArithmeticEvaluator",
-    "EvaluationError",
     "PanopticCounts",
     "PanopticQualityEvaluator",
     "PredictionWriter",

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import detectron2
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
@@ -16,15 +15,12 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from ...data.panoptic.png import check_segments, read_panoptic_png
+from ..completeness import EvaluationError, check_complete, find_record, first_of_each, versions
 from .panoptic_counts import PanopticCounts, count_image
 from .predictions import PredictionWriter
 from .report import format_table, panoptic_report, write_json
 
 logger = logging.getLogger(__name__)
-
-
-class EvaluationError(ValueError):
-    """Predictions do not fit the dataset; the message names the image."""
 
 
 class PanopticQualityEvaluator(DatasetEvaluator):
@@ -92,7 +88,7 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             image_id = item["image_id"]
             if image_id in self._counts:
                 continue
-            record = self._record(image_id)
+            record = find_record(self._all_records(), image_id, "image", self._dataset)
             path = record["pan_seg_file_name"]
             size = (record["height"], record["width"]) if "height" in record else None
             truth = read_panoptic_png(path, size)
@@ -122,12 +118,8 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         annotations = comm.gather(self._writer.annotations) if self._writer is not None else []
         if not comm.is_main_process():
             return None
-        counts: dict = {}
-        for part in gathered:
-            for image_id, image_counts in part.items():
-                counts.setdefault(image_id, image_counts)
-        records = self._all_records()
-        self._check_complete(counts, records)
+        counts, records = first_of_each(gathered), self._all_records()
+        check_complete(counts, records, "image", self._dataset)
         total = PanopticCounts.zeros(len(self._names))
         for image_id in records:
             total += counts[image_id]
@@ -144,27 +136,13 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         return OrderedDict({self.task: scores})
 
     def _provenance(self, num_images: int) -> dict:
-        from ... import __version__
-
-        return {
-            "dataset": self._dataset,
-            "num_images": num_images,
-            "versions": {"zsseg_d2": __version__, "detectron2": detectron2.__version__, "torch": torch.__version__},
-        }
+        return {"dataset": self._dataset, "num_images": num_images, "versions": versions()}
 
     def _all_records(self) -> dict:
         if not self._records:
             load = self._metadata.get("load_complete_records") or (lambda: DatasetCatalog.get(self._dataset))
             self._records = {record["image_id"]: record for record in load()}
         return self._records
-
-    def _record(self, image_id: int | str) -> dict:
-        records = self._all_records()
-        if image_id not in records:
-            raise EvaluationError(
-                f"Image {image_id!r} is not in the dataset '{self._dataset}'. Fix: evaluate with that dataset's loader."
-            )
-        return records[image_id]
 
     def _prediction(self, panoptic_seg: tuple) -> tuple[np.ndarray, list[dict]]:
         seg, segments = panoptic_seg
@@ -173,18 +151,6 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             return ids, segments
         divisor = self._metadata.label_divisor
         return ids + 1, [{"id": int(i) + 1, "category_id": int(i) // divisor} for i in np.unique(ids) if i >= 0]
-
-    def _check_complete(self, counts: Mapping, records: Mapping) -> None:
-        missing = [image_id for image_id in records if image_id not in counts]
-        if not missing:
-            return
-        if not counts:
-            raise EvaluationError(f"No image of '{self._dataset}' was evaluated. Fix: call process before evaluate.")
-        some = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
-        raise EvaluationError(
-            f"{len(missing)} of {len(records)} images of '{self._dataset}' have no prediction ({some}), but panoptic "
-            "quality needs all of them. Fix: evaluate the whole dataset, or register the subset as its own dataset."
-        )
 
 
 class ClasswiseArithmeticEvaluator(PanopticQualityEvaluator):

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import detectron2
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -16,7 +15,7 @@ from detectron2.utils import comm
 
 from ...data.panoptic.png import DatasetError, write_png
 from ...data.phrasecut.folder import load_word_counts
-from ..panoptic.evaluator import EvaluationError
+from ..completeness import EvaluationError, check_complete, find_record, first_of_each, versions
 from ..panoptic.report import write_json
 from .metrics import SWEEP_SPLITS, CountTable, MaskCounts, count_mask, threshold_index
 from .referring_report import SCORES, baseline_report, format_table, referring_report, sweep_report
@@ -136,9 +135,9 @@ class ReferringEvaluator(DatasetEvaluator):
         gathered, gathered_blind = comm.gather(self._counts), comm.gather(self._blind)
         if not comm.is_main_process():
             return None
-        counts, blind = _first_of_each(gathered), _first_of_each(gathered_blind)
+        counts, blind = first_of_each(gathered), first_of_each(gathered_blind)
         records = self._all_records()
-        self._check_complete(counts, records)
+        check_complete(counts, records, "task", self._dataset)
         table = CountTable.stack(counts[task_id] for task_id in records)
         subsets = [self._find_subsets(r, counts[i].truth / counts[i].pixels) for i, r in records.items()]
         report = referring_report(table, subsets, self._threshold)
@@ -157,13 +156,11 @@ class ReferringEvaluator(DatasetEvaluator):
         return {"threshold_sweep": sweep_report(table, split)}
 
     def _provenance(self, records: Mapping[str, Mapping]) -> dict:
-        from ... import __version__
-
         return {
             "dataset": self._dataset,
             "num_tasks": len(records),
             "num_images": len({record["image_id"] for record in records.values()}),
-            "versions": {"zsseg_d2": __version__, "detectron2": detectron2.__version__, "torch": torch.__version__},
+            "versions": versions(),
         }
 
     def _all_records(self) -> dict[str, Mapping]:
@@ -181,32 +178,7 @@ class ReferringEvaluator(DatasetEvaluator):
         return self._records
 
     def _record(self, task_id: str) -> Mapping:
-        records = self._all_records()
-        if task_id not in records:
-            raise EvaluationError(
-                f"Task {task_id!r} is not in the dataset '{self._dataset}'. Fix: evaluate with that dataset's loader."
-            )
-        return records[task_id]
-
-    def _check_complete(self, counts: Mapping, records: Mapping) -> None:
-        missing = [task_id for task_id in records if task_id not in counts]
-        if not missing:
-            return
-        if not counts:
-            raise EvaluationError(f"No task of '{self._dataset}' was evaluated. Fix: call process before evaluate.")
-        some = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
-        raise EvaluationError(
-            f"{len(missing)} of {len(records)} tasks of '{self._dataset}' have no prediction ({some}), but the scores "
-            "need all of them. Fix: evaluate the whole dataset, or register the subset as its own dataset."
-        )
-
-
-def _first_of_each(parts: Sequence[Mapping[str, MaskCounts]]) -> dict[str, MaskCounts]:
-    counts: dict[str, MaskCounts] = {}
-    for part in parts:
-        for task_id, task_counts in part.items():
-            counts.setdefault(task_id, task_counts)
-    return counts
+        return find_record(self._all_records(), task_id, "task", self._dataset)
 
 
 def _another_phrase(one: Mapping, other: Mapping) -> bool:
