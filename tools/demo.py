@@ -45,9 +45,9 @@ def main() -> int:
     print(
         f"2/{steps}  Zero shot: a model that never saw these streets, with the 19 class names of Cityscapes", flush=True
     )
-    options = ["OUTPUT_DIR", args.output, "ZSSEG.PICTURES", str(args.pictures), "SEED", "0"]
+    options = ["OUTPUT_DIR", args.output, "ZSSEG.VIS_IMAGES", str(args.pictures), "SEED", "0"]
     run(default_argument_parser().parse_args(["--config-file", "minicity/zero_shot.yaml", "--eval-only", *options]))
-    pictures = Path(args.output) / "inference" / "minicity_panoptic_val" / "pictures"
+    pictures = Path(args.output) / "inference" / "minicity_panoptic_val" / "visualizations"
     print("\nThe pictures (image, prediction, ground truth):")
     for path in sorted(pictures.glob("*.png")):
         print(f"  {path}")

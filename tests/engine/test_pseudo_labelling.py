@@ -282,7 +282,7 @@ def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
         labelled / "moved.pth",
         "OUTPUT_DIR",
         "elsewhere",
-        "ZSSEG.PICTURES",
+        "ZSSEG.VIS_IMAGES",
         3,
         "DATALOADER.NUM_WORKERS",
         1,

@@ -48,7 +48,7 @@ def finished(phrase_data, tmp_path_factory):
         2,
         "ZSSEG.SAMPLES.COUNT",
         2,
-        "ZSSEG.PICTURES",
+        "ZSSEG.VIS_IMAGES",
         1,
         "ZSSEG.SAVE_PREDICTIONS",
         True,
@@ -75,7 +75,7 @@ def test_the_scores_are_those_of_the_saved_masks(finished):
     assert found["num_tasks"] == len(records) and found["num_images"] == 3 and "t_obj" in found["subsets"]
     assert set(found["shuffled_phrase_baseline"]) == {"n", "mean_iou", "cum_iou", *limits}
     assert found["shuffled_phrase_baseline"]["n"] == len(records), "every image of the set has several phrases"
-    assert len(list((folder / "inference/tiny_phrases_test/pictures").glob("*.png"))) == 1
+    assert len(list((folder / "inference/tiny_phrases_test/visualizations").glob("*.png"))) == 1
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == "finished" and record["parameters"]["trainable"] < record["parameters"]["total"]
     losses = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    """Panoptic quality, class-wise arithmetic for the naive intersection, pictures where ZSSEG.PICTURES asks for them;
+    """Panoptic quality, class-wise arithmetic for the naive intersection, pictures where ZSSEG.VIS_IMAGES asks for them;
     the scores of referring segmentation for phrases."""
     from ..evaluation import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
 
@@ -39,9 +39,9 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
     ]
     if cfg.MODEL.META_ARCHITECTURE == "NaiveIntersection":
         evaluators.append(ClasswiseArithmeticEvaluator(dataset_name, cfg.OUTPUT_DIR, out_classes=out))
-    if cfg.ZSSEG.PICTURES > 0:
-        folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "pictures"
-        evaluators.append(PictureEvaluator(dataset_name, folder, cfg.ZSSEG.PICTURES))
+    if cfg.ZSSEG.VIS_IMAGES > 0:
+        folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "visualizations"
+        evaluators.append(PictureEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES))
     return DatasetEvaluators(evaluators)
 
 
@@ -55,9 +55,9 @@ def _referring_evaluators(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
             dataset_name, cfg.OUTPUT_DIR, threshold=threshold, save_predictions=cfg.ZSSEG.SAVE_PREDICTIONS
         )
     ]
-    if cfg.ZSSEG.PICTURES > 0:
-        folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "pictures"
-        evaluators.append(PhrasePictureEvaluator(dataset_name, folder, cfg.ZSSEG.PICTURES, threshold))
+    if cfg.ZSSEG.VIS_IMAGES > 0:
+        folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "visualizations"
+        evaluators.append(PhrasePictureEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, threshold))
     return DatasetEvaluators(evaluators)
 
 

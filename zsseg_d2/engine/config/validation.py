@@ -94,7 +94,7 @@ def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
         raise ConfigError("INPUT.DATASET_MAPPER_NAME 'phrase' is for MODEL.META_ARCHITECTURE ReferringSegmentor.")
     referring.check_data_sets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), referring=False)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0:
-        raise ConfigError("ZSSEG.SAMPLES.PERIOD is for models of phrases; ZSSEG.PICTURES shows panoptic maps.")
+        raise ConfigError("ZSSEG.SAMPLES.PERIOD is for models of phrases; ZSSEG.VIS_IMAGES shows panoptic maps.")
     if cfg.DATASETS.TEST and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
         raise ConfigError("Evaluation is of panoptic maps; give `MODEL.MASK_FORMER.TEST.PANOPTIC_ON True`.")
     _check_classes(cfg)

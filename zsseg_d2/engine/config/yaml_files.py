@@ -8,19 +8,21 @@ from pathlib import Path
 import yaml
 
 from ..errors import ConfigError
+from .packaged import config_root, find_configs
+from .renamed import renamed_file
 
 BASE = "_BASE_"
 
 
 def read_yaml(path: Path, *, _above: tuple[Path, ...] = ()) -> dict:
-    """The values of a YAML file merged over those of the files under ``_BASE_`` (relative to the file itself).
+    """Read a YAML file, merged over the files under ``_BASE_`` (relative to the file itself).
 
     Raises:
         ConfigError: a base is missing or circular, the YAML is damaged, or it would run Python.
     """
     path = Path(path)
     if path.resolve() in _above:
-        raise ConfigError(f"{path}: the file is its own {BASE}.")
+        raise ConfigError(f"{path}: circular {BASE}.")
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
@@ -33,9 +35,18 @@ def read_yaml(path: Path, *, _above: tuple[Path, ...] = ()) -> dict:
     bases = values.pop(BASE, [])
     merged: dict = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        _update(merged, read_yaml(path.parent / Path(base).expanduser(), _above=(*_above, path.resolve())))
+        for file in _base_files(path.parent / Path(base).expanduser()):
+            _update(merged, read_yaml(file, _above=(*_above, path.resolve())))
     _update(merged, values)
     return merged
+
+
+def _base_files(path: Path) -> list[Path]:
+    """Return the file itself, or the packaged files that replace it if it is a former one."""
+    resolved = path.resolve()
+    if path.is_file() or not resolved.is_relative_to(config_root()):
+        return [path]
+    return find_configs(resolved) if renamed_file(resolved.relative_to(config_root()).as_posix()) else [path]
 
 
 def _update(below: dict, above: dict) -> None:
@@ -47,15 +58,15 @@ def _update(below: dict, above: dict) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML, and of the Python tags only the arithmetic that Mask2Former's and FC-CLIP's files use."""
+    """Safe YAML, plus the arithmetic that Mask2Former's and FC-CLIP's files hide behind a Python tag."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """A key that stands twice is a mistake: the first value would be lost without a word."""
+        """Refuse duplicate keys, whose first value would silently be lost."""
         seen = set()
         for key, _ in node.value:
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' stands twice", key.start_mark
+                    None, None, f"duplicate key '{key.value}'", key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -75,7 +86,7 @@ def _size_list(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
         raise yaml.constructor.ConstructorError(
             None,
             None,
-            f"it asks to run Python code ({text!r}), which is not done; write the value itself",
+            f"it asks to run Python code ({text!r}), which is refused; write the value itself",
             node.start_mark,
         ) from None
 
