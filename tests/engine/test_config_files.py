@@ -32,7 +32,8 @@ def setup(config_file="", *opts, **rest):
 def test_every_packaged_config_merges_and_validates(name):
     untrained = "zero_shot" in name or "naive" in name
     cfg = setup(name, *NO_AMP, eval_only=untrained)
-    assert f"output/{name.removesuffix('.yaml')}" == cfg.OUTPUT_DIR and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
+    tower = "_r50" if name.startswith(("cityscapes/", "coco/")) else ""
+    assert f"output/{name.removesuffix('.yaml')}{tower}" == cfg.OUTPUT_DIR and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
     clip = cfg.SOLVER.CLIP_GRADIENTS
     assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) == (True, "full_model", 0.01, 2.0)
     assert bool(cfg.DATASETS.TRAIN) != untrained
@@ -124,7 +125,7 @@ def test_bases_merge_in_order_and_below_the_file(tmp_path):
     ("text", "told"),
     [
         ("_BASE_: none.yaml", "none.yaml' does not exist"),
-        ("_BASE_: x.yaml", "is its own _BASE_"),
+        ("_BASE_: x.yaml", "circular _BASE_"),
         ("SOLVER: [", "not valid YAML"),
         ("- 1", "expected config keys"),
         ("SOLVER: {MAX_ITRE: 3}", "SOLVER.MAX_ITRE'. Did you mean SOLVER.MAX_ITER"),
@@ -283,7 +284,7 @@ def test_resuming_with_other_labels_is_refused(tmp_path):
         check_resumed(setup("minicity/in_class_finetune.yaml"), tmp_path / "config.yaml")
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path):
+def test_duplicate_keys_are_refused(tmp_path):
     (tmp_path / "twice.yaml").write_text("ZSSEG: {PICTURES: 1}\nSEED: 3\nZSSEG: {SAVE_PREDICTIONS: true}\n")
-    with pytest.raises(ConfigError, match="the key 'ZSSEG' stands twice"):
+    with pytest.raises(ConfigError, match="duplicate key 'ZSSEG'"):
         read_yaml(tmp_path / "twice.yaml")

@@ -14,7 +14,7 @@ from detectron2.engine import default_argument_parser, hooks
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine import setup_cfg
-from zsseg_d2.engine.checkpoints.checkpointer import read_checkpoint
+from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.config.setup import packaged_configs
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
 from zsseg_d2.engine.launch import launch

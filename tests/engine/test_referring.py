@@ -15,7 +15,7 @@ from tests.data.tiny_phrasecut import make_tiny_phrasecut, task
 from tests.tiny_referring import write_clip
 from zsseg_d2.data import register_phrasecut
 from zsseg_d2.engine.training import samples
-from zsseg_d2.engine.checkpoints.checkpointer import read_checkpoint
+from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.training.loaders import load_records
 from zsseg_d2.engine.referring_task import test_samples as samples_of

@@ -8,7 +8,7 @@ import pytest
 from detectron2.engine import default_argument_parser
 
 from tests.tiny_referring import write_clip
-from zsseg_d2.engine.checkpoints.checkpointer import read_checkpoint
+from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.config.setup import config_root, packaged_configs
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.referring_task import CHOICES, is_referring

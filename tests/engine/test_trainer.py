@@ -147,7 +147,7 @@ def test_a_seed_is_chosen_where_there_is_none(make_config):
 
 
 def test_the_record_of_a_run(tmp_path):
-    details = {"seed": 7, "device": "cpu", "config_file": "x.yaml"}
+    details = {"seed": 7, "device": "cpu", "config_files": ["x.yaml"]}
     record = RunRecord(tmp_path, mode="train", **details)
     record.write()
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "running"

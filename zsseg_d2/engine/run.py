@@ -17,8 +17,9 @@ from detectron2.utils.logger import setup_logger
 
 from ..data.panoptic.png import DatasetError
 from ..files import atomic_path
-from .checkpoints.checkpointer import local_weights, weights_to_read
 from .checkpoints.leaks import check_weights_saw_no_labels
+from .checkpoints.sources import local_weights, weights_to_read
+from .config.packaged import config_names
 from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
 from .errors import CheckpointError, ConfigError
@@ -80,7 +81,7 @@ def run_process(args: argparse.Namespace) -> dict:
             mode="eval" if args.eval_only else "train",
             seed=cfg.SEED,
             device=cfg.MODEL.DEVICE,
-            config_file=args.config_file,
+            config_files=config_names(args.config_file),
         )
         return _evaluate(cfg, args, record) if args.eval_only else _train(cfg, args, record)
     except USER_ERRORS as error:
@@ -126,7 +127,7 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         cfg.MODEL.DEVICE,
         comm.get_world_size(),
         cfg.SEED,
-        args.config_file or "(defaults)",
+        " ".join(config_names(args.config_file)) or "(defaults)",
         settings,
     )
     seed_all_rng(cfg.SEED)  # the same on every process: whatever weights are not loaded must agree
@@ -160,7 +161,7 @@ def check_resumed(cfg: CfgNode, path: Path) -> None:
 def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict:
     model = Trainer.build_model(cfg)
     record.content["parameters"] = count_parameters(model)
-    Trainer.build_checkpointer(cfg, model, frozen_parts=False).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    Trainer.build_checkpointer(cfg, model, read_frozen_parts=False).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = None
     try:
         results = Trainer.test(cfg, model)
@@ -196,5 +197,6 @@ def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | 
 
 
 def _resume_command() -> str:
-    words = [w for w in sys.argv if w != "--resume"]
-    return shlex.join(["python", words[0], "--resume", *words[1:]])
+    program, *words = (word for word in sys.argv if word != "--resume")
+    start = ["zsseg-d2", words.pop(0)] if Path(program).stem == "zsseg-d2" and words else ["python", program]
+    return shlex.join([*start, "--resume", *words])

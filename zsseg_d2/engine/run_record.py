@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,9 @@ FILE = "run.json"
 class RunRecord:
     """Written when a run starts and again when it ends; an evaluation keeps the record of the training before it."""
 
-    def __init__(self, output_dir: str | os.PathLike, *, mode: str, seed: int, device: str, config_file: str) -> None:
+    def __init__(
+        self, output_dir: str | os.PathLike, *, mode: str, seed: int, device: str, config_files: Sequence[str]
+    ) -> None:
         """
         Args:
             mode: ``"train"`` or ``"eval"``.
@@ -38,7 +40,7 @@ class RunRecord:
             "mode": mode,
             "status": "running",
             "command": [os.path.basename(sys.executable), *sys.argv],
-            "config_file": config_file,
+            "config_files": list(config_files),
             "seed": seed,
             "device": device,
             "versions": {

@@ -12,7 +12,7 @@ from ...class_sets import deleted_classes, evaluated_out_classes
 from ...vocabulary import Vocabulary
 from ..config.yaml_files import read_yaml
 from ..errors import ConfigError
-from .checkpointer import local_weights, weights_to_read
+from .sources import local_weights, weights_to_read
 
 
 def data_set_with_labels_of(

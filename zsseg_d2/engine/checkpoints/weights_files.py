@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...files import atomic_path
 from ..errors import CheckpointError, ConfigError
-from .checkpointer import local_weights, read_checkpoint
+from .reading import read_checkpoint
+from .sources import local_weights
 
 SUFFIX = ".safetensors"
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ...evaluation.panoptic.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
 from ...evaluation.panoptic.report import write_json
 from ...files import atomic_path
+from ..config.packaged import config_names
 from ..config.setup import setup_cfg
 from ..errors import CheckpointError, ConfigError
 from ..launch import launch
@@ -26,7 +27,8 @@ from ..run import USER_ERRORS, prepare
 from ..run_record import RunRecord
 from ..training.hooks import logs_above_bars, show_bars
 from ..training.trainer import Trainer
-from .checkpointer import load_state, read_checkpoint
+from .loading import load_state
+from .reading import read_checkpoint
 from .weight_arithmetic import check_interpolable, interpolate
 from .weights_files import SUFFIX, file_digest, find_weights, write_weights
 
@@ -120,7 +122,11 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
         )  # what is wrong with the files is told before anything is built
         cfg = prepare(cfg, args)
         record = RunRecord(
-            cfg.OUTPUT_DIR, mode="eval", seed=cfg.SEED, device=cfg.MODEL.DEVICE, config_file=args.config_file
+            cfg.OUTPUT_DIR,
+            mode="eval",
+            seed=cfg.SEED,
+            device=cfg.MODEL.DEVICE,
+            config_files=config_names(args.config_file),
         )
         status, main = "failed", comm.is_main_process()
         if main:
@@ -131,7 +137,7 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
                     logger.info(
                         write_weights(Path(cfg.OUTPUT_DIR) / f"{NAME}_{alpha_name(alpha)}{SUFFIX}", pair.at(alpha))
                     )
-            points = evaluate_alphas(cfg, pair, args.alphas, config_file=args.config_file)
+            points = evaluate_alphas(cfg, pair, args.alphas, config_file=" ".join(config_names(args.config_file)))
             status = "finished"
             return points
         except KeyboardInterrupt:

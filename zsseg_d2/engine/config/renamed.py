@@ -9,7 +9,7 @@ from collections.abc import Mapping
 logger = logging.getLogger(__name__)
 
 RENAMED_KEYS: dict[str, str] = {
-    "ZSSEG.VIS_IMAGES": "ZSSEG.VIS_IMAGES",
+    "ZSSEG.PICTURES": "ZSSEG.VIS_IMAGES",
 }
 """Former config key -> current key. Applied to config files, to KEY VALUE options and to ``config.yaml`` of earlier runs."""
 

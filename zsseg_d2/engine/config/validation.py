@@ -17,7 +17,7 @@ from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
 from ...vocabulary import Vocabulary
 from .. import referring_task as referring
-from ..checkpoints.checkpointer import weights_to_read
+from ..checkpoints.sources import weights_to_read
 from ..errors import ConfigError, did_you_mean
 
 logger = logging.getLogger(__name__)

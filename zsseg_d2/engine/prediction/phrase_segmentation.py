@@ -24,8 +24,10 @@ from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt
 from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_picture, sheet
 from ...process import keep_freed_memory
-from ..checkpoints.checkpointer import ZssegCheckpointer, local_weights
-from ..config.setup import find_config, setup_cfg
+from ..checkpoints.checkpointer import ZssegCheckpointer
+from ..checkpoints.sources import local_weights
+from ..config.packaged import find_configs
+from ..config.setup import setup_cfg
 from ..errors import ConfigError
 from ..referring_task import is_referring
 from ..run import USER_ERRORS
@@ -169,7 +171,7 @@ def run_segmenting(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> CfgNode:
     options = list(args.opts)
-    if find_config(args.config_file) == find_config(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
+    if find_configs(args.config_file) == find_configs(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
         options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
     if args.threshold is not None:
         options += ["MODEL.REFERRING.THRESHOLD", str(args.threshold)]

@@ -25,8 +25,9 @@ from ...data.panoptic.split_writer import exclusive_lock
 from ...data.pseudo_labels.dataset import deleted_ids, family_of, invocab_folder, invocab_name
 from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
 from ...data.pseudo_labels.writer import PseudoLabelSet
-from ..checkpoints.checkpointer import local_weights
+from ..checkpoints.sources import local_weights
 from ..checkpoints.weights_files import file_digest
+from ..config.packaged import config_names
 from ..errors import ConfigError
 from ..launch import launch
 from ..run import USER_ERRORS
@@ -108,7 +109,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         seconds = time.monotonic() - start if len(records) == len(target.records) else None
         registered = args.split == "train" and output.resolve() == default.resolve()
         model = {
-            "config_file": str(args.config_file),
+            "config_file": " ".join(config_names(args.config_file)),
             "weights": weights,
             "train_with": invocab_name(family, args.configuration) if registered else None,
         }

@@ -12,9 +12,10 @@ from detectron2.data import MetadataCatalog
 from ... import add_zsseg_config
 from ...data.pseudo_labels.dataset import family_of, invocab_name
 from ...files import local_path
-from ..checkpoints.checkpointer import local_weights, weights_to_read
 from ..checkpoints.leaks import data_set_with_labels_of, trained_on
-from ..config.setup import leaves, setup_cfg
+from ..checkpoints.sources import local_weights, weights_to_read
+from ..config.references import leaves
+from ..config.setup import setup_cfg
 from ..errors import ConfigError
 
 _CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
@@ -29,6 +30,7 @@ _NO_MATTER = (
     "ZSSEG.PSEUDO_LABELS",
     "ZSSEG.SAVE_PREDICTIONS",
     "ZSSEG.TEXT_CACHE",
+    "ZSSEG.TOWER",
 )
 
 
