@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pickle
@@ -18,6 +17,7 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from zsseg_d2 import add_zsseg_config
+from zsseg_d2.cli import make_pseudo_labels as tool
 from zsseg_d2.data import DatasetError, check_segments, read_panoptic_png
 from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, FAMILIES
 from zsseg_d2.data.panoptic.mapper import PanopticMapper
@@ -31,10 +31,6 @@ from .tiny_labeller import arguments
 
 THINGS = {24, 25, 26, 27, 28, 31, 32, 33}
 REGISTERED = "openvocab_cityscapes_fine_panoptic_train_invocab_008"
-_SCRIPT = Path(__file__).parents[2] / "tools" / "make_pseudo_labels.py"
-_SPEC = importlib.util.spec_from_file_location("make_pseudo_labels_tool", _SCRIPT)
-tool = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(tool)
 
 
 @pytest.fixture(scope="module")

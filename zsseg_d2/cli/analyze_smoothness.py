@@ -42,7 +42,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     options = parse_arguments(argv, prog)
     if options.dataset not in DatasetCatalog:
-        print(f"There is no dataset '{options.dataset}'; see datasets/README.md.", file=sys.stderr)
+        print(f"There is no data set '{options.dataset}'; see datasets/README.md.", file=sys.stderr)
         return 2
     folder = options.output or Path("output", "smoothness", options.dataset)
     try:

@@ -1,6 +1,6 @@
-"""The data side: counting, decoding, class deletion, polygons, the training mapper.
+"""Work of the data side: counting, class deletion, polygons, the training mapper.
 
-Each function makes its inputs once, by a fixed seed, and returns what is to be timed: a function without arguments.
+Each function makes its inputs once, from a fixed seed, and returns the function to time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from ...data.class_deletion.configurations import CONFIGURATIONS
 from ...data.class_deletion.export import ClassDeletedExport, write_deleted_copies
 from ...data.panoptic.cityscapes import load_cityscapes_panoptic
 from ...data.panoptic.mapper import PanopticMapper
-from ...data.panoptic.png import read_panoptic_png, write_panoptic_png
 from ...data.phrasecut.polygons import Nested, pack_polygons
 from ...data.seeding import numpy_seed
 from ...data.synthetic import write_minicity
@@ -28,82 +27,57 @@ IMAGE_SIZE = (1024, 2048)
 
 
 def panoptic_maps(image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60) -> tuple:
-    """An annotation of winding regions, some of them void or a crowd, and a prediction of it that is a little off.
+    """Make an annotation of winding regions, some of them void or a crowd, and a prediction that is a little off.
 
     Args:
-        image_size: H, W. segments: of the annotation, at most 1000.
+        image_size: H, W.
+        segments: segments of the annotation, at most 1000.
+
     Returns:
-        ``(gt_ids, gt_segments, pred_ids, pred_segments)``, the first arguments of
-        :func:`zsseg_d2.evaluation.panoptic.panoptic_counts.count_image`, for the 19 classes of Cityscapes; (H, W) int32 ids as in files.
+        ``(gt_ids, gt_segments, pred_ids, pred_segments)``, the first arguments of ``count_image``, for 19 classes.
     """
     rng = np.random.default_rng(0)
     height, width = image_size
     y, x = np.mgrid[:height, :width].astype(np.float32) / height
     x, y = x + 0.02 * np.sin(40 * y), y + 0.02 * np.sin(40 * x)
     nearest, region = np.full(image_size, np.inf, np.float32), np.zeros(image_size, np.int32)
-    for number in range(segments + 2):
+    for number in range(segments + 2):  # the last two regions are void
         centre_y, centre_x, stretch = rng.uniform(0, 1), rng.uniform(0, width / height), rng.uniform(0.5, 2)
         distance = (y - centre_y) ** 2 + stretch * (x - centre_x) ** 2
         np.copyto(region, number, where=distance < nearest)
         np.minimum(nearest, distance, out=nearest)
-    gt_segments, ids = [], np.zeros(segments + 2, np.int32)  # the last two regions are void
-    areas = np.bincount(region.ravel(), minlength=segments)
-    for number in range(segments):
-        category = number % 19
-        ids[number] = 1 + number + 1000 * category
-        gt_segments.append(
-            {"id": int(ids[number]), "category_id": category, "iscrowd": int(number == 11), "area": int(areas[number])}
-        )
-    gt_ids = ids[region]
+    numbers = np.arange(segments)
+    gt_ids = np.append(1 + numbers + 1000 * (numbers % 19), (0, 0)).astype(np.int32)[region]
     pred_ids = np.roll(region + 1, (3, 5), (0, 1)).astype(np.int32)
-    pred_segments = [
-        {"id": n + 1, "category_id": int(rng.integers(19)) if n % 7 == 3 else n % 19} for n in range(segments + 2)
+    areas = np.bincount(region.ravel(), minlength=segments)
+    gt_segments = [
+        {"id": 1 + n + 1000 * (n % 19), "category_id": n % 19, "iscrowd": int(n == 11), "area": int(areas[n])}
+        for n in range(segments)
+        if areas[n]
     ]
-    gt_segments, pred_segments = (
-        [s for s in listed if (ids == s["id"]).any()]
-        for ids, listed in ((gt_ids, gt_segments), (pred_ids, pred_segments))
-    )
+    pred_segments = [
+        {"id": n + 1, "category_id": int(rng.integers(19)) if n % 7 == 3 else n % 19}
+        for n in range(segments + 2)
+        if areas[n : n + 1].any()
+    ]
     return gt_ids, gt_segments, pred_ids, pred_segments
 
 
 def panoptic_evaluation(image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60) -> Callable[[], PanopticCounts]:
-    """The counting of one image; decoding its annotation is :func:`panoptic_decoding`."""
+    """Count one image."""
     maps = panoptic_maps(image_size, segments)
     return lambda: count_image(*maps, 19)
 
 
-def panoptic_decoding(
-    folder: Path, image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60
-) -> Callable[[], np.ndarray]:
-    """Reading the annotation of one image from a PNG file in `folder`."""
-    path = folder / "panoptic.png"
-    write_panoptic_png(path, panoptic_maps(image_size, segments)[0])
-    return lambda: read_panoptic_png(path, image_size)
-
-
-def city_pictures(folder: Path, images: int, image_size: tuple[int, int] = IMAGE_SIZE) -> Path:
-    """A data set in Cityscapes' layout below `folder`, split "train"; kept if it is there. Takes 1 s an image of full size.
-
-    Returns:
-        Its root.
-    """
+def city_images(folder: Path, images: int, image_size: tuple[int, int] = IMAGE_SIZE) -> Path:
+    """Render a dataset in Cityscapes layout (1 s an image), split "train", unless it exists; return its root."""
     return write_minicity(folder, train=images, val=0, height=image_size[0], width=image_size[1], reuse=True)
 
 
 def class_deletion(
     root: Path, output: Path, configurations: Sequence[str] = ("008",), num_workers: int | None = None
 ) -> Callable[[], Path]:
-    """Writing copies of the data set `root` without the classes that `configurations` delete, as
-    ``tools/delete_classes.py`` does.
-
-    Args:
-        root: of :func:`city_pictures`.
-        output: an existing folder; each call writes a new one in it.
-        configurations: one name, or ``tuple(CONFIGURATIONS)`` for all nine.
-        num_workers: processes; None: one a usable core.
-    Returns:
-        A function that returns the folder it wrote, with one folder a configuration.
-    """
+    """Write class-deleted copies of the dataset `root`, each call into a new folder of `output`, which it returns."""
     numbers = count()
 
     def run() -> Path:
@@ -116,7 +90,7 @@ def class_deletion(
 
 
 def phrase_polygons(masks: int) -> list[tuple[Nested, int, int]]:
-    """Polygons in the form of PhraseCut's JSON, with height and width of their picture: 1 to 4 of 20 to 80 points each."""
+    """Make polygons as in PhraseCut's JSON (1 to 4 of 20 to 80 points), with height and width of their image."""
     rng, found = np.random.default_rng(0), []
     for _ in range(masks):
         height, width = int(rng.integers(333, 501)), int(rng.integers(333, 501))
@@ -132,19 +106,14 @@ def phrase_polygons(masks: int) -> list[tuple[Nested, int, int]]:
 
 
 def phrase_masks(masks: int = 20_316) -> Callable[[], int]:
-    """Drawing the masks of `masks` phrases, as many as PhraseCut's val split has; polygons are packed as when records load.
-
-    Returns:
-        A function that returns the number of pixels inside, for comparison.
-    """
+    """Draw as many masks as PhraseCut's val split has phrases; the function returns the number of pixels inside."""
     packed = [(pack_polygons(nested), height, width) for nested, height, width in phrase_polygons(masks)]
     return lambda: sum(int(np.count_nonzero(polygons.mask(height, width))) for polygons, height, width in packed)
 
 
-def training_mapper(root: Path, config_file: str = "configs/cityscapes/full_finetune_r50.yaml") -> Callable[[], dict]:
-    """Reading, augmenting and packing one image of the data set `root` (of :func:`city_pictures`) for training."""
-    cfg = setup_cfg(argparse.Namespace(config_file=config_file), check=False)
-    mapper = PanopticMapper(cfg, training=True)
+def training_mapper(root: Path, config_file: str = "cityscapes/full_finetune.yaml") -> Callable[[], dict]:
+    """Read, augment and pack one image of the dataset `root` for training."""
+    mapper = PanopticMapper(setup_cfg(argparse.Namespace(config_file=config_file), check=False), training=True)
     record = load_cityscapes_panoptic(root, "train")[0]
 
     def run() -> dict:

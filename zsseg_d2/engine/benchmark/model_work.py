@@ -1,6 +1,6 @@
-"""The model side: inference, training steps, text rows, deformable attention. Random weights, so that anyone can run it.
+"""Work of the model side, on random weights: inference, training steps, text rows, deformable attention.
 
-Each function makes its inputs once, by a fixed seed, and returns what is to be timed: a function without arguments.
+Each function makes its inputs once, from a fixed seed, and returns the function to time.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,24 +25,46 @@ from ...modeling.deformable_attention import attention as deformable_attention
 from ..config.setup import setup_cfg
 from ..training.solver import build_optimizer
 
+ConfigFile = str | Sequence[str]
+
 RANDOM_WEIGHTS = ("MODEL.WEIGHTS", "", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "")
 
 
-def random_model(config_file: str, options: Sequence[str] = ()) -> tuple[nn.Module, CfgNode]:
-    """The model of a config file with random weights, by the seed 0."""
+def random_model(config_file: ConfigFile, options: Sequence[str] = ()) -> tuple[nn.Module, CfgNode]:
+    """Build the model of a config file with random weights from seed 0."""
     cfg = setup_cfg(argparse.Namespace(config_file=config_file, opts=[*RANDOM_WEIGHTS, *options]), check=False)
     torch.manual_seed(0)
     return build_model(cfg), cfg
 
 
-def inference(
-    config_file: str, image_size: tuple[int, int], options: Sequence[str] = (), batch: int = 1
-) -> Callable[[], dict]:
-    """Panoptic inference on images of noise, text rows made before. No query is void: the most that can be asked.
+@dataclass(frozen=True)
+class Work:
+    """A function to time, and the model that it runs."""
 
-    Returns:
-        A function that returns the first image's result; its attribute ``model`` is the model.
-    """
+    model: nn.Module
+    run: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        return self.run()
+
+    def parts(self) -> dict[str, list[tuple[nn.Module, str]]]:
+        """Map each part of an FC-CLIP to the methods that it consists of."""
+        model, head = self.model, self.model.sem_seg_head
+        return {
+            "CLIP": [(model.backbone, "forward")],
+            "deformable encoder": [(head.pixel_decoder.transformer, "forward")],
+            "rest of the pixel decoder": [(head.pixel_decoder, "forward"), (head.pixel_decoder, "features")],
+            "query decoder": [(head.predictor, "forward"), (head.predictor, "last")],
+            "losses": [(model.criterion, "forward")],
+            "class scores": [(model, "in_vocab_logits"), (model, "class_scores")],
+            "panoptic rule": [(model, "postprocess")],
+        }
+
+
+def inference(
+    config_file: ConfigFile, image_size: tuple[int, int], options: Sequence[str] = (), batch: int = 1
+) -> Work:
+    """Infer panoptic maps of noise images, which returns the first; no query is void, which is the most work."""
     model, _ = random_model(config_file, ("MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0", *options))
     model.eval()
     generator = torch.Generator().manual_seed(0)
@@ -52,20 +77,17 @@ def inference(
         queries, _ = model.decode_last(model.backbone(images))
         model.void_embedding.weight.copy_(-F.normalize(queries.class_embed[0].float(), dim=-1).mean(0, keepdim=True))
 
-    def run() -> dict:
-        return model(items)[0]
-
-    run.model = model
-    return run
+    return Work(model, lambda: model(items)[0])
 
 
 def head_part(
-    config_file: str, image_size: tuple[int, int], part: str, *, compiled: bool, options: Sequence[str] = ()
+    config_file: ConfigFile, image_size: tuple[int, int], part: str, *, compiled: bool, options: Sequence[str] = ()
 ) -> Callable:
-    """Inference of one part of the head on the features of an image of noise.
+    """Infer with one part of the head, on the features of a noise image.
 
     Args:
-        part: "pixel decoder" or "query decoder". compiled: by ``torch.compile``, which needs a C++ compiler and minutes.
+        part: ``"pixel decoder"`` or ``"query decoder"``.
+        compiled: with ``torch.compile``, which needs a C++ compiler and minutes.
     """
     model, _ = random_model(config_file, options)
     head = model.eval().sem_seg_head
@@ -82,13 +104,9 @@ def head_part(
 
 
 def training_step(
-    config_file: str, image_size: tuple[int, int], batch: int = 2, options: Sequence[str] = ()
-) -> Callable[[], dict[str, Tensor]]:
-    """Forward, backward and optimizer on a batch that stays the same.
-
-    Returns:
-        A function that returns the losses; its attribute ``model`` is the model.
-    """
+    config_file: ConfigFile, image_size: tuple[int, int], batch: int = 2, options: Sequence[str] = ()
+) -> Work:
+    """Run forward, backward and optimizer on the same batch each time, which returns the losses."""
     model, cfg = random_model(config_file, options)
     model.train()
     optimizer = build_optimizer(cfg, model)
@@ -101,12 +119,11 @@ def training_step(
         optimizer.step()
         return losses
 
-    step.model = model
-    return step
+    return Work(model, step)
 
 
 def scene(image_size: tuple[int, int], classes: int, seed: int) -> dict:
-    """An image of noise with twelve rectangles as ground truth."""
+    """Make a noise image with twelve rectangles as ground truth."""
     height, width = image_size
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
@@ -118,48 +135,37 @@ def scene(image_size: tuple[int, int], classes: int, seed: int) -> dict:
     return {"image": image, "instances": instances}
 
 
-def text_rows(config_file: str, *, cached: bool, options: Sequence[str] = ()) -> Callable[[], Tensor]:
-    """The text rows of the test vocabulary at a program's start: read from the cache, or by CLIP's text tower."""
+def text_rows(config_file: ConfigFile, *, cached: bool, options: Sequence[str] = ()) -> Callable[[], Tensor]:
+    """Make the text rows of the test vocabulary as at a program's start: from the cache, or with CLIP's text tower."""
     model, _ = random_model(config_file, options)
     vocabulary = model.classes(None).vocabulary
     if not cached:
         return lambda: TextClassifier(None)(vocabulary, model.backbone)
     folder = tempfile.TemporaryDirectory(prefix="zsseg_d2_")
-    TextClassifier(Path(folder.name))(vocabulary, model.backbone)
 
-    def read(folder=folder) -> Tensor:  # the folder lives as long as the function
+    def read(folder: tempfile.TemporaryDirectory) -> Tensor:
         return TextClassifier(Path(folder.name))(vocabulary, model.backbone)
 
-    return read
+    read(folder)
+    return partial(read, folder)  # which keeps the folder
 
 
 def deformable_sampling(
-    image_size: tuple[int, int],
-    *,
-    backward: bool,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    batch: int = 1,
+    image_size: tuple[int, int], *, backward: bool, device: str = "cpu"
 ) -> Callable[[], tuple[Tensor, ...]]:
-    """One layer's sampling of the pixel decoder (8 heads of 32 channels, 3 levels, 4 points), from projections to sums."""
+    """Sample as one layer of the pixel decoder does: 8 heads of 32 channels, 3 levels, 4 points."""
     shapes = [(image_size[0] // s, image_size[1] // s) for s in (32, 16, 8)]
     cells = sum(h * w for h, w in shapes)
-    generator = torch.Generator().manual_seed(0)
-
-    def randn(*size: int) -> Tensor:
-        return torch.randn(size, generator=generator)
-
+    randn = partial(torch.randn, generator=torch.Generator().manual_seed(0))
     centres = torch.cat([_centres(h, w) for h, w in shapes])[None, :, None, None, None]
     sizes = torch.tensor([(w, h) for h, w in shapes])[:, None]
-    value = randn(batch, cells, 8, 32).to(device, dtype)
-    locations = (centres + 2 * randn(batch, cells, 8, 3, 4, 2) / sizes).to(device)
-    weights = randn(batch, cells, 8, 12).softmax(-1).unflatten(-1, (3, 4)).to(device, dtype)
-    inputs = [value, locations, weights]
+    value = randn(1, cells, 8, 32).to(device)
+    locations = (centres + 2 * randn(1, cells, 8, 3, 4, 2) / sizes).to(device)
+    weights = randn(1, cells, 8, 12).softmax(-1).unflatten(-1, (3, 4)).to(device)
     if not backward:
         return torch.no_grad()(lambda: (deformable_attention.sampler(value, shapes)(locations, weights),))
-    for tensor in inputs:
-        tensor.requires_grad_()
-    upstream = randn(batch, cells, 256).to(device, dtype)
+    inputs = [tensor.requires_grad_() for tensor in (value, locations, weights)]
+    upstream = randn(1, cells, 256).to(device)
 
     def both_ways() -> tuple[Tensor, ...]:
         output = deformable_attention.sampler(value, shapes)(locations, weights)
