@@ -61,7 +61,14 @@ def usage() -> str:
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:{width}}{help}" for name, (_, help) in COMMANDS.items()]
     return "\n".join(
-        ["usage: zsseg-d2 COMMAND [arguments]", "", "commands:", *lines, "", "zsseg-d2 COMMAND --help says more of each."]
+        [
+            "usage: zsseg-d2 COMMAND [arguments]",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "zsseg-d2 COMMAND --help says more of each.",
+        ]
     )
 
 

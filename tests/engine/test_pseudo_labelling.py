@@ -21,8 +21,8 @@ from zsseg_d2.cli import make_pseudo_labels as tool
 from zsseg_d2.data import DatasetError, check_segments, read_panoptic_png
 from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, FAMILIES
 from zsseg_d2.data.panoptic.mapper import PanopticMapper
-from zsseg_d2.data.pseudo_labels.writer import PseudoLabelSet
 from zsseg_d2.data.pseudo_labels.targets import Thresholds
+from zsseg_d2.data.pseudo_labels.writer import PseudoLabelSet
 from zsseg_d2.engine import CheckpointError, ConfigError
 from zsseg_d2.engine.pseudo_labeling.labeling import Labelling, make_pseudo_labels, run_labelling
 

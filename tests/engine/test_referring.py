@@ -14,12 +14,12 @@ from PIL import Image
 from tests.data.tiny_phrasecut import make_tiny_phrasecut, task
 from tests.tiny_referring import write_clip
 from zsseg_d2.data import register_phrasecut
-from zsseg_d2.engine.training import samples
 from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.engine.training.loaders import load_records
 from zsseg_d2.engine.referring_task import test_samples as samples_of
 from zsseg_d2.engine.run import run_process
+from zsseg_d2.engine.training import samples
+from zsseg_d2.engine.training.loaders import load_records
 from zsseg_d2.engine.training.samples import probabilities
 from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.modeling.clip.loading import create_clip, resolve_clip_name

@@ -11,8 +11,8 @@ import torch
 from detectron2.engine import hooks
 
 from zsseg_d2.engine.errors import CheckpointError
-from zsseg_d2.engine.training.hooks import Interrupted
 from zsseg_d2.engine.run_record import RunRecord, recorded_seed
+from zsseg_d2.engine.training.hooks import Interrupted
 from zsseg_d2.engine.training.trainer import Trainer
 
 

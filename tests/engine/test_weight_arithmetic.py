@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.torch import load_file
 
-from zsseg_d2.engine.errors import CheckpointError, ConfigError
 from zsseg_d2.engine.checkpoints.weight_arithmetic import interpolate, join_parts, kind_of, split_parts
 from zsseg_d2.engine.checkpoints.weights_files import check_output, read_weights, write_weights
+from zsseg_d2.engine.errors import CheckpointError, ConfigError
 
 numbers = st.floats(-1e4, 1e4, width=32)
 names = st.text("abc.0", min_size=1, max_size=8).map("sem_seg_head.{}".format)

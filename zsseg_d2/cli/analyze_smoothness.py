@@ -22,13 +22,10 @@ from zsseg_d2.data import DatasetError
 from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
 
 
-
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     parser = ArgumentParser(__doc__, prog)
     parser.add_argument("--dataset", required=True, help="a registered panoptic or phrase dataset")
-    parser.add_argument(
-        "--images", type=int, default=200, help="at most, evenly spread over the dataset; default: 200"
-    )
+    parser.add_argument("--images", type=int, default=200, help="at most, evenly spread over the dataset; default: 200")
     parser.add_argument("--pairs", type=int, default=500, help="of each population and image; default: 500")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--things-only", action="store_true", help="without stuff such as sky and road")

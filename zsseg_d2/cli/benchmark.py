@@ -162,7 +162,9 @@ def report(lines: dict[str, dict], rates: dict[torch.dtype, float], args: argpar
         for name, r in lines.items()
     ]
     print(tabulate(table, headers="keys", disable_numparse=True))
-    print("limit: matrix products, convolutions and attention at the rate above; ratio: median of the calls' own ratios;")
+    print(
+        "limit: matrix products, convolutions and attention at the rate above; ratio: median of the calls' own ratios;"
+    )
     print("GB: peak of the process; of added: the same ratio without what was held before the first call")
     if any(r.get("met") is False for r in lines.values()):
         print("missed: docs/performance.md says what limits it and what was tried")

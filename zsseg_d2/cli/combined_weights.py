@@ -11,9 +11,7 @@ Without names, split writes model_final_one.safetensors (the out-of-vocabulary s
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
 from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts, split_parts

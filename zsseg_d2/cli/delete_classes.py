@@ -15,9 +15,9 @@ from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
 from zsseg_d2.data import CONFIGURATIONS, DatasetError, resolve_classes
-from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 from zsseg_d2.data.class_deletion.configurations import chosen_configurations
 from zsseg_d2.data.class_deletion.export import ClassDeletedExport, write_deleted_copies
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:

@@ -17,8 +17,8 @@ from safetensors.torch import save
 
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.files import atomic_path
 from zsseg_d2.engine.training.clip_pretraining import pretrain_clip
+from zsseg_d2.files import atomic_path
 from zsseg_d2.modeling.clip.loading import build_tokenizer, create_clip, resolve_clip_name
 
 

@@ -11,7 +11,6 @@ Without --config-file, the embedded mini model is used. It knows the drawn world
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 

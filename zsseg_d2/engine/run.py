@@ -161,7 +161,9 @@ def check_resumed(cfg: CfgNode, path: Path) -> None:
 def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict:
     model = Trainer.build_model(cfg)
     record.content["parameters"] = count_parameters(model)
-    Trainer.build_checkpointer(cfg, model, read_frozen_parts=False).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    Trainer.build_checkpointer(cfg, model, read_frozen_parts=False).resume_or_load(
+        cfg.MODEL.WEIGHTS, resume=args.resume
+    )
     results = None
     try:
         results = Trainer.test(cfg, model)

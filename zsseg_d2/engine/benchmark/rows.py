@@ -71,7 +71,9 @@ def plain_module(name: str) -> ModuleType:
     """
     root = config_root().parent
     if not (root / "tests" / "plain").is_dir():
-        raise ConfigError("The plain forms are in tests/plain of the repository. Fix: run it there, or give --no-plain.")
+        raise ConfigError(
+            "The plain forms are in tests/plain of the repository. Fix: run it there, or give --no-plain."
+        )
     if str(root) not in sys.path:
         sys.path.append(str(root))
     return importlib.import_module(f"tests.plain.{name}")

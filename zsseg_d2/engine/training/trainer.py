@@ -18,7 +18,7 @@ from numpy.random import SeedSequence
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .. import evaluation
+from .. import evaluation, evaluators
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..errors import CheckpointError, ConfigError
 from . import loaders, solver
@@ -101,7 +101,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        return evaluation.build_evaluator(cfg, dataset_name)
+        return evaluators.build_evaluator(cfg, dataset_name)
 
     def build_hooks(self) -> list[HookBase | None]:
         main = comm.is_main_process()
@@ -161,10 +161,10 @@ class Trainer(DefaultTrainer):
         Returns:
             The evaluator's results where there is one test set, else ``{data set: results}``.
         """
-        evaluators = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
+        chosen = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
         results: dict = OrderedDict()
         for k, name in enumerate(cfg.DATASETS.TEST):
-            evaluator = evaluators[k] if evaluators is not None else cls.build_evaluator(cfg, name)
+            evaluator = chosen[k] if chosen is not None else cls.build_evaluator(cfg, name)
             results[name] = evaluation.evaluate(model, cls.build_test_loader(cfg, name), evaluator, name)
             if comm.is_main_process():
                 print_csv_format(results[name])
