@@ -1,4 +1,4 @@
-"""The console command ``zsseg-d2``. It stands outside the package, so that ``zsseg-d2 --help`` imports neither that nor torch."""
+"""The console command ``zsseg-d2``; outside the package, so that ``zsseg-d2 --help`` does not import torch."""
 
 from __future__ import annotations
 

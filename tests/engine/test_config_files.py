@@ -220,7 +220,7 @@ def test_every_enumerated_key_is_checked(make_config, key):
         (("ZSSEG.PRETRAINING_VOCABULARY", "nowhere"), "No vocabulary 'nowhere'"),
         (("ZSSEG.OUT_CLASSES", ["cat"]), "OUT_CLASSES: 'cat' is neither a class name nor a label id"),
         (("MODEL.DEVICE", "abacus"), "MODEL.DEVICE=abacus: "),
-        (("SOLVER.AMP.ENABLED", True), "AMP.ENABLED needs CUDA"),
+        (("SOLVER.AMP.ENABLED", True), "AMP.ENABLED=True: it needs CUDA"),
     ],
 )
 def test_contradictions_are_told(make_config, options, told):

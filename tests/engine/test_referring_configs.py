@@ -70,7 +70,10 @@ def test_one_prompt_is_used_at_test_time(phrase_config):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("INPUT.DATASET_MAPPER_NAME", "panoptic"), "DATASET_MAPPER_NAME=panoptic: .*Fix: INPUT.DATASET_MAPPER_NAME phrase"),
+        (
+            ("INPUT.DATASET_MAPPER_NAME", "panoptic"),
+            "DATASET_MAPPER_NAME=panoptic: .*Fix: INPUT.DATASET_MAPPER_NAME phrase",
+        ),
         (("INPUT.PHRASE.SIZE", 0), "INPUT.PHRASE.SIZE=0: it must be positive"),
         (("INPUT.PHRASE.PER_IMAGE", 0), "INPUT.PHRASE.PER_IMAGE=.*: it must be positive"),
         (("INPUT.PHRASE.MIN_VISIBLE", 1.5), "INPUT.PHRASE.MIN_VISIBLE=1.5: it must be in .0, 1"),
@@ -126,7 +129,10 @@ def test_an_evaluation_does_not_ask_about_training(phrase_config, tiny_data):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("INPUT.DATASET_MAPPER_NAME", "phrase"), "DATASET_MAPPER_NAME=phrase: it needs MODEL.META_ARCHITECTURE ReferringSegmentor"),
+        (
+            ("INPUT.DATASET_MAPPER_NAME", "phrase"),
+            "DATASET_MAPPER_NAME=phrase: it needs MODEL.META_ARCHITECTURE ReferringSegmentor",
+        ),
         (("DATASETS.TRAIN", ("tiny_phrases_train",)), "'tiny_phrases_train' is .* of phrases, .* needs one of classes"),
         (("DATASETS.TEST", ("tiny_phrases_val",)), "'tiny_phrases_val' is a dataset of phrases"),
         (("ZSSEG.SAMPLES.PERIOD", 5), "ZSSEG.SAMPLES.PERIOD=5: it is for phrases"),

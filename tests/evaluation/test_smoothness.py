@@ -244,4 +244,4 @@ def test_the_tool_refuses_unknown_data_sets():
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 2 and "no data set 'nowhere'" in done.stderr
+    assert done.returncode == 2 and "no dataset 'nowhere'" in done.stderr

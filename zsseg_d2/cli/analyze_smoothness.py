@@ -3,8 +3,8 @@
     python tools/analyze_smoothness.py --dataset minicity_panoptic_val
     python tools/analyze_smoothness.py --dataset phrasecut_val --images 1000 --pairs 500 --seed 1
 
-Pairs are drawn within one object and across two: once at the same distances (matched), once freely. Prints t, degrees of
-freedom, the one-sided p, Cohen's d with its intervals, and what that does and does not show; smoothness.json and
+Pairs are drawn within one object and across two: once at the same distances (matched), once freely. Prints t, degrees
+of freedom, the one-sided p, Cohen's d with its intervals, and what that does and does not show; smoothness.json and
 smoothness.png go to --output (default: output/smoothness/<dataset>).
 """
 
@@ -39,7 +39,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     options = parse_arguments(argv, prog)
     if options.dataset not in DatasetCatalog:
-        print(f"There is no data set '{options.dataset}'; see datasets/README.md.", file=sys.stderr)
+        print(f"There is no dataset '{options.dataset}'; see datasets/README.md.", file=sys.stderr)
         return 2
     folder = options.output or Path("output", "smoothness", options.dataset)
     try:

@@ -28,7 +28,7 @@ class ArgumentParser(argparse.ArgumentParser):
         )
         self.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys, at the end")
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+    def parse_known_args(self, args=None, namespace=None):
         words = split_config_files(sys.argv[1:] if args is None else args)
         parsed, rest = super().parse_known_args(words, namespace)
         if getattr(parsed, "config_file", ...) is None:

@@ -6,7 +6,7 @@
     python tools/benchmark.py --rows inference-1024 --no-plain --batch 4 \\
         --config-file configs/cityscapes/zero_shot.yaml configs/towers/convnext_large.yaml
 
-Weights are random and images generated: nothing is downloaded. The plain forms are in tests/plain of the repository; the
+Weights are random and images generated: nothing is downloaded. The plain forms are in tests/plain of the repository;
 tests compare the fast ones with them. KEY VALUE pairs change the config of the rows that build a model.
 """
 
@@ -157,7 +157,7 @@ def report(lines: dict[str, dict], rates: dict[torch.dtype, float], args: argpar
             "of added": _short(r.get("added_ratio")),
             "images/s": _short(r.get("rate")),
             "target": r.get("target", ""),
-            " ": {True: "met", False: "missed"}.get(r.get("met"), ""),
+            " ": {True: "met", False: "missed", None: ""}[r.get("met")],
         }
         for name, r in lines.items()
     ]

@@ -1,11 +1,11 @@
-"""Take the checkpoint of two models (combined training) apart into two ordinary FC-CLIP checkpoints, or put two together.
+"""Split the checkpoint of two models (combined training) into two ordinary FC-CLIP checkpoints, or join two.
 
     python tools/combined_weights.py split output/minicity/combined_entropy/model_final.pth
     python tools/combined_weights.py split combined.pth --output-one out.safetensors --output-two in.safetensors
     python tools/combined_weights.py join out.safetensors in.safetensors combined.safetensors
 
-Without names, split writes model_final_one.safetensors (the out-of-vocabulary specialist) and model_final_two.safetensors
-(the in-vocabulary one) beside its input.
+By default, split writes model_final_one.safetensors (the out-of-vocabulary specialist) and
+model_final_two.safetensors (the in-vocabulary one) to the folder of its input.
 """
 
 from __future__ import annotations

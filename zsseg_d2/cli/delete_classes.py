@@ -1,4 +1,4 @@
-"""Write class-deleted copies of a data set in Cityscapes layout.
+"""Write class-deleted copies of a dataset in Cityscapes layout.
 
 python tools/delete_classes.py --root datasets/cityscapes --split train --configuration 008
 python tools/delete_classes.py --root datasets/cityscapes --split train --classes person 25
@@ -30,14 +30,14 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         "--configurations",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(CONFIGURATIONS)}; ranges (002-005) and 'all' too; what several have in common is done once",
+        help=f"of {', '.join(CONFIGURATIONS)}; also ranges (002-005) and 'all'; common work is done once",
     )
     what.add_argument("--classes", nargs="+", help="names or label ids of the classes to delete")
     what.add_argument("--all", action="store_true", help="the same as --configurations all")
     parser.add_argument(
         "--output",
         type=Path,
-        help="where to; default: beside the root, as ROOT_008; with several configurations, the folder of 001, 002, …",
+        help="default: ROOT_008, next to the root; with several configurations, the folder of 001, 002, …",
     )
     parser.add_argument("--copy-images", action="store_true", help="copy the images instead of linking to them")
     parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
@@ -46,7 +46,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
 
 
 def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
-    """Where each copy goes, and what it goes without."""
+    """Plan the folder and the deleted classes of each copy."""
     root = arguments.root.resolve()
     configurations = ["all"] if arguments.all else arguments.configuration
     if configurations is not None:
@@ -82,6 +82,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        print("Interrupted; the same command resumes.", file=sys.stderr)
         return 130
     return 0

@@ -1,4 +1,4 @@
-"""Street scenes, zero-shot segmentation, phrases, and what fine-tuning with some labels does to the others, in one command.
+"""Demonstrate street scenes, zero-shot segmentation, phrases, and fine-tuning with the labels of some classes.
 
 python tools/demo.py [--output output/demo] [--images 6] [--zero-shot-only]
 """
@@ -72,8 +72,8 @@ def _zero_shot(output: Path, images: int, steps: int) -> None:
 
 def _methods(output: Path) -> int:
     print(
-        "\n4/4  The labels of all things are deleted, and the model is fine-tuned with the rest, for a few minutes: in-class\n"
-        "     fine-tuning, its map merged with the zero-shot one, and two models trained together",
+        "\n4/4  The labels of all things are deleted, and the model is fine-tuned with the rest, for a few minutes:\n"
+        "     in-class fine-tuning, its map merged with the zero-shot one, and two models trained together",
         flush=True,
     )
     return run_suite.main(["minicity/suite_demo.yaml", "--output", str(output / "methods")])

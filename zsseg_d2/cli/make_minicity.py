@@ -1,5 +1,4 @@
-#!/usr/bin/env python
-"""Makes the embedded data sets: MiniCity (Cityscapes' layout) and MiniWorld (COCO panoptic format).
+"""Render the embedded datasets: MiniCity (Cityscapes layout) and MiniWorld (COCO panoptic format).
 
 python tools/make_minicity.py --root datasets
 python tools/make_minicity.py --world pretraining --preview sheet.png
@@ -34,7 +33,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num-workers", type=int, help="processes (default: one a usable core)")
     parser.add_argument(
-        "--preview", type=Path, metavar="PNG", help="write only a contact sheet: pictures beside their objects"
+        "--preview", type=Path, metavar="PNG", help="write only a contact sheet of images and their objects"
     )
     return parser.parse_args(argv)
 

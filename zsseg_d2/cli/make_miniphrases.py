@@ -1,9 +1,9 @@
-"""Make the embedded data set of phrases: procedural pictures in the layout of VGPhraseCut_v0.
+"""Render the embedded dataset of phrases, in the layout of VGPhraseCut_v0.
 
     python tools/make_miniphrases.py --root datasets
     python tools/make_miniphrases.py --preview sheet.png
 
-Training and evaluation make it by themselves at the first use.
+Training and evaluation render it at the first use.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
     parser.add_argument(
-        "--preview", type=Path, metavar="PNG", help="write only a sheet of pictures with phrases and masks"
+        "--preview", type=Path, metavar="PNG", help="write only a sheet of images with phrases and masks"
     )
     return parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Pre-train an embedded mini CLIP on the pre-training world, from nothing and with a fixed seed.
+"""Train an embedded mini CLIP on the pre-training world, from random weights and a fixed seed.
 
 python tools/pretrain_mini_clip.py --output output/mini_clip.safetensors
 python tools/pretrain_mini_clip.py --model mini_vit --output output/mini_vit.safetensors
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     arguments = {k: v for k, v in vars(args).items() if k != "output"}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(args.output) as beside:
-        beside.write_bytes(save({k: v.contiguous() for k, v in state.items()}, {"arguments": json.dumps(arguments)}))
+    with atomic_path(args.output) as temporary:
+        temporary.write_bytes(save({k: v.contiguous() for k, v in state.items()}, {"arguments": json.dumps(arguments)}))
     print(json.dumps(history[-1]))
     print(f"wrote {args.output} ({args.output.stat().st_size / 1e6:.1f} MB)")

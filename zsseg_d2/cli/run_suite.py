@@ -1,7 +1,7 @@
 """Run all methods of a suite file over its seeds, and write the table and the plots that compare them.
 
     python tools/run_suite.py configs/minicity/suite.yaml
-    python tools/run_suite.py configs/minicity/suite.yaml --seeds 1 --only in_class naive --output output/try SOLVER.MAX_ITER 20
+    python tools/run_suite.py configs/minicity/suite.yaml --seeds 1 --only in_class naive SOLVER.MAX_ITER 20
     python tools/run_suite.py configs/minicity/suite.yaml --list | --dry-run | --report
 
 After Ctrl-C or a failed run, the same command continues: finished runs are not run again, interrupted trainings resume.

@@ -2,11 +2,11 @@
 
     python tools/train_net.py --config-file configs/minicity/zero_shot.yaml --eval-only
     python tools/train_net.py --config-file configs/cityscapes/zero_shot.yaml configs/towers/r101.yaml --eval-only
-    python tools/train_net.py --config-file configs/minicity/full_finetune.yaml SOLVER.MAX_ITER 300 OUTPUT_DIR output/mine
+    python tools/train_net.py --config-file configs/minicity/full_finetune.yaml SOLVER.MAX_ITER 300 SEED 1
     python tools/train_net.py --config-file configs/minicity/full_finetune.yaml --resume
 
-`zsseg-d2 train` and `zsseg-d2 evaluate` (with --eval-only) are the same program. Without a CUDA device, --num-gpus is the
-number of CPU processes. Results are in OUTPUT_DIR: log.txt, config.yaml, run.json, metrics.json, model_*.pth and
+`zsseg-d2 train` and `zsseg-d2 evaluate` (with --eval-only) are the same program. Without a CUDA device, --num-gpus is
+the number of CPU processes. Results are in OUTPUT_DIR: log.txt, config.yaml, run.json, metrics.json, model_*.pth and
 inference/<dataset>/panoptic_quality.json.
 """
 

@@ -1,12 +1,12 @@
-"""WiSE-FT: weights between the zero-shot and the fine-tuned ones, θ = (1 - α)·θ_ZS + α·θ_FT, and what each is worth.
+"""WiSE-FT: interpolate zero-shot and fine-tuned weights, θ = (1 - α)·θ_ZS + α·θ_FT, and evaluate each α.
 
     python tools/wise_ft.py --config-file configs/minicity/in_class_finetune.yaml \\
         --zero-shot zsseg_d2://weights/mini_fcclip.safetensors \\
         --fine-tuned output/minicity/in_class_finetune/model_final.pth [--alphas 0 0.25 0.5 0.75 1] [--save 0.5]
 
 OUTPUT_DIR (default: a folder wise_ft in the config's) gets wise_ft.json, .md, .png (the curve), run.json, log.txt, the
-evaluation of each alpha in alpha_*/, and wise_ft_*.safetensors for --save. An interrupted run goes on with the same
-command, and more alphas join the curve that is there. To write weights and evaluate nothing: --alphas --save 0.5.
+evaluation of each alpha in alpha_*/, and wise_ft_*.safetensors for --save. The same command resumes an
+interrupted run, and adds more alphas to an existing curve. To write weights and evaluate nothing: --alphas --save 0.5.
 KEY VALUE pairs of the config stand last. Without a CUDA device, --num-gpus is the number of CPU processes.
 """
 

@@ -1,4 +1,4 @@
-"""Config files, training, evaluation and checkpoints: what runs a model, whichever it is."""
+"""Config files, training, evaluation and checkpoints, for any model."""
 
 from .checkpoints.checkpointer import ZssegCheckpointer
 from .config.setup import find_config, setup_cfg

@@ -149,4 +149,6 @@ def check_datasets(cfg: CfgNode, names: Collection[str], *, referring: bool) -> 
     for name in names:
         if (MetadataCatalog.get(name).get("evaluator_type") == EVALUATOR) != referring:
             has, needs = ("classes", "phrases") if referring else ("phrases", "classes")
-            raise ConfigError(f"'{name}' is a dataset of {has}, but {cfg.MODEL.META_ARCHITECTURE} needs one of {needs}.")
+            raise ConfigError(
+                f"'{name}' is a dataset of {has}, but {cfg.MODEL.META_ARCHITECTURE} needs one of {needs}."
+            )

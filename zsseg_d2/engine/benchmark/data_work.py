@@ -26,7 +26,9 @@ IMAGE_SIZE = (1024, 2048)
 """H, W of Cityscapes."""
 
 
-def panoptic_maps(image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60) -> tuple:
+def panoptic_maps(
+    image_size: tuple[int, int] = IMAGE_SIZE, segments: int = 60
+) -> tuple[np.ndarray, list[dict], np.ndarray, list[dict]]:
     """Make an annotation of winding regions, some of them void or a crowd, and a prediction that is a little off.
 
     Args:
@@ -91,7 +93,8 @@ def class_deletion(
 
 def phrase_polygons(masks: int) -> list[tuple[Nested, int, int]]:
     """Make polygons as in PhraseCut's JSON (1 to 4 of 20 to 80 points), with height and width of their image."""
-    rng, found = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    found: list[tuple[Nested, int, int]] = []
     for _ in range(masks):
         height, width = int(rng.integers(333, 501)), int(rng.integers(333, 501))
         instances = []

@@ -1,4 +1,4 @@
-"""Time and memory of functions: each form of a comparison in a process of its own, so that peak memory is its own too."""
+"""Time and memory of functions; each form of a comparison has a process, and so a peak memory, of its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Form:
     """Timed calls of one function in a process of its own.
 
     Args:
-        make: a picklable function that makes the function to time. It is called once, and its result once, without timing.
+        make: a picklable function that makes the function to time. Both are called once before any timing.
         keep_memory: whether freed memory is kept, as the programs of this project do.
     """
 

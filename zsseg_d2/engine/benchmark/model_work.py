@@ -30,8 +30,8 @@ ConfigFile = str | Sequence[str]
 RANDOM_WEIGHTS = ("MODEL.WEIGHTS", "", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS", "")
 
 
-def random_model(config_file: ConfigFile, options: Sequence[str] = ()) -> tuple[nn.Module, CfgNode]:
-    """Build the model of a config file with random weights from seed 0."""
+def random_model(config_file: ConfigFile, options: Sequence[str] = ()) -> tuple[Any, CfgNode]:
+    """Build the FC-CLIP of a config file with random weights from seed 0."""
     cfg = setup_cfg(argparse.Namespace(config_file=config_file, opts=[*RANDOM_WEIGHTS, *options]), check=False)
     torch.manual_seed(0)
     return build_model(cfg), cfg
@@ -41,7 +41,7 @@ def random_model(config_file: ConfigFile, options: Sequence[str] = ()) -> tuple[
 class Work:
     """A function to time, and the model that it runs."""
 
-    model: nn.Module
+    model: Any  # an FC-CLIP
     run: Callable[[], Any]
 
     def __call__(self) -> Any:

@@ -32,7 +32,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         model: the model, possibly wrapped for distributed training.
         save_dir: folder of the checkpoints.
         save_frozen: whether to save the frozen CLIP too: for random CLIP weights, which no other file holds.
-        read_frozen_parts: whether to read the weights of frozen parts, such as a teacher; an evaluation does not use them.
+        read_frozen_parts: whether to read the weights of frozen parts, such as a teacher.
         checkpointables: further objects with ``state_dict`` and ``load_state_dict``, such as the trainer.
     """
 
@@ -119,8 +119,8 @@ class ZssegCheckpointer(DetectionCheckpointer):
         two, kind = tuple(f"{part}." for part in part_weights(self.model)) == PARTS, kind_of(state)
         if two and kind == "single":
             raise CheckpointError(
-                "MODEL.WEIGHTS is a file of one model, but this architecture has two. Fix: give it as ZSSEG.MODEL_ONE.WEIGHTS "
-                'or ZSSEG.MODEL_TWO.WEIGHTS, with MODEL.WEIGHTS "".'
+                "MODEL.WEIGHTS is a file of one model, but this architecture has two. Fix: give it as "
+                'ZSSEG.MODEL_ONE.WEIGHTS or ZSSEG.MODEL_TWO.WEIGHTS, with MODEL.WEIGHTS "".'
             )
         if two and kind != "combined":
             raise CheckpointError("MODEL.WEIGHTS does not hold the weights of two models (model_one.*, model_two.*).")

@@ -89,8 +89,8 @@ def _report_clip(model: nn.Module, state: State) -> tuple[str, ...]:
     cfg = getattr(model, "cfg", None)
     if left_out and cfg is not None and not cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS:
         logger.warning(
-            "The checkpoint omits the frozen CLIP, and MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS is empty: CLIP stays random, "
-            "and so do the results. Fix: give CLIP's own weights."
+            "The checkpoint omits the frozen CLIP, and MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS is empty: CLIP stays "
+            "random, and so do the results. Fix: give CLIP's own weights."
         )
     elif left_out:
         logger.info("The checkpoint omits the frozen %s*, as expected: CLIP has its own weights.", "*, ".join(left_out))

@@ -27,7 +27,7 @@ def read_checkpoint(path: str) -> dict:
     """
     if path.endswith((".pkl", ".pickle")):
         raise CheckpointError(
-            f"'{path}' is a pickle. It can run any code when it is read, so it is refused. If you trust it, convert it once: "
+            f"'{path}' is a pickle, which can run any code when it is read. If you trust it, convert it once: "
             + _CONVERT.format(path, os.path.splitext(path)[0] + ".pth")
         )
     loaded = _read(path)

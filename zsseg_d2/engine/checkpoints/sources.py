@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -20,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 def part_weights(model: nn.Module) -> dict[str, tuple[str, str]]:
     """Map each submodule with weights of its own to (config key, file); empty for a single model."""
-    return model.part_weights(model.cfg) if hasattr(model, "part_weights") else {}
+    parts: Callable | None = getattr(model, "part_weights", None)
+    return parts(model.cfg) if parts is not None else {}
 
 
 def frozen_parts(model: nn.Module) -> tuple[str, ...]:
@@ -58,8 +60,8 @@ def local_weights(path: str, key: str = "MODEL.WEIGHTS") -> str:
     except Exception as error:
         logger.debug("get_local_path failed", exc_info=True)
         raise CheckpointError(
-            f"The weights '{path}' could not be fetched ({type(error).__name__}: {error}). Fix: download them on a machine "
-            f"with a network and give the local file: {key} /path/to/file.pth"
+            f"The weights '{path}' could not be fetched ({type(error).__name__}: {error}). Fix: download them on a "
+            f"machine with a network and give the local file: {key} /path/to/file.pth"
         ) from error
     local = os.path.expanduser(local)
     if not os.path.isfile(local):
@@ -73,8 +75,8 @@ def _remedy(path: str, key: str) -> str:
     if command:
         return f"They are made by `{command}`; or give another file: {key} /path/to/file.pth."
     return (
-        "Released FC-CLIP weights are listed under 'Model Zoo' at https://github.com/bytedance/fc-clip; put the file there, "
-        f"or give its place: {key} /path/to/file.pth."
+        "Released FC-CLIP weights are listed under 'Model Zoo' at https://github.com/bytedance/fc-clip; put the file "
+        f"there, or give its place: {key} /path/to/file.pth."
         + (' MODEL.WEIGHTS "" starts from random weights.' if key == "MODEL.WEIGHTS" else "")
     )
 

@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 def config_root() -> Path:
-    """Return the folder of the packaged configs: ``zsseg_d2/configs`` if installed, else ``configs/`` of the repository."""
+    """Return the folder of packaged configs: ``zsseg_d2/configs`` if installed, else ``configs/`` of the repository."""
     package = Path(__file__).resolve().parents[2]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
 
 def packaged_configs() -> list[str]:
-    """List the packaged experiments, relative to :func:`config_root`, without bases (``_*.yaml``), suites and towers."""
+    """List the packaged experiments, relative to :func:`config_root`; not bases (``_*``), suites and towers."""
     return _packaged(lambda path: not path.name.startswith(("_", "suite")) and path.parent.name != "towers")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from detectron2.config import CfgNode
 
@@ -24,8 +25,8 @@ def leaves(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
 def resolve_references(cfg: CfgNode) -> None:
     """Replace every ``${KEY}`` in the strings of a config by the value of that key, in place.
 
-    It runs after all files and options have been merged, so a tower given last decides the names that earlier files build
-    from it.
+    It runs after all files and options have been merged, so a tower given last decides the names that earlier files
+    build from it.
 
     Raises:
         ConfigError: a reference to an unknown key, or to a value that holds a reference itself.
@@ -34,10 +35,11 @@ def resolve_references(cfg: CfgNode) -> None:
     for key, value in known.items():
         if isinstance(value, str) and "${" in value:
             parent, _, name = key.rpartition(".")
-            _node(cfg, parent)[name] = _REFERENCE.sub(lambda found, key=key: _value(found[1], key, known), value)
+            _node(cfg, parent)[name] = _REFERENCE.sub(partial(_value, key=key, known=known), value)
 
 
-def _value(name: str, key: str, known: dict[str, object]) -> str:
+def _value(found: re.Match, *, key: str, known: dict[str, object]) -> str:
+    name = found[1]
     if name not in known:
         raise ConfigError(f"{key}: unknown config key in '${{{name}}}'.{did_you_mean(name, known)}")
     value = str(known[name])

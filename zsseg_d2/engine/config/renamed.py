@@ -1,4 +1,4 @@
-"""Former names of config keys and packaged config files. They still work, with a warning that gives the current name."""
+"""Former names of config keys and packaged config files, which still work with a warning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 RENAMED_KEYS: dict[str, str] = {
     "ZSSEG.PICTURES": "ZSSEG.VIS_IMAGES",
 }
-"""Former config key -> current key. Applied to config files, to KEY VALUE options and to ``config.yaml`` of earlier runs."""
+"""Former config key -> current key; applied to config files, options, and ``config.yaml`` of earlier runs."""
 
 _TOWERS = "r50|r101|convnext_large"
 _DEFAULT_TOWER = "r50"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -74,7 +75,7 @@ def _size_list(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
     """``!!python/object/apply:eval ["[int(x * 0.1 * 640) for x in range(5, 21)]"]``, computed without ``eval``."""
     text = loader.construct_sequence(node)[0] if isinstance(node, yaml.SequenceNode) else None
     try:
-        listed = ast.parse(text, mode="eval").body
+        listed: Any = ast.parse(str(text), mode="eval").body
         (loop,) = listed.generators
         bounds = [ast.literal_eval(a) for a in loop.iter.args]
         if loop.ifs or loop.iter.func.id != "range" or listed.elt.func.id != "int" or max(map(abs, bounds)) > 10_000:
@@ -94,7 +95,7 @@ def _product(node: ast.expr, name: str, value: float) -> float:
         return _product(node.left, name, value) * _product(node.right, name, value)
     if isinstance(node, ast.Name) and node.id == name:
         return value
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
         return node.value
     raise ValueError(ast.dump(node))
 

@@ -1,4 +1,4 @@
-"""What a labelling run takes from its config: the model's settings and weights, and whether they may label at all."""
+"""The config of pseudo-labelling: the model's keys and weights, and a check that they have not seen the labels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..config.setup import setup_cfg
 from ..errors import ConfigError
 
 _CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
-# What cannot change a prediction, or is told apart by the hash of a file.
-_NO_MATTER = (
+# Keys that cannot change a prediction, or whose files are compared by hash.
+_IRRELEVANT = (
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "MODEL.MASK_FORMER.TEST.SEMANTIC_ON",
@@ -35,13 +35,15 @@ _NO_MATTER = (
 
 
 def labelling_config(args: argparse.Namespace) -> CfgNode:
-    """The config of the zero-shot evaluation, with nothing computed but panoptic maps."""
+    """Return the config of the zero-shot evaluation, reduced to panoptic maps.
+
+    Raises:
+        ConfigError: a key has a value that does not work.
+    """
     names = argparse.Namespace(config_file=args.config_file, opts=args.opts, eval_only=True, num_gpus=args.num_gpus)
     cfg = setup_cfg(names).clone()
     if cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA < 0:
-        raise ConfigError(
-            f"ZSSEG.PSEUDO_LABELS.MIN_AREA is {cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA}, but must not be negative."
-        )
+        raise ConfigError(f"ZSSEG.PSEUDO_LABELS.MIN_AREA={cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA}: it must not be negative.")
     cfg.defrost()
     cfg.MODEL.MASK_FORMER.TEST.SEMANTIC_ON = cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON = False
     family = family_of(cfg.DATASETS.TEST)
@@ -51,15 +53,16 @@ def labelling_config(args: argparse.Namespace) -> CfgNode:
 
 
 def weights_files(cfg: CfgNode) -> dict[str, str]:
-    """Config key -> weights file, CLIP's among them where they are a file.
+    """Map config keys to weights files, including CLIP's if they are a file.
 
     Raises:
-        ConfigError: there are none. CheckpointError: a file is missing.
+        ConfigError: there are none.
+        CheckpointError: a file is missing.
     """
     found = weights_to_read(cfg)
     if not found:
         raise ConfigError(
-            "MODEL.WEIGHTS is empty, and random weights make no labels; give the weights of the zero-shot model: "
+            "MODEL.WEIGHTS is empty, and random weights make no labels. Fix: give the weights of the zero-shot model: "
             "MODEL.WEIGHTS /path/to/file.pth"
         )
     for key, path in found.items():
@@ -69,7 +72,7 @@ def weights_files(cfg: CfgNode) -> dict[str, str]:
 
 
 def settings_that_matter(cfg: CfgNode) -> dict:
-    """The keys that a prediction depends on, where they are not the default, as JSON gives them back."""
+    """Return the keys that a prediction depends on, without those that have their default, in JSON's types."""
     default = get_cfg()
     add_zsseg_config(default)
     usual = dict(leaves(default))
@@ -77,16 +80,16 @@ def settings_that_matter(cfg: CfgNode) -> dict:
     found = {
         key: value
         for key, value in leaves(cfg)
-        if key.startswith(matters) and not key.startswith(_NO_MATTER) and value != usual[key]
+        if key.startswith(matters) and not key.startswith(_IRRELEVANT) and value != usual[key]
     }
     return json.loads(json.dumps(found))
 
 
 def check_no_leak(cfg: CfgNode, configuration: str, weights: Iterable[str]) -> None:
-    """Refuse weights that were trained with ground truth of a deleted class, as far as that can be known.
+    """Refuse weights that were trained with ground truth of a deleted class, as far as their configs tell.
 
     Raises:
-        ConfigError: DATASETS.TRAIN, or the config of the training that wrote the weights, names such a data set.
+        ConfigError: DATASETS.TRAIN, or the config of the training that wrote the weights, names such a dataset.
     """
     names = {*cfg.DATASETS.TRAIN, *(name for path in weights for name in trained_on(path))}
     labelled = MetadataCatalog.get(invocab_name(family_of(cfg.DATASETS.TEST), configuration))
