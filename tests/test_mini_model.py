@@ -41,12 +41,12 @@ def evaluate(root: Path, output: Path, monkeypatch, *options: str) -> dict:
 
 def test_zero_shot_beats_random_weights(root, tmp_path, monkeypatch):
     report = evaluate(
-        root, tmp_path / "zero_shot", monkeypatch, "ZSSEG.PICTURES", "2", "ZSSEG.SAVE_PREDICTIONS", "True"
+        root, tmp_path / "zero_shot", monkeypatch, "ZSSEG.VIS_IMAGES", "2", "ZSSEG.SAVE_PREDICTIONS", "True"
     )
     assert report["num_images"] == 50
     assert report["All"]["PQ"] > 25 and report["In"]["PQ"] > 10 and report["Out"]["PQ"] > 10
     assert report["per_class"]["road"]["PQ"] > 60
-    pictures = tmp_path / "zero_shot" / "inference" / "minicity_panoptic_val" / "pictures"
+    pictures = tmp_path / "zero_shot" / "inference" / "minicity_panoptic_val" / "visualizations"
     assert len(list(pictures.glob("*.png"))) == 2
     half = evaluate(root, tmp_path / "bfloat16", monkeypatch, "MODEL.PRECISION", "bfloat16")
     assert 0 < abs(half["All"]["PQ"] - report["All"]["PQ"]) < 0.2

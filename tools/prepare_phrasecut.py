@@ -1,56 +1,6 @@
-"""Validate a download of PhraseCut (or MiniPhrases): counts, files, sizes, polygons, ids. Nothing is changed.
+"""Validate a download of PhraseCut: the same as ``zsseg-d2 prepare-phrasecut``; see --help."""
 
-    python tools/prepare_phrasecut.py check --root datasets/VGPhraseCut_v0
-    python tools/prepare_phrasecut.py check --root datasets/VGPhraseCut_v0 --split miniv --json
-
-The exit status is 1 where something is wrong; notes alone, such as polygons that reach beyond their image, leave it 0.
-"""
-
-from __future__ import annotations
-
-import argparse
-import json
-import sys
-from dataclasses import asdict
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also from a clone that is not installed
-
-import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
-from zsseg_d2.data.phrasecut.check import check_phrasecut  # noqa: E402
-from zsseg_d2.data.phrasecut.folder import SPLITS  # noqa: E402
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="report what a folder holds and what is wrong with it")
-    check.add_argument("--root", type=Path, required=True, help="folder with refer_*.json and images; never written to")
-    check.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
-    check.add_argument("--decode", action="store_true", help="read every picture to its end, not only its header")
-    check.add_argument("--json", action="store_true", help="print the report as JSON")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = parse_arguments(arguments)
-    try:
-        reports = check_phrasecut(options.root, options.split, decode=options.decode, progress=sys.stderr.isatty())
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was changed.", file=sys.stderr)
-        return 130
-    wrong = any(report.wrong for report in reports)
-    if options.json:
-        print(
-            json.dumps({"root": str(options.root), "ok": not wrong, "splits": [asdict(r) for r in reports]}, indent=2)
-        )
-        return int(wrong)
-    print(options.root)
-    for report in reports:
-        print("\n".join(report.lines()))
-    print("Something is wrong; see above." if wrong else "Nothing is wrong.")
-    return int(wrong)
-
+from _console import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("prepare-phrasecut")

@@ -1,56 +1,6 @@
-"""WiSE-FT: weights between the zero-shot and the fine-tuned ones, θ = (1 - α)·θ_ZS + α·θ_FT, and what each is worth.
+"""Interpolate zero-shot and fine-tuned weights, and evaluate the curve: the same as ``zsseg-d2 wise-ft``; see --help."""
 
-    python tools/wise_ft.py --config-file configs/minicity/in_class_finetune.yaml \\
-        --zero-shot zsseg_d2://weights/mini_fcclip.safetensors \\
-        --fine-tuned output/minicity/in_class_finetune/model_final.pth [--alphas 0 0.25 0.5 0.75 1] [--save 0.5]
-
-OUTPUT_DIR (default: a folder wise_ft in the config's) gets wise_ft.json, .md, .png (the curve), run.json, log.txt, the
-evaluation of each alpha in alpha_*/, and wise_ft_*.safetensors for --save. An interrupted run goes on with the same
-command, and more alphas join the curve that is there. To write weights and evaluate nothing: --alphas --save 0.5.
-KEY VALUE pairs of the config stand last. Without a CUDA device, --num-gpus is the number of CPU processes.
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the source tree beside this file, installed or not
-
-import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
-from zsseg_d2.engine.checkpoints.wise_ft import ALPHAS, run_wise_ft  # noqa: E402
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="of the fine-tuning: model, test set, seen classes")
-    parser.add_argument("--zero-shot", required=True, metavar="FILE", help="weights at alpha 0")
-    parser.add_argument("--fine-tuned", required=True, metavar="FILE", help="weights or checkpoint at alpha 1")
-    parser.add_argument("--alphas", nargs="*", default=list(ALPHAS), metavar="ALPHA", help="evaluate these")
-    parser.add_argument(
-        "--save", nargs="*", default=[], metavar="ALPHA", help="write the weights at these; default: none"
-    )
-    parser.add_argument("--num-gpus", type=int, default=1)
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
-    parser.set_defaults(num_machines=1, machine_rank=0, dist_url="auto", eval_only=True, resume=False)
-    args = parser.parse_args(arguments)
-    for name in ("alphas", "save"):
-        # argparse gives a list all the words after it: KEY VALUE pairs begin where the numbers end.
-        words = getattr(args, name)
-        count = next((k for k, word in enumerate(words) if not _is_number(word)), len(words))
-        setattr(args, name, [float(word) for word in words[:count]])
-        args.opts = [*words[count:], *args.opts]
-    return args
-
-
-def _is_number(word: str | float) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
+from _console import run
 
 if __name__ == "__main__":
-    run_wise_ft(parse_arguments())
+    run("wise-ft")

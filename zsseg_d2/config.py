@@ -136,9 +136,12 @@ def _add_zsseg(cfg: CN) -> None:
     z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
     # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.SAVE_PREDICTIONS = False
-    z.PICTURES = 0  # write this many pictures (image, prediction, ground truth) an evaluation
+    z.VIS_IMAGES = 0  # number of images to visualize (image, prediction, ground truth) in an evaluation
     z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
     z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class
+    z.TOWER = CN()  # configs refer to these two as ${ZSSEG.TOWER.NAME}; the files of configs/towers set them
+    z.TOWER.NAME = ""  # name of the CLIP tower in output folders
+    z.TOWER.WEIGHTS = ""  # FC-CLIP weights trained on the tower, from which the methods start
     z.VOID_SUPPRESSION = 0.0  # w of p_void · (1 - w · largest CLIP probability) at test time; 0: none
 
 

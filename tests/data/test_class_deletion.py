@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from zsseg_d2.cli import delete_classes as tool
 from zsseg_d2.data import (
     CONFIGURATIONS,
     DatasetError,
@@ -27,11 +27,6 @@ from zsseg_d2.data.class_deletion.configurations import chosen_configurations
 from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 
 from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes
-
-_SCRIPT = Path(__file__).parents[2] / "tools" / "delete_classes.py"
-_SPEC = importlib.util.spec_from_file_location("delete_classes_tool", _SCRIPT)
-tool = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(tool)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
+from zsseg_d2.cli import make_miniphrases as tool
 from zsseg_d2.data import load_phrasecut, polygons_to_mask
 from zsseg_d2.data.phrasecut.check import check_phrasecut
 from zsseg_d2.data.phrasecut.folder import SPLITS, load_word_counts
@@ -263,10 +263,6 @@ def test_registered_names_make_it_at_the_first_use(tmp_path, monkeypatch):
 
 
 def test_the_tool_makes_it_and_draws_a_sheet(tmp_path, capsys):
-    path = Path(__file__).parents[2] / "tools" / "make_miniphrases.py"
-    spec = importlib.util.spec_from_file_location("make_miniphrases", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     few = ["--train", "1", "--val", "0", "--test", "0", "--miniv", "0", "--side", "64", "--num-workers", "1"]
     assert tool.main(["--root", str(tmp_path), *few]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "miniphrases")

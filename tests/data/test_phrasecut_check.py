@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,17 +10,10 @@ import pytest
 from PIL import Image
 
 from tests.data.tiny_phrasecut import SQUARE, H, W, make_tiny_phrasecut, task
+from zsseg_d2.cli import prepare_phrasecut as tool
 from zsseg_d2.data.phrasecut.check import OFFICIAL_COUNTS, check_phrasecut
 from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES
 
-ROOT = Path(__file__).parents[2]
-
-
-def tool():
-    spec = importlib.util.spec_from_file_location("prepare_phrasecut", ROOT / "tools" / "prepare_phrasecut.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def counted(root: Path, **splits: tuple[int, int]) -> None:
@@ -33,7 +25,7 @@ def counted(root: Path, **splits: tuple[int, int]) -> None:
 def test_a_sound_folder_passes(tmp_path, capsys):
     root = make_tiny_phrasecut(tmp_path, test=[task(), task(ann_id=11), task(2)], miniv=[task(4)])
     counted(root, test=(2, 3), miniv=(1, 1))
-    assert tool().main(["check", "--root", str(root), "--split", "test", "miniv", "--decode"]) == 0
+    assert tool.main(["check", "--root", str(root), "--split", "test", "miniv", "--decode"]) == 0
     printed = capsys.readouterr().out
     assert "2 images        3 phrases, as expected" in printed and "Nothing is wrong" in printed
 
@@ -90,7 +82,7 @@ def test_every_fault_is_counted(tmp_path, capsys):
     assert "8.jpg is 30x20, its entry says 6x5" in report.wrong["image of another size than annotated"].examples[0]
     (decoded,) = check_phrasecut(root, ["test"], decode=True, progress=False)
     assert decoded.wrong["damaged image"].count == 2
-    assert tool().main(["check", "--root", str(root), "--split", "test", "--json"]) == 1
+    assert tool.main(["check", "--root", str(root), "--split", "test", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["splits"][0]["wrong"]["bad polygon"]["count"] == 1
 
 
@@ -115,7 +107,7 @@ def test_no_file_is_needed_to_report(tmp_path, name, text):
 
 
 def test_an_empty_folder_is_reported(tmp_path, capsys):
-    assert tool().main(["check", "--root", str(tmp_path / "none")]) == 1
+    assert tool.main(["check", "--root", str(tmp_path / "none")]) == 1
     printed = capsys.readouterr().out
     assert all(split in printed for split in OFFICIAL_COUNTS) and "refer_train.json is missing" in printed
 

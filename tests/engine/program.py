@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from detectron2.engine import default_argument_parser
-
 import zsseg_d2  # noqa: F401
 from tests.engine import tiny_task
+from zsseg_d2.cli.train_net import build_parser
 from zsseg_d2.engine import run
 
 FOLDER = Path(sys.argv[1])
@@ -16,4 +15,4 @@ for name, count in (("train", 5), ("val", 3)):
     tiny_task.register(f"tiny_engine_{name}", FOLDER / name, count)  # also in the processes that this one starts
 
 if __name__ == "__main__":
-    run(default_argument_parser().parse_args(sys.argv[2:]))
+    run(build_parser().parse_args(sys.argv[2:]))

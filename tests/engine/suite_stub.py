@@ -143,7 +143,10 @@ def _work(folder: Path, name: str, seed: int, eval_only: bool, resume: bool, ite
                 file.write(json.dumps({"iteration": k, "time": 2.0}) + "\n")
                 if k % 2 == 1:
                     scores = {"PQ": pq_in - 1, "PQ_in": pq_in - 3 + k, "PQ_out": pq_out - 3 + k}
-                    line = {"iteration": k + (k == iterations - 1), **{f"panoptic_seg/{m}": v for m, v in scores.items()}}
+                    line = {
+                        "iteration": k + (k == iterations - 1),
+                        **{f"panoptic_seg/{m}": v for m, v in scores.items()},
+                    }
                     file.write(json.dumps(line) + "\n")
             checkpoint.write_text(str(k + 1))
         if stop and not mine.get("ignore"):

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer, load_state
+from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer
+from zsseg_d2.engine.checkpoints.loading import load_state
 from zsseg_d2.engine.errors import CheckpointError
 
 

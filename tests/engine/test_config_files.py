@@ -12,11 +12,11 @@ from detectron2.config import get_cfg
 
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.engine.config.setup import config_root, find_config, packaged_configs, setup_cfg
-from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.engine.config.validation import CHOICES, validate
 from zsseg_d2.engine.config.yaml_files import read_yaml
 from zsseg_d2.class_sets import ClassSets
+from zsseg_d2.engine.errors import ConfigError
+from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.modeling.clip.loading import resolve_clip_name
 
 OF_PHRASES = [name for name in packaged_configs() if name.startswith(("miniphrases/", "phrasecut/"))]
@@ -32,7 +32,8 @@ def setup(config_file="", *opts, **rest):
 def test_every_packaged_config_merges_and_validates(name):
     untrained = "zero_shot" in name or "naive" in name
     cfg = setup(name, *NO_AMP, eval_only=untrained)
-    assert f"output/{name.removesuffix('.yaml')}" == cfg.OUTPUT_DIR and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
+    tower = "_r50" if name.startswith(("cityscapes/", "coco/")) else ""
+    assert f"output/{name.removesuffix('.yaml')}{tower}" == cfg.OUTPUT_DIR and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
     clip = cfg.SOLVER.CLIP_GRADIENTS
     assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) == (True, "full_model", 0.01, 2.0)
     assert bool(cfg.DATASETS.TRAIN) != untrained
@@ -124,7 +125,7 @@ def test_bases_merge_in_order_and_below_the_file(tmp_path):
     ("text", "told"),
     [
         ("_BASE_: none.yaml", "none.yaml' does not exist"),
-        ("_BASE_: x.yaml", "is its own _BASE_"),
+        ("_BASE_: x.yaml", "circular _BASE_"),
         ("SOLVER: [", "not valid YAML"),
         ("- 1", "expected config keys"),
         ("SOLVER: {MAX_ITRE: 3}", "SOLVER.MAX_ITRE'. Did you mean SOLVER.MAX_ITER"),
@@ -198,7 +199,7 @@ def test_bad_options_are_told(options, told):
 
 @pytest.mark.parametrize("key", CHOICES)
 def test_every_enumerated_key_is_checked(make_config, key):
-    with pytest.raises(ConfigError, match=f"{key} is 'nonsense'; choose one of"):
+    with pytest.raises(ConfigError, match=f"{key}=nonsense: choose one of"):
         validate(make_config(key, "nonsense"))
 
 
@@ -206,10 +207,10 @@ def test_every_enumerated_key_is_checked(make_config, key):
     ("options", "told"),
     [
         (("MODEL.META_ARCHITECTURE", "FCCLAP"), "Did you mean FCCLIP"),
-        (("SOLVER.IMS_PER_BATCH", 0), "IMS_PER_BATCH must be positive"),
-        (("SOLVER.IMS_PER_BATCH", -2), "IMS_PER_BATCH must be positive"),
-        (("SOLVER.MAX_ITER", 0), "MAX_ITER must be positive"),
-        (("INPUT.MIN_SIZE_TEST", 0), "MIN_SIZE_TEST must be positive"),
+        (("SOLVER.IMS_PER_BATCH", 0), "IMS_PER_BATCH=.*: it must be positive"),
+        (("SOLVER.IMS_PER_BATCH", -2), "IMS_PER_BATCH=.*: it must be positive"),
+        (("SOLVER.MAX_ITER", 0), "MAX_ITER=.*: it must be positive"),
+        (("INPUT.MIN_SIZE_TEST", 0), "MIN_SIZE_TEST=.*: it must be positive"),
         (("DATASETS.TRAIN", ("tiny_engine_trian",)), "Did you mean tiny_engine_train"),
         (("DATASETS.TEST", ("tiny_engine_vall",)), "Did you mean tiny_engine_val"),
         (("DATASETS.TRAIN", ()), "DATASETS.TRAIN is empty"),
@@ -218,8 +219,8 @@ def test_every_enumerated_key_is_checked(make_config, key):
         (("ZSSEG.VOCABULARY", "nowhere"), "No vocabulary 'nowhere'"),
         (("ZSSEG.PRETRAINING_VOCABULARY", "nowhere"), "No vocabulary 'nowhere'"),
         (("ZSSEG.OUT_CLASSES", ["cat"]), "OUT_CLASSES: 'cat' is neither a class name nor a label id"),
-        (("MODEL.DEVICE", "abacus"), "MODEL.DEVICE 'abacus' is no device"),
-        (("SOLVER.AMP.ENABLED", True), "AMP.ENABLED needs CUDA"),
+        (("MODEL.DEVICE", "abacus"), "MODEL.DEVICE=abacus: "),
+        (("SOLVER.AMP.ENABLED", True), "AMP.ENABLED=True: it needs CUDA"),
     ],
 )
 def test_contradictions_are_told(make_config, options, told):
@@ -286,7 +287,7 @@ def test_resuming_with_other_labels_is_refused(tmp_path):
         check_resumed(setup("minicity/in_class_finetune.yaml"), tmp_path / "config.yaml")
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path):
+def test_duplicate_keys_are_refused(tmp_path):
     (tmp_path / "twice.yaml").write_text("ZSSEG: {PICTURES: 1}\nSEED: 3\nZSSEG: {SAVE_PREDICTIONS: true}\n")
-    with pytest.raises(ConfigError, match="the key 'ZSSEG' stands twice"):
+    with pytest.raises(ConfigError, match="duplicate key 'ZSSEG'"):
         read_yaml(tmp_path / "twice.yaml")

@@ -14,7 +14,7 @@ from detectron2.engine import default_argument_parser, hooks
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine import setup_cfg
-from zsseg_d2.engine.checkpoints.checkpointer import read_checkpoint
+from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.config.setup import packaged_configs
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
 from zsseg_d2.engine.launch import launch
@@ -208,8 +208,8 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
         ("naive", ("ZSSEG.MODEL_ONE.WEIGHTS", ""), "ZSSEG.MODEL_ONE.WEIGHTS is empty"),
         ("distill_mse", ("ZSSEG.DISTILLATION.TEACHER_WEIGHTS", ""), "TEACHER_WEIGHTS is empty"),
         ("combined_mean", ("ZSSEG.FUSION.NAME", "softmax_entropi"), "choose one of .*Did you mean softmax_entropy"),
-        ("combined_mean", ("ZSSEG.FUSION.TOP_K", 0), "TOP_K must be positive"),
-        ("combined_mean", ("ZSSEG.FUSION.WEIGHT", 1.5), "FUSION.WEIGHT is 1.5, but must lie in 0 .. 1"),
+        ("combined_mean", ("ZSSEG.FUSION.TOP_K", 0), "TOP_K=0: it must be positive"),
+        ("combined_mean", ("ZSSEG.FUSION.WEIGHT", 1.5), "FUSION.WEIGHT=1.5: it must be in .0, 1"),
         ("distill_mse", ("DATASETS.TRAIN", "('methods_train',)"), "deletes no class"),
         ("naive", ("ZSSEG.MERGE.PRIORITY", "first"), "out_first, in_first, score"),
     ],

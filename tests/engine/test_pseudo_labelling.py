@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pickle
@@ -18,11 +17,12 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from zsseg_d2 import add_zsseg_config
+from zsseg_d2.cli import make_pseudo_labels as tool
 from zsseg_d2.data import DatasetError, check_segments, read_panoptic_png
 from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, CITYSCAPES
 from zsseg_d2.data.panoptic.mapper import PanopticMapper
-from zsseg_d2.data.pseudo_labels.writer import PseudoLabelSet
 from zsseg_d2.data.pseudo_labels.targets import Thresholds
+from zsseg_d2.data.pseudo_labels.writer import PseudoLabelSet
 from zsseg_d2.engine import CheckpointError, ConfigError
 from zsseg_d2.engine.pseudo_labeling.labeling import Labelling, make_pseudo_labels, run_labelling
 
@@ -31,10 +31,6 @@ from .tiny_labeller import arguments
 
 THINGS = {24, 25, 26, 27, 28, 31, 32, 33}
 REGISTERED = "openvocab_cityscapes_fine_panoptic_train_pseudo_labels_008"
-_SCRIPT = Path(__file__).parents[2] / "tools" / "make_pseudo_labels.py"
-_SPEC = importlib.util.spec_from_file_location("make_pseudo_labels_tool", _SCRIPT)
-tool = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(tool)
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +278,7 @@ def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
         labelled / "moved.pth",
         "OUTPUT_DIR",
         "elsewhere",
-        "ZSSEG.PICTURES",
+        "ZSSEG.VIS_IMAGES",
         3,
         "DATALOADER.NUM_WORKERS",
         1,

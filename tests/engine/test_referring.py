@@ -14,12 +14,12 @@ from PIL import Image
 from tests.data.tiny_phrasecut import make_tiny_phrasecut, task
 from tests.tiny_referring import write_clip
 from zsseg_d2.data import register_phrasecut
-from zsseg_d2.engine.training import samples
-from zsseg_d2.engine.checkpoints.checkpointer import read_checkpoint
+from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.engine.training.loaders import load_records
 from zsseg_d2.engine.referring_task import test_samples as samples_of
 from zsseg_d2.engine.run import run_process
+from zsseg_d2.engine.training import samples
+from zsseg_d2.engine.training.loaders import load_records
 from zsseg_d2.engine.training.samples import probabilities
 from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.modeling.clip.loading import create_clip, resolve_clip_name
@@ -48,7 +48,7 @@ def finished(phrase_data, tmp_path_factory):
         2,
         "ZSSEG.SAMPLES.COUNT",
         2,
-        "ZSSEG.PICTURES",
+        "ZSSEG.VIS_IMAGES",
         1,
         "ZSSEG.SAVE_PREDICTIONS",
         True,
@@ -75,7 +75,7 @@ def test_the_scores_are_those_of_the_saved_masks(finished):
     assert found["num_tasks"] == len(records) and found["num_images"] == 3 and "t_obj" in found["subsets"]
     assert set(found["shuffled_phrase_baseline"]) == {"n", "mean_iou", "cum_iou", *limits}
     assert found["shuffled_phrase_baseline"]["n"] == len(records), "every image of the set has several phrases"
-    assert len(list((folder / "inference/tiny_phrases_test/pictures").glob("*.png"))) == 1
+    assert len(list((folder / "inference/tiny_phrases_test/visualizations").glob("*.png"))) == 1
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == "finished" and record["parameters"]["trainable"] < record["parameters"]["total"]
     losses = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]

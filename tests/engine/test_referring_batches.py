@@ -7,8 +7,8 @@ from itertools import islice
 import pytest
 import torch
 
-from zsseg_d2.engine.training.loaders import build_test_loader, build_train_loader, load_records
 from zsseg_d2.engine.referring_task import tasks_of
+from zsseg_d2.engine.training.loaders import build_test_loader, build_train_loader, load_records
 from zsseg_d2.engine.training.trainer import Trainer
 
 

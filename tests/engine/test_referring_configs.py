@@ -8,13 +8,13 @@ import pytest
 from detectron2.engine import default_argument_parser
 
 from tests.tiny_referring import write_clip
-from zsseg_d2.engine.checkpoints.checkpointer import read_checkpoint
+from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.config.setup import config_root, packaged_configs
+from zsseg_d2.engine.config.validation import validate
+from zsseg_d2.engine.config.yaml_files import read_yaml
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.referring_task import CHOICES, is_referring
 from zsseg_d2.engine.run import run_process
-from zsseg_d2.engine.config.validation import validate
-from zsseg_d2.engine.config.yaml_files import read_yaml
 
 LARGE = {
     "ViT-B-32-quickgelu": "tiny_vit_deep32",
@@ -55,7 +55,7 @@ def test_which_configs_are_of_phrases(phrase_config, make_config):
 
 @pytest.mark.parametrize("key", CHOICES)
 def test_every_enumerated_key_is_checked(phrase_config, key):
-    with pytest.raises(ConfigError, match=f"{key} is 'nonsense'; choose one of"):
+    with pytest.raises(ConfigError, match=f"{key}=nonsense: choose one of"):
         validate(phrase_config(key, "nonsense"))
     for value in CHOICES[key]:
         validate(phrase_config(key, value))
@@ -63,37 +63,40 @@ def test_every_enumerated_key_is_checked(phrase_config, key):
 
 def test_one_prompt_is_used_at_test_time(phrase_config):
     assert CHOICES["INPUT.PHRASE.PROMPTS_TEST"] == ("plain", "fixed")
-    with pytest.raises(ConfigError, match=r"PROMPTS_TEST is 'shuffle\+'; choose one of plain, fixed"):
+    with pytest.raises(ConfigError, match=r"PROMPTS_TEST=shuffle\+: choose one of plain, fixed"):
         validate(phrase_config("INPUT.PHRASE.PROMPTS_TEST", "shuffle+"))
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("INPUT.DATASET_MAPPER_NAME", "panoptic"), "needs `INPUT.DATASET_MAPPER_NAME phrase`, not 'panoptic'"),
-        (("INPUT.PHRASE.SIZE", 0), "INPUT.PHRASE.SIZE must be positive, but is 0"),
-        (("INPUT.PHRASE.PER_IMAGE", 0), "INPUT.PHRASE.PER_IMAGE must be positive"),
-        (("INPUT.PHRASE.MIN_VISIBLE", 1.5), "INPUT.PHRASE.MIN_VISIBLE is 1.5, but must lie in 0 .. 1"),
-        (("INPUT.PHRASE.NEGATIVE_PROBABILITY", -0.1), "INPUT.PHRASE.NEGATIVE_PROBABILITY is -0.1, but must"),
-        (("MODEL.REFERRING.TEXT_SHARE", 2.0), "MODEL.REFERRING.TEXT_SHARE is 2.0, but must"),
-        (("MODEL.REFERRING.DROPOUT", float("nan")), "MODEL.REFERRING.DROPOUT is nan, but must"),
-        (("MODEL.REFERRING.FOCAL_ALPHA", -0.5), "FOCAL_ALPHA is -0.5, but must lie in 0 .. 1, or be -1"),
-        (("MODEL.REFERRING.FOCAL_ALPHA", 1.01), "FOCAL_ALPHA is 1.01"),
-        (("MODEL.REFERRING.FOCAL_GAMMA", 0.5), "FOCAL_GAMMA is 0.5, but must be 0 or at least 1"),
-        (("MODEL.REFERRING.FOCAL_GAMMA", -1.0), "FOCAL_GAMMA is -1.0"),
+        (
+            ("INPUT.DATASET_MAPPER_NAME", "panoptic"),
+            "DATASET_MAPPER_NAME=panoptic: .*Fix: INPUT.DATASET_MAPPER_NAME phrase",
+        ),
+        (("INPUT.PHRASE.SIZE", 0), "INPUT.PHRASE.SIZE=0: it must be positive"),
+        (("INPUT.PHRASE.PER_IMAGE", 0), "INPUT.PHRASE.PER_IMAGE=.*: it must be positive"),
+        (("INPUT.PHRASE.MIN_VISIBLE", 1.5), "INPUT.PHRASE.MIN_VISIBLE=1.5: it must be in .0, 1"),
+        (("INPUT.PHRASE.NEGATIVE_PROBABILITY", -0.1), "INPUT.PHRASE.NEGATIVE_PROBABILITY=-0.1: it must be in"),
+        (("MODEL.REFERRING.TEXT_SHARE", 2.0), "MODEL.REFERRING.TEXT_SHARE=2.0: it must be in"),
+        (("MODEL.REFERRING.DROPOUT", float("nan")), "MODEL.REFERRING.DROPOUT=nan: it must be in"),
+        (("MODEL.REFERRING.FOCAL_ALPHA", -0.5), "FOCAL_ALPHA=-0.5: it must be in .0, 1., or -1"),
+        (("MODEL.REFERRING.FOCAL_ALPHA", 1.01), "FOCAL_ALPHA=1.01"),
+        (("MODEL.REFERRING.FOCAL_GAMMA", 0.5), "FOCAL_GAMMA=0.5: it must be 0 or at least 1"),
+        (("MODEL.REFERRING.FOCAL_GAMMA", -1.0), "FOCAL_GAMMA=-1.0"),
         (("MODEL.REFERRING.LOSS", "bce+dise"), "MODEL.REFERRING.LOSS: 'dise' in the loss"),
         (("MODEL.REFERRING.LOSS", ""), "MODEL.REFERRING.LOSS: '' in the loss"),
         (("MODEL.REFERRING.LOSS", "-1*bce"), r"MODEL.REFERRING.LOSS: '-1\*bce'"),
         (("MODEL.REFERRING.THRESHOLD", 0.555), "MODEL.REFERRING.THRESHOLD: .*0.555 is not one of them"),
         (("MODEL.REFERRING.THRESHOLD", 1.0), "MODEL.REFERRING.THRESHOLD: "),
         (("DATASETS.TRAIN", ("tiny_engine_train",)), "'tiny_engine_train' is .* of classes, .* needs one of phrases"),
-        (("DATASETS.TEST", ("tiny_phrases_val", "tiny_engine_val")), "'tiny_engine_val' is a data set of classes"),
+        (("DATASETS.TEST", ("tiny_phrases_val", "tiny_engine_val")), "'tiny_engine_val' is a dataset of classes"),
         (
             ("ZSSEG.SAMPLES.PERIOD", 2, "DATASETS.TEST", ()),
-            "SAMPLES.PERIOD asks for pictures, but DATASETS.TEST is empty",
+            "SAMPLES.PERIOD=2: it visualizes test samples, but DATASETS.TEST is empty",
         ),
-        (("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 0), "SAMPLES.PERIOD asks for pictures, but .*COUNT is 0"),
-        (("SOLVER.IMS_PER_BATCH", 0), "IMS_PER_BATCH must be positive"),
+        (("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 0), "SAMPLES.PERIOD=2: .*COUNT is 0"),
+        (("SOLVER.IMS_PER_BATCH", 0), "IMS_PER_BATCH=.*: it must be positive"),
     ],
 )
 def test_contradictions_are_told(phrase_config, tiny_data, options, told):
@@ -119,17 +122,20 @@ def test_limits_are_allowed(phrase_config, options):
 def test_an_evaluation_does_not_ask_about_training(phrase_config, tiny_data):
     validate(phrase_config("DATASETS.TRAIN", ("tiny_engine_train",)), eval_only=True)
     validate(phrase_config("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 0), eval_only=True)
-    with pytest.raises(ConfigError, match="'tiny_engine_val' is a data set of classes"):
+    with pytest.raises(ConfigError, match="'tiny_engine_val' is a dataset of classes"):
         validate(phrase_config("DATASETS.TEST", ("tiny_engine_val",)), eval_only=True)
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("INPUT.DATASET_MAPPER_NAME", "phrase"), "'phrase' is for MODEL.META_ARCHITECTURE ReferringSegmentor"),
+        (
+            ("INPUT.DATASET_MAPPER_NAME", "phrase"),
+            "DATASET_MAPPER_NAME=phrase: it needs MODEL.META_ARCHITECTURE ReferringSegmentor",
+        ),
         (("DATASETS.TRAIN", ("tiny_phrases_train",)), "'tiny_phrases_train' is .* of phrases, .* needs one of classes"),
-        (("DATASETS.TEST", ("tiny_phrases_val",)), "'tiny_phrases_val' is a data set of phrases"),
-        (("ZSSEG.SAMPLES.PERIOD", 5), "ZSSEG.SAMPLES.PERIOD is for models of phrases"),
+        (("DATASETS.TEST", ("tiny_phrases_val",)), "'tiny_phrases_val' is a dataset of phrases"),
+        (("ZSSEG.SAMPLES.PERIOD", 5), "ZSSEG.SAMPLES.PERIOD=5: it is for phrases"),
     ],
 )
 def test_models_of_classes_have_nothing_to_do_with_phrases(make_config, phrase_data, options, told):

@@ -123,7 +123,7 @@ def test_ctrl_c_stops_all_processes_and_resume_goes_on(tiny_data, tmp_path, capf
             os.killpg(process.pid, signal.SIGKILL)
     output = (tmp_path / "output.txt").read_text()
     assert process.returncode == 130 and "Traceback" not in output, output
-    assert "Go on from the last checkpoint with:" in output and "--resume" in output
+    assert "Resume from the last checkpoint with:" in output and "--resume" in output
     first = json.loads((tmp_path / "out" / "run.json").read_text())
     assert first["status"] == "interrupted" and first["seed"] >= 0 and first["iterations"] > 0
     done = first["iterations"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from zsseg_d2.engine.config.setup import config_root
+from zsseg_d2.cli import segment as tool
 from zsseg_d2.engine.prediction.phrase_segmentation import (
     PhrasePrediction,
     overlays,
@@ -23,15 +21,6 @@ from zsseg_d2.evaluation.referring.phrase_visualization import COLOURS, paint_ma
 from . import tiny_phrases
 
 H, W = 40, 60
-
-
-@pytest.fixture(scope="module")
-def tool():
-    """The module ``tools/segment.py``."""
-    spec = importlib.util.spec_from_file_location("segment_tool", config_root().parent / "tools" / "segment.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +40,7 @@ def pixels(seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture
-def call(tool, model_files, tmp_path, monkeypatch):
+def call(model_files, tmp_path, monkeypatch):
     """``call(words, …)``: the program in a folder with the pictures ``a.png`` and ``b.png``."""
     monkeypatch.chdir(tmp_path)
     for k, name in enumerate("ab"):
@@ -189,7 +178,7 @@ def test_an_example_takes_the_place_of_a_phrase(call, tmp_path):
     assert (read("masks/01_b_probability.png") != read("masks/01_sky_probability.png")).any()
 
 
-def test_config_keys_may_follow_the_pictures(tool, tmp_path, monkeypatch):
+def test_config_keys_may_follow_the_pictures(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "MODEL.png").write_bytes(b"")
     words = ["--phrase", "x", "--output", "o.png", "--image", "a.jpg", "MODEL.png", "IMG_1.JPG"]

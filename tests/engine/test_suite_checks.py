@@ -100,10 +100,19 @@ def test_weights_from_outside_are_asked_for_their_training(load, tmp_path):
     [
         ([UPPER, LOWER], None),
         ([{**UPPER, "leak_free": False}, {**LOWER, "leak_free": True}], None),
-        ([{**UPPER, "leak_free": True}], "run 'upper' says `leak_free: true`, but it was trained on 'minicity_panoptic_train'"),
+        (
+            [{**UPPER, "leak_free": True}],
+            "run 'upper' says `leak_free: true`, but it was trained on 'minicity_panoptic_train'",
+        ),
         ([{**LOWER, "leak_free": False}], "run 'lower' says `leak_free: false`, but no training set"),
-        ([UPPER, {**naive("upper"), "leak_free": True}], "'naive' says `leak_free: true`, but 'upper', which it builds on, was"),
-        ([UPPER, {"name": "again", "of": "upper", "leak_free": True}], "run 'again' says `leak_free: true`, but it was"),
+        (
+            [UPPER, {**naive("upper"), "leak_free": True}],
+            "'naive' says `leak_free: true`, but 'upper', which it builds on, was",
+        ),
+        (
+            [UPPER, {"name": "again", "of": "upper", "leak_free": True}],
+            "run 'again' says `leak_free: true`, but it was",
+        ),
     ],
 )
 def test_claims_are_compared(load, runs, told):
@@ -157,20 +166,28 @@ def test_a_missing_data_set_is_one_sentence(load, nowhere):
 def test_what_is_rendered_or_not_read_need_not_be_there(load, nowhere):
     evaluation = {**ZERO, "options": {"DATASETS.TRAIN": f"('{CITYSCAPES}_train',)"}}  # of which only the names are read
     step = {**LABELS, "options": {"DATASETS.TEST": f"('{CITYSCAPES}_val',)"}}  # which looks for itself
-    check(load(ZERO, LOWER, evaluation | {"name": "e"}, step, reading("DATASETS.TEST", "miniworld_panoptic_val", name="w")))
+    check(
+        load(
+            ZERO, LOWER, evaluation | {"name": "e"}, step, reading("DATASETS.TEST", "miniworld_panoptic_val", name="w")
+        )
+    )
     assert not nowhere.exists()
 
 
 def test_what_a_step_makes_need_not_be_there(load, nowhere, monkeypatch):
     folder = nowhere / "minicity_invocab_008"
-    metadata = vars(MetadataCatalog.get("minicity_panoptic_train_invocab_008"))  # as of the import, when there may be labels
+    metadata = vars(
+        MetadataCatalog.get("minicity_panoptic_train_invocab_008")
+    )  # as of the import, when there may be labels
     for key, place in panoptic_paths(folder, "train").items():
         monkeypatch.setitem(metadata, key, place)
     for place in (f"{folder}/manifest.json", folder):
         check(load({**LABELS, "result": str(place)}, INVOCAB, {**INVOCAB, "name": "b", "needs": ["invocab"]}))
     check(load(LABELS, INVOCAB))  # it does not say what it makes
     for runs in ([{**INVOCAB, "needs": []}], [{**LABELS, "result": f"{folder}_2/manifest.json"}, INVOCAB]):
-        with pytest.raises(ConfigError, match="'invocab': DATASETS.TRAIN: minicity_panoptic_train_invocab_008: There are no pseudo-"):
+        with pytest.raises(
+            ConfigError, match="'invocab': DATASETS.TRAIN: minicity_panoptic_train_invocab_008: There are no pseudo-"
+        ):
             check(load(*runs))
 
 

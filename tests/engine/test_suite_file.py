@@ -55,7 +55,9 @@ def test_packaged_suites_of_phrases_are_complete(name):
     assert len({configs[n].SOLVER.MAX_ITER for n in grid}) == 1
     assert len({(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME, cfg.INPUT.PHRASE.SIZE) for cfg in configs.values()}) == 1
     # The plots read the decoder from the label and the loss from the run's own options.
-    assert all(dict(run.options)["MODEL.REFERRING.LOSS"] == configs[run.name].MODEL.REFERRING.LOSS for run in suite.runs)
+    assert all(
+        dict(run.options)["MODEL.REFERRING.LOSS"] == configs[run.name].MODEL.REFERRING.LOSS for run in suite.runs
+    )
     shown = {(decoder_of(Row(run, {})), loss_of(Row(run, {}))) for run in suite.runs}
     assert len(shown) == len(suite.runs) and len({decoder_of(Row(suite.run(n), {})) for n in grid}) == len(decoders)
     check_weights(configs, suite.output)
@@ -70,13 +72,18 @@ def test_packaged_suites_are_complete(name):
         assert {run.role for run in suite.runs} >= {"zero_shot", "upper_bound", "lower_bound"} and len(suite.seeds) == 3
         assert suite.published and list(find_leaks(jobs, configs, suite.output)) == ["upper_bound"]
     check_claims(suite, find_leaks(jobs, configs, suite.output))
-    assert len({cfg.SOLVER.MAX_ITER for n, cfg in configs.items() if suite.run(n).trains}) == 1  # as long for each method
+    assert (
+        len({cfg.SOLVER.MAX_ITER for n, cfg in configs.items() if suite.run(n).trains}) == 1
+    )  # as long for each method
     for run_name, cfg in configs.items():
         if suite.run(run_name).trains:
             assert ("pseudo_labels" in suite.run(run_name).needs) == ("_invocab_" in str(cfg.DATASETS.TRAIN)), run_name
     labels = next(job for job in jobs if job.spec.name == "pseudo_labels")
     family = family_of(configs["pseudo_labels"].DATASETS.TEST)
-    assert labels.result == invocab_folder(family, "008") / "manifest.json" and labels.spec.overwrite_argument == "--overwrite"
+    assert (
+        labels.result == invocab_folder(family, "008") / "manifest.json"
+        and labels.spec.overwrite_argument == "--overwrite"
+    )
     if "naive_invocab" in configs:  # its In and Out are not those of the row of invocab
         assert configs["naive_invocab"].ZSSEG.ENSEMBLE and not configs["invocab"].ZSSEG.ENSEMBLE
         assert "with CLIP's scores" in suite.run("naive_invocab").note
@@ -170,7 +177,10 @@ def test_mistakes_of_a_suite_file_are_told(load, runs, changes, told):
         ({**PLAIN, "config": "minicity/zero_shoot.yaml"}, "Did you mean minicity/zero_shot.yaml"),
         ({**PLAIN, "options": {"SOLVER.MAX_ITR": 3}}, "run 'a': Unknown config key 'SOLVER.MAX_ITR'"),
         ({**PLAIN, "options": {"ZSSEG.MERGE.PRIORITY": "first"}}, "run 'a': ZSSEG.MERGE.PRIORITY is 'first'"),
-        ({**PLAIN, "options": {"MODEL.WEIGHTS": "nowhere.pth"}}, "run 'a': MODEL.WEIGHTS: there are no weights 'nowhere.pth'"),
+        (
+            {**PLAIN, "options": {"MODEL.WEIGHTS": "nowhere.pth"}},
+            "run 'a': MODEL.WEIGHTS: there are no weights 'nowhere.pth'",
+        ),
     ],
 )
 def test_mistakes_of_configs_are_told_before_any_work(load, run, told):

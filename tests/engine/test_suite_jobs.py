@@ -130,7 +130,10 @@ def test_places(monkeypatch):
     assert len(machine.places(None, memory_gb=99, on_cuda=False)) == 1
     assert [p.threads for p in machine.places(16, memory_gb=3, on_cuda=False)] == [1] * 16
     monkeypatch.setattr(machine, "visible_gpus", lambda: ["3", "5"])
-    assert [p.environment()["CUDA_VISIBLE_DEVICES"] for p in machine.places(None, memory_gb=3, on_cuda=True)] == ["3", "5"]
+    assert [p.environment()["CUDA_VISIBLE_DEVICES"] for p in machine.places(None, memory_gb=3, on_cuda=True)] == [
+        "3",
+        "5",
+    ]
     assert [p.gpu for p in machine.places(3, memory_gb=3, on_cuda=True)] == ["3", "5", "3"]
     with pytest.raises(ValueError, match="--jobs must be positive"):
         machine.places(0, memory_gb=3, on_cuda=False)
@@ -161,10 +164,14 @@ def test_time_left(suite):
 
 def test_iterations_done(tmp_path):
     assert iterations_done(tmp_path) == 0
-    (tmp_path / "metrics.json").write_text('{"iteration": 19, "time": 1.0}\n{"iteration": 9, "panoptic_seg/PQ": 3}\n{"iter')
+    (tmp_path / "metrics.json").write_text(
+        '{"iteration": 19, "time": 1.0}\n{"iteration": 9, "panoptic_seg/PQ": 3}\n{"iter'
+    )
     assert iterations_done(tmp_path) == 20
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min"), (130, "2 min 10 s"), (11100, "3 h 5 min")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min"), (130, "2 min 10 s"), (11100, "3 h 5 min")]
+)
 def test_durations_in_words(seconds, words):
     assert in_words(seconds) == words

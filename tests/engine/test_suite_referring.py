@@ -38,7 +38,13 @@ def write_run(job: Job, mean_iou: float, blind: float | None) -> None:
     """What a finished training leaves, of four iterations with an evaluation in the middle and at the end."""
     folder = job.folder
     (folder / "inference" / "some_set").mkdir(parents=True)
-    scores = {"mean_iou": mean_iou, "cum_iou": mean_iou + 1, "acc@0.5": mean_iou + 2, "pixel_accuracy": 90.0, "dice": 70.0}
+    scores = {
+        "mean_iou": mean_iou,
+        "cum_iou": mean_iou + 1,
+        "acc@0.5": mean_iou + 2,
+        "pixel_accuracy": 90.0,
+        "dice": 70.0,
+    }
     subsets = {"t_obj": {"n": 3, "mean_iou": mean_iou - 1}, "t_stuff": {"n": 0, "mean_iou": None}}
     report = {**scores, "subsets": subsets, "phrase_blind": {"n": 4 if blind is not None else 0, "mean_iou": blind}}
     (folder / "inference" / "some_set" / "referring.json").write_text(json.dumps(report))
@@ -60,7 +66,13 @@ def results(tmp_path):
 
     def make(blind: float | None = 12.0, better: float = 0.0) -> Results:
         path = tmp_path / "suite.yaml"
-        suite = {"title": "Phrases", "task": "referring", "output": str(tmp_path / "out"), "seeds": [1, 2], "runs": RUNS}
+        suite = {
+            "title": "Phrases",
+            "task": "referring",
+            "output": str(tmp_path / "out"),
+            "seeds": [1, 2],
+            "runs": RUNS,
+        }
         path.write_text(yaml.safe_dump(suite))
         loaded = load_suite(path, TOOLS)
         jobs = make_jobs(loaded)

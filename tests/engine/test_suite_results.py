@@ -106,7 +106,9 @@ def test_a_group_without_classes_is_a_dash():
 
 def test_what_a_run_builds_on_counts_as_its_training_time(results):
     assert row(results, "lower").mean_of("own_seconds") == 8.0  # 4 iterations of 2 s
-    assert row(results, "naive").mean_of("own_seconds") == 0.0 and row(results, "naive").mean_of("training_seconds") == 8.0
+    assert (
+        row(results, "naive").mean_of("own_seconds") == 0.0 and row(results, "naive").mean_of("training_seconds") == 8.0
+    )
     assert row(results, "zero_shot").mean_of("training_seconds") == 0.0
     labels = row(results, "labels").first()
     assert labels.own_seconds == labels.wall_seconds > 0 and not row(results, "labels").spec.has_row
@@ -116,7 +118,9 @@ def test_steps_are_told_beside_the_training_time(results, finished):
     manifest = finished[0] / "out" / "data" / "manifest.json"
     taught = row(results, "taught")
     assert taught.mean_of("training_seconds") == 8.0 and taught.first().step_seconds["data"] == 70.0
-    assert taught.first().step_seconds["labels"] == row(results, "labels").first().wall_seconds  # says nothing of a data set
+    assert (
+        taught.first().step_seconds["labels"] == row(results, "labels").first().wall_seconds
+    )  # says nothing of a data set
     marks, texts = Footnotes(results).marks, Footnotes(results).texts
     assert "naive" not in marks and "Training time leaves out making labels, which took 1 min 10 s." in " ".join(texts)
     content = manifest.read_text()
@@ -137,7 +141,9 @@ def test_steps_are_told_beside_the_training_time(results, finished):
 
 def changed(results, *roles, **changes):
     """Results of the same suite with other settings of its runs; `roles` are taken away."""
-    runs = tuple(replace(r, role="" if r.role in roles else r.role, **changes.get(r.name, {})) for r in results.suite.runs)
+    runs = tuple(
+        replace(r, role="" if r.role in roles else r.role, **changes.get(r.name, {})) for r in results.suite.runs
+    )
     suite = replace(results.suite, runs=runs)
     return gather(suite, make_jobs(suite))
 
@@ -169,13 +175,17 @@ def test_extra_parameters_are_beyond_the_corners(results):
     none = changed(results, "zero_shot", "lower_bound")
     assert none.extra_parameters(row(none, "naive")) is None and none.extra_parameters(row(none, "wise")) == 0
     lines = {line.split("  ")[0]: line for line in table(none, markdown=False).splitlines()}
-    assert lines["naive"].split("  ")[-2].strip() == "–" and "Extra parameters:" not in page(none, [], none.suite.output)
+    assert lines["naive"].split("  ")[-2].strip() == "–" and "Extra parameters:" not in page(
+        none, [], none.suite.output
+    )
 
 
 def test_what_has_seen_labels_of_out_is_not_leak_free(results):
     weights = (("ZSSEG.MODEL_TWO.WEIGHTS", "{upper}/model_final.pth"),)
     again = changed(results, naive={"options": weights, "needs": ("upper",)})
-    assert row(again, "upper").leak and row(again, "naive").leak.startswith("'upper', which it builds on, was trained on")
+    assert row(again, "upper").leak and row(again, "naive").leak.startswith(
+        "'upper', which it builds on, was trained on"
+    )
     assert row(again, "again").leak_free is False and row(again, "lower").leak_free is True
     assert row(again, "naive") not in again.competitors() and row(results, "naive") in results.competitors()
     assert again.as_json()["runs"]["naive"]["leak_free"] is False
@@ -183,7 +193,10 @@ def test_what_has_seen_labels_of_out_is_not_leak_free(results):
 
 def test_where_runs_were_made(results):
     text = page(results, [], results.suite.output)
-    assert "By the runs' own records: machine 2 cores, Linux-1; software torch 2.0, detectron2 0.5. The runs differ in" in text
+    assert (
+        "By the runs' own records: machine 2 cores, Linux-1; software torch 2.0, detectron2 0.5. The runs differ in"
+        in text
+    )
     assert "commit: bbbbbbbbbb-dirty (naive, seed 1; naive, seed 2); aaaaaaaaaa (the others)." in text
     seed = results.as_json()["runs"]["naive"]["seeds"]["1"]
     assert seed["provenance"]["commit"] == "b" * 40 + "-dirty"
@@ -191,20 +204,27 @@ def test_where_runs_were_made(results):
 
 def test_provenance_in_words():
     one, two = Provenance("a GPU", "torch 2", "c" * 40), Provenance("2 cores", "", "c" * 40)
-    assert sentence({"x": one, "y": Provenance()}) == f"By the runs' own records: machine a GPU; software torch 2; commit {'c' * 10}."
+    assert (
+        sentence({"x": one, "y": Provenance()})
+        == f"By the runs' own records: machine a GPU; software torch 2; commit {'c' * 10}."
+    )
     many = {str(k): one for k in range(9)} | {f"n{k}": two for k in range(8)}
     assert sentence(many) == (
         f"By the runs' own records: software torch 2; commit {'c' * 10}. The runs differ in machine: 2 cores (n0; n1; n2; n3; "
         "n4; n5; 8 runs in all); a GPU (the others)."
     )
     assert sentence({}) == "" and Provenance.of({}) == Provenance()
-    assert Provenance.of({"machine": {"gpu": "H200", "cpus": 16, "platform": "Linux"}}).machine == "H200, 16 cores, Linux"
+    assert (
+        Provenance.of({"machine": {"gpu": "H200", "cpus": 16, "platform": "Linux"}}).machine == "H200, 16 cores, Linux"
+    )
 
 
 def test_the_row_of_a_curve(results):
     wise = row(results, "wise")
     # In at alpha 0.5: 50 + seed · 0.5; Out 20.
-    assert wise.values("in") == [50.5, 51.0] and wise.values("all") == [40.5, 40.5] and wise.values("out") == [20.0, 20.0]
+    assert (
+        wise.values("in") == [50.5, 51.0] and wise.values("all") == [40.5, 40.5] and wise.values("out") == [20.0, 20.0]
+    )
     assert wise.values("harmonic") == pytest.approx([2 * 50.5 * 20 / 70.5, 2 * 51 * 20 / 71])
     assert wise.mean_of("training_seconds") == 8.0
 
@@ -248,9 +268,14 @@ def test_the_files(finished):
     assert upper["mean"]["out"] == 43.0 and upper["std"]["out"] == pytest.approx(math.sqrt(2)) and upper["n"] == 2
     assert upper["seeds"]["2"]["values"]["out"] == 44.0 and upper["seeds"]["2"]["parameters"]["total"] == 1_000_000
     assert "SOLVER.MAX_ITER" in upper["seeds"]["2"]["command"] and upper["training_seconds"] == 8.0
-    assert content["runs"]["naive"]["extra_parameters"] == 500_000 and content["runs"]["labels"]["extra_parameters"] is None
+    assert (
+        content["runs"]["naive"]["extra_parameters"] == 500_000
+        and content["runs"]["labels"]["extra_parameters"] is None
+    )
     assert content["published"]["rows"][0]["all"] == 40.3
-    shown = {line.split("(")[1].rstrip(")") for line in (folder / "results.md").read_text().splitlines() if line[:2] == "!["}
+    shown = {
+        line.split("(")[1].rstrip(")") for line in (folder / "results.md").read_text().splitlines() if line[:2] == "!["
+    }
     assert shown == {f"plots/{name}.png" for name in ("iterations", "classes", "in_out", "wise")}
 
 
@@ -301,6 +326,8 @@ def test_a_curve_without_the_point_of_the_row(finished, results):
 def test_one_seed_says_nothing_about_the_spread(finished, tmp_path, capfd):
     _, tools, path = finished
     set_behaviour(tools)
-    assert program.main([str(path), "--seeds", "1", "--only", "both", "--output", str(tmp_path / "one")], tools=tools) == 0
+    assert (
+        program.main([str(path), "--seeds", "1", "--only", "both", "--output", str(tmp_path / "one")], tools=tools) == 0
+    )
     text = (tmp_path / "one" / "results.md").read_text()
     assert "One seed (1): nothing is known about the spread." in text and "±" not in text.split("Training time")[0]

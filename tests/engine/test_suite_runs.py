@@ -216,10 +216,14 @@ def test_a_new_suite_may_overwrite_what_is_there(run, made, tmp_path):
 def test_what_is_missing_is_told_before_any_work(run, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
     real = {"DATASETS.TEST": "('openvocab_cityscapes_fine_panoptic_val',)"}
-    write_suite(tmp_path / "suite.yaml", runs=[{**STEP[1], "needs": []}, {**STEP[1], "name": "b", "needs": [], "options": real}])
+    write_suite(
+        tmp_path / "suite.yaml", runs=[{**STEP[1], "needs": []}, {**STEP[1], "name": "b", "needs": [], "options": real}]
+    )
     assert run() == (1, [])
     error = capfd.readouterr().err
-    assert error.startswith("error: run 'b': DATASETS.TEST: openvocab_cityscapes_fine_panoptic_val: There is no folder ")
+    assert error.startswith(
+        "error: run 'b': DATASETS.TEST: openvocab_cityscapes_fine_panoptic_val: There is no folder "
+    )
     assert str(tmp_path / "nowhere" / "cityscapes") in error and error.count("\n") == 1
     write_suite(tmp_path / "suite.yaml", runs=[{**STEP[1], "needs": [], "leak_free": False}])
     assert run("--list") == (1, []) and "run 'taught' says `leak_free: false`, but" in capfd.readouterr().err
@@ -294,7 +298,10 @@ def test_two_suites_do_not_work_in_one_folder(run, tmp_path, capfd):
 def test_a_dry_run_prints_commands_and_does_nothing(run, tmp_path, capfd):
     assert run("--seeds", "1", "--dry-run", "--only", "naive") == (0, [])
     output = capfd.readouterr().out.splitlines()
-    assert output[0] == "# lower, seed 1: to do" and "train_net.py --config-file minicity/in_class_finetune.yaml" in output[1]
+    assert (
+        output[0] == "# lower, seed 1: to do"
+        and "train_net.py --config-file minicity/in_class_finetune.yaml" in output[1]
+    )
     assert output[2] == "# naive, seed 1: to do" and not (tmp_path / "out").exists()
 
 

@@ -11,8 +11,8 @@ import torch
 from detectron2.engine import hooks
 
 from zsseg_d2.engine.errors import CheckpointError
-from zsseg_d2.engine.training.hooks import Interrupted
 from zsseg_d2.engine.run_record import RunRecord, recorded_seed
+from zsseg_d2.engine.training.hooks import Interrupted
 from zsseg_d2.engine.training.trainer import Trainer
 
 
@@ -40,7 +40,7 @@ def equal(a, b) -> bool:
 
 def test_training_learns_evaluates_and_writes_its_files(make_config, tmp_path):
     cfg = make_config(
-        "SOLVER.MAX_ITER", 30, "SOLVER.BASE_LR", 0.05, "ZSSEG.PICTURES", 2, "SOLVER.CHECKPOINT_PERIOD", 20
+        "SOLVER.MAX_ITER", 30, "SOLVER.BASE_LR", 0.05, "ZSSEG.VIS_IMAGES", 2, "SOLVER.CHECKPOINT_PERIOD", 20
     )
     trainer, results = train(cfg)
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.json").read_text().splitlines()]
@@ -52,7 +52,7 @@ def test_training_learns_evaluates_and_writes_its_files(make_config, tmp_path):
     inference = tmp_path / "out" / "inference" / "tiny_engine_val"
     report = json.loads((inference / "panoptic_quality.json").read_text())
     assert report["All"]["PQ"] == pytest.approx(results["panoptic_seg"]["PQ"]) and report["Out"]["n"] >= 1
-    assert sorted(os.listdir(inference / "pictures")) == ["image_0.png", "image_1.png"]
+    assert sorted(os.listdir(inference / "visualizations")) == ["image_0.png", "image_1.png"]
 
 
 def test_the_frozen_part_stays(make_config):
@@ -147,7 +147,7 @@ def test_a_seed_is_chosen_where_there_is_none(make_config):
 
 
 def test_the_record_of_a_run(tmp_path):
-    details = {"seed": 7, "device": "cpu", "config_file": "x.yaml"}
+    details = {"seed": 7, "device": "cpu", "config_files": ["x.yaml"]}
     record = RunRecord(tmp_path, mode="train", **details)
     record.write()
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "running"

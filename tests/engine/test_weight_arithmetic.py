@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.torch import load_file
 
-from zsseg_d2.engine.errors import CheckpointError, ConfigError
 from zsseg_d2.engine.checkpoints.weight_arithmetic import interpolate, join_parts, kind_of, split_parts
 from zsseg_d2.engine.checkpoints.weights_files import check_output, read_weights, write_weights
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+from zsseg_d2.engine.errors import CheckpointError, ConfigError
 
 numbers = st.floats(-1e4, 1e4, width=32)
 names = st.text("abc.0", min_size=1, max_size=8).map("sem_seg_head.{}".format)
@@ -190,25 +187,25 @@ def test_weights_are_written_whole(tmp_path):
 
 
 def tool(name: str, *arguments) -> None:
-    runpy.run_path(str(TOOLS / name))["main"]([str(a) for a in arguments])
+    importlib.import_module(f"zsseg_d2.cli.{name}").main([str(a) for a in arguments])
 
 
 def test_the_tool_splits_and_joins(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     two = {k: v + 1 for k, v in HEAD.items()}
     torch.save({"model": join_parts(HEAD, two), "iteration": 3}, "model_final.pth")
-    tool("combined_weights.py", "split", "model_final.pth")
+    tool("combined_weights", "split", "model_final.pth")
     assert same(load_file("model_final_one.safetensors"), HEAD) and same(load_file("model_final_two.safetensors"), two)
     with pytest.raises(SystemExit, match="error: 'model_final_one.safetensors' exists already"):
-        tool("combined_weights.py", "split", "model_final.pth")
+        tool("combined_weights", "split", "model_final.pth")
     with pytest.raises(SystemExit, match="error: --output-one and --output-two are the same file"):
         outputs = ("--output-one", "a.safetensors", "--output-two", "a.safetensors")
-        tool("combined_weights.py", "split", "model_final.pth", *outputs)
-    tool("combined_weights.py", "split", "model_final.pth", "--overwrite")
+        tool("combined_weights", "split", "model_final.pth", *outputs)
+    tool("combined_weights", "split", "model_final.pth", "--overwrite")
     with pytest.raises(SystemExit, match="error: 'model_final_one.safetensors' is an ordinary FC-CLIP checkpoint"):
-        tool("combined_weights.py", "split", "model_final_one.safetensors")
+        tool("combined_weights", "split", "model_final_one.safetensors")
     tool(
-        "combined_weights.py",
+        "combined_weights",
         "join",
         "model_final_one.safetensors",
         "model_final_two.safetensors",
@@ -220,8 +217,8 @@ def test_the_tool_splits_and_joins(tmp_path, monkeypatch):
 def test_the_export_tool_and_its_messages(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": HEAD}, "model_final.pth")
-    tool("export_weights.py", "model_final.pth", "w.safetensors", "--half")
+    tool("export_weights", "model_final.pth", "w.safetensors", "--half")
     assert load_file("w.safetensors")["sem_seg_head.w"].dtype == torch.float16
     assert "wrote w.safetensors: 2 tensors" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="error: There is no file of weights 'none.pth'"):
-        tool("export_weights.py", "none.pth", "w.safetensors")
+        tool("export_weights", "none.pth", "w.safetensors")

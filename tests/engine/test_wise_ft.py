@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import runpy
 import shutil
 from pathlib import Path
 
@@ -14,14 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from zsseg_d2.cli.wise_ft import parse_arguments
 from zsseg_d2.engine import Trainer
 from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts
 from zsseg_d2.engine.checkpoints.wise_ft import run_wise_ft
 from zsseg_d2.evaluation.panoptic.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
 
 from . import tiny_task
-
-parse_arguments = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools" / "wise_ft.py"))["parse_arguments"]
 
 
 @pytest.fixture(scope="module")

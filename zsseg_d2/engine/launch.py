@@ -1,4 +1,4 @@
-"""One process, or several: Detectron2's launcher on CUDA, gloo processes on the CPU."""
+"""Starting one process or several: Detectron2's launcher on CUDA, gloo processes on the CPU."""
 
 from __future__ import annotations
 
@@ -24,14 +24,33 @@ from .errors import ConfigError
 _TIMEOUT = timedelta(minutes=30)
 
 
+def add_process_arguments(parser: argparse.ArgumentParser, *, machines: bool = False) -> None:
+    """Add ``--num-gpus`` and, with `machines`, Detectron2's options for several machines."""
+    parser.add_argument(
+        "--num-gpus", type=int, default=1, help="processes on this machine; without CUDA, CPU processes"
+    )
+    if not machines:
+        parser.set_defaults(num_machines=1, machine_rank=0, dist_url="auto")
+        return
+    port = 2**15 + 2**14 + os.getuid() % 2**14 if hasattr(os, "getuid") else 49152
+    parser.add_argument("--num-machines", type=int, default=1)
+    parser.add_argument("--machine-rank", type=int, default=0, help="rank of this machine, from 0")
+    parser.add_argument(
+        "--dist-url", default=f"tcp://127.0.0.1:{port}", help="address of the first machine's process group"
+    )
+
+
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, device: str) -> Any:
     """Call ``main(args)`` in ``args.num_gpus`` processes on each of ``args.num_machines`` machines.
 
     Args:
-        main: a function of a module, since processes may have to import it by name.
+        main: a module-level function; processes may import it by name.
+        args: with ``num_gpus``, ``num_machines``, ``machine_rank`` and ``dist_url``.
         device: MODEL.DEVICE; on ``"cpu"``, ``num_gpus`` is the number of processes.
+
     Returns:
-        What `main` returns, where one process is enough.
+        What `main` returns if there is one process, else None.
+
     Raises:
         ConfigError: more processes than CUDA devices, or a machine rank that does not exist.
     """
@@ -53,7 +72,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, 
             detectron2.engine.launch(main, here, machines, args.machine_rank, url, args=(args,))
         else:
             url = args.dist_url if machines > 1 else (Path(folder) / "rendezvous").as_uri()
-            # Forked processes need not import everything again; this one has computed nothing that a fork could upset.
+            # Forked processes need not import everything again; nothing has been computed yet that a fork could upset.
             method = "fork" if sys.platform == "linux" else "spawn"
             mp.start_processes(_cpu_process, (main, args, url), nprocs=here, start_method=method)
     return None
@@ -61,10 +80,9 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, 
 
 @contextmanager
 def _waiting() -> Iterator[None]:
-    """While processes work, Ctrl-C is theirs, and where one ends with an exit status, this one ends with the same."""
-    previous = signal.signal(
-        signal.SIGINT, lambda *_: None
-    )  # a handler; an ignored signal would be ignored by children
+    """Leave Ctrl-C to the processes, and end with the exit status of one that fails."""
+    # A handler that does nothing: children would inherit an ignored signal.
+    previous = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
     except mp.ProcessExitedException as error:
@@ -74,7 +92,7 @@ def _waiting() -> Iterator[None]:
 
 
 def _cpu_process(local_rank: int, main: Callable, args: argparse.Namespace, url: str) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a forked process has its parent's, which does nothing
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # instead of the parent's, which does nothing
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))
     rank = args.machine_rank * args.num_gpus + local_rank
     world_size = args.num_gpus * args.num_machines
@@ -82,6 +100,6 @@ def _cpu_process(local_rank: int, main: Callable, args: argparse.Namespace, url:
     try:
         main(args)
     except KeyboardInterrupt:
-        raise SystemExit(130) from None  # torch takes an interrupted process for one that has finished
+        raise SystemExit(130) from None  # else torch counts an interrupted process as finished
     finally:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What is different where a phrase is to be segmented: records, mapper, evaluator, and what a config may say."""
+"""Phrase segmentation as a task: records, mappers, and the checks of its config keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..registry import NamedRegistry
 from .errors import ConfigError
 
 EVALUATOR = "zsseg_referring"
-"""``evaluator_type`` of data sets of phrases."""
+"""``evaluator_type`` of datasets of phrases."""
 
 CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "INPUT.PHRASE.PROMPTS_TRAIN": tuple(PROMPTS),
@@ -31,34 +31,35 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
 
 
 def is_referring(cfg: CfgNode) -> bool:
-    """Whether the architecture of a config segments phrases."""
+    """Return whether the architecture of a config segments phrases."""
     name = cfg.MODEL.META_ARCHITECTURE
     return name in META_ARCH_REGISTRY and getattr(META_ARCH_REGISTRY.get(name), "task", "") == "referring"
 
 
 def training_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict], PhraseMapper]:
-    """Records as the training mapper takes them, and that mapper: CLIPSeg's recipe as far as INPUT.PHRASE asks for it.
+    """Return the records of training and their mapper: CLIPSeg's recipe, as INPUT.PHRASE configures it.
 
     Args:
-        records: one a task, or one an image.
+        cfg: the config of the run.
+        records: one per task, or one per image.
     """
     records = tasks_of(records)
-    ours = cfg.INPUT.PHRASE
+    phrase = cfg.INPUT.PHRASE
     mapper = PhraseMapper(
-        ours.SIZE,
-        crop=ours.CROP,
-        min_visible=ours.MIN_VISIBLE,
-        per_image=ours.PER_IMAGE,
-        negatives=NegativePhrases(records) if ours.NEGATIVE_PROBABILITY else None,
-        negative_probability=ours.NEGATIVE_PROBABILITY,
-        templates=prompt_templates(ours.PROMPTS_TRAIN),
+        phrase.SIZE,
+        crop=phrase.CROP,
+        min_visible=phrase.MIN_VISIBLE,
+        per_image=phrase.PER_IMAGE,
+        negatives=NegativePhrases(records) if phrase.NEGATIVE_PROBABILITY else None,
+        negative_probability=phrase.NEGATIVE_PROBABILITY,
+        templates=prompt_templates(phrase.PROMPTS_TRAIN),
         supports=_supports(cfg, records),
     )
-    return (group_by_image(records) if ours.PER_IMAGE > 1 else records), mapper
+    return (group_by_image(records) if phrase.PER_IMAGE > 1 else records), mapper
 
 
 def test_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict], Callable[[dict], list[dict]]]:
-    """Records of images with all their tasks, so that CLIP sees each once, and the plain mapper."""
+    """Return records of images with all their tasks, so that CLIP encodes each image once, and the plain mapper."""
     records = tasks_of(records)
     mapper = PhraseMapper(
         cfg.INPUT.PHRASE.SIZE,
@@ -69,7 +70,7 @@ def test_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict], Cal
 
 
 def tasks_of(records: Sequence[dict]) -> list[dict]:
-    """One record a task, also of data sets that are registered with one an image."""
+    """Return one record per task, also of datasets that are registered with one per image."""
     return [
         {k: v for k, v in {**record, **task}.items() if k != "tasks"}
         for record in records
@@ -78,66 +79,78 @@ def tasks_of(records: Sequence[dict]) -> list[dict]:
 
 
 def _supports(cfg: CfgNode, records: Sequence[dict]) -> SupportTasks | None:
-    """Where image prompts come from, for models that take any."""
+    """Return the source of image prompts, for models that take them."""
     return None if cfg.MODEL.REFERRING.CONDITION == "text" else SupportTasks(records)
 
 
 def check_referring(cfg: CfgNode, *, eval_only: bool) -> None:
-    """
+    """Check the keys of phrase segmentation.
+
     Raises:
-        ConfigError: what a model of phrases cannot do.
+        ConfigError: a key has a value that does not work.
     """
-    phrase, ours = cfg.INPUT.PHRASE, cfg.MODEL.REFERRING
     if cfg.INPUT.DATASET_MAPPER_NAME != "phrase":
         raise ConfigError(
-            f"{cfg.MODEL.META_ARCHITECTURE} needs `INPUT.DATASET_MAPPER_NAME phrase`, not '{cfg.INPUT.DATASET_MAPPER_NAME}'."
+            f"INPUT.DATASET_MAPPER_NAME={cfg.INPUT.DATASET_MAPPER_NAME}: {cfg.MODEL.META_ARCHITECTURE} needs phrases. "
+            "Fix: INPUT.DATASET_MAPPER_NAME phrase"
         )
+    _check_numbers(cfg)
+    _check_loss_and_threshold(cfg)
+    if cfg.ZSSEG.SAMPLES.PERIOD > 0 and not eval_only and not (cfg.DATASETS.TEST and cfg.ZSSEG.SAMPLES.COUNT > 0):
+        raise ConfigError(
+            f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it visualizes test samples, but DATASETS.TEST is empty or "
+            "ZSSEG.SAMPLES.COUNT is 0."
+        )
+    names = cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    check_datasets(cfg, names, referring=True)
+
+
+def _check_numbers(cfg: CfgNode) -> None:
+    phrase, model = cfg.INPUT.PHRASE, cfg.MODEL.REFERRING
     for key, value in (
         ("INPUT.PHRASE.SIZE", phrase.SIZE),
         ("INPUT.PHRASE.PER_IMAGE", phrase.PER_IMAGE),
-        ("MODEL.REFERRING.FEEDFORWARD", ours.FEEDFORWARD),
-        ("MODEL.REFERRING.UNET_DIMS", min(ours.UNET_DIMS, default=0)),
+        ("MODEL.REFERRING.FEEDFORWARD", model.FEEDFORWARD),
+        ("MODEL.REFERRING.UNET_DIMS", min(model.UNET_DIMS, default=0)),
     ):
         if value < 1:
-            raise ConfigError(f"{key} must be positive, but is {value}.")
+            raise ConfigError(f"{key}={value}: it must be positive.")
     for key, value in (
         ("INPUT.PHRASE.MIN_VISIBLE", phrase.MIN_VISIBLE),
         ("INPUT.PHRASE.NEGATIVE_PROBABILITY", phrase.NEGATIVE_PROBABILITY),
-        ("MODEL.REFERRING.TEXT_SHARE", ours.TEXT_SHARE),
-        ("MODEL.REFERRING.DROPOUT", ours.DROPOUT),
+        ("MODEL.REFERRING.TEXT_SHARE", model.TEXT_SHARE),
+        ("MODEL.REFERRING.DROPOUT", model.DROPOUT),
     ):
         if not 0 <= value <= 1:
-            raise ConfigError(f"{key} is {value}, but must lie in 0 .. 1.")
-    if not (ours.FOCAL_ALPHA == -1 or 0 <= ours.FOCAL_ALPHA <= 1):
-        raise ConfigError(f"MODEL.REFERRING.FOCAL_ALPHA is {ours.FOCAL_ALPHA}, but must lie in 0 .. 1, or be -1.")
-    if not (ours.FOCAL_GAMMA == 0 or ours.FOCAL_GAMMA >= 1):
-        raise ConfigError(f"MODEL.REFERRING.FOCAL_GAMMA is {ours.FOCAL_GAMMA}, but must be 0 or at least 1.")
-    try:
-        parse_loss(ours.LOSS)
-    except ValueError as error:
-        raise ConfigError(f"MODEL.REFERRING.LOSS: {error}") from error
+            raise ConfigError(f"{key}={value}: it must be in [0, 1].")
+    if not (model.FOCAL_ALPHA == -1 or 0 <= model.FOCAL_ALPHA <= 1):
+        raise ConfigError(f"MODEL.REFERRING.FOCAL_ALPHA={model.FOCAL_ALPHA}: it must be in [0, 1], or -1.")
+    if not (model.FOCAL_GAMMA == 0 or model.FOCAL_GAMMA >= 1):
+        raise ConfigError(f"MODEL.REFERRING.FOCAL_GAMMA={model.FOCAL_GAMMA}: it must be 0 or at least 1.")
+
+
+def _check_loss_and_threshold(cfg: CfgNode) -> None:
     from ..evaluation.referring.metrics import threshold_index
 
-    try:
-        threshold_index(ours.THRESHOLD)
-    except ValueError as error:
-        raise ConfigError(f"MODEL.REFERRING.THRESHOLD: {error}") from error
-    if cfg.ZSSEG.SAMPLES.PERIOD > 0 and not eval_only and not (cfg.DATASETS.TEST and cfg.ZSSEG.SAMPLES.COUNT > 0):
-        raise ConfigError(
-            "ZSSEG.SAMPLES.PERIOD asks for pictures, but DATASETS.TEST is empty or ZSSEG.SAMPLES.COUNT is 0."
-        )
-    names = cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    check_data_sets(cfg, names, referring=True)
+    for key, value, check in (
+        ("LOSS", cfg.MODEL.REFERRING.LOSS, parse_loss),
+        ("THRESHOLD", cfg.MODEL.REFERRING.THRESHOLD, threshold_index),
+    ):
+        try:
+            check(value)
+        except ValueError as error:
+            raise ConfigError(f"MODEL.REFERRING.{key}: {error}") from error
 
 
-def check_data_sets(cfg: CfgNode, names: Collection[str], *, referring: bool) -> None:
-    """
+def check_datasets(cfg: CfgNode, names: Collection[str], *, referring: bool) -> None:
+    """Check that datasets have what the architecture needs: phrases or classes.
+
     Raises:
-        ConfigError: a data set is of the other kind than the architecture.
+        ConfigError: a dataset has the other.
     """
     for name in names:
         if (MetadataCatalog.get(name).get("evaluator_type") == EVALUATOR) != referring:
             has, needs = ("classes", "phrases") if referring else ("phrases", "classes")
             raise ConfigError(
-                f"'{name}' is a data set of {has}, but {cfg.MODEL.META_ARCHITECTURE} needs one of {needs}."
+                f"'{name}' is a dataset of {has}, but {cfg.MODEL.META_ARCHITECTURE} needs one of {needs}."
             )

@@ -1,4 +1,4 @@
-"""The whole program behind ``tools/train_net.py``: one call from parsed arguments to results."""
+"""Training and evaluation as a program: from parsed arguments to results, behind ``tools/train_net.py``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import logging
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import detectron2
 import torch
@@ -17,8 +19,10 @@ from detectron2.utils.logger import setup_logger
 
 from ..data.panoptic.png import DatasetError
 from ..files import atomic_path
-from .checkpoints.checkpointer import local_weights, weights_to_read
 from .checkpoints.leaks import check_weights_saw_no_labels
+from .checkpoints.sources import local_weights, weights_to_read
+from .config.packaged import config_names
+from .config.renamed import rename_keys
 from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
 from .errors import CheckpointError, ConfigError
@@ -53,11 +57,13 @@ def run(args: argparse.Namespace) -> dict | None:
     """Train or evaluate as the command line says, in as many processes as it asks for.
 
     Args:
-        args: of Detectron2's ``default_argument_parser``.
+        args: as parsed by :mod:`zsseg_d2.cli.train_net`, or by Detectron2's ``default_argument_parser``.
+
     Returns:
-        The results of the evaluation, where this process did the work itself.
+        The results of the evaluation, if this process did the work itself.
+
     Raises:
-        SystemExit: 130 after Ctrl-C, 1 with one message for whatever the user can mend.
+        SystemExit: 130 after Ctrl-C; a message for errors that the user can fix.
     """
     try:
         return launch(run_process, args, setup_cfg(args).MODEL.DEVICE)
@@ -67,12 +73,12 @@ def run(args: argparse.Namespace) -> dict | None:
         raise SystemExit(130) from None
 
 
-def run_process(args: argparse.Namespace) -> dict:
-    """The work of one process."""
+def run_process(args: argparse.Namespace) -> dict | None:
+    """Do the work of one process, and return the results of the evaluation."""
     try:
         cfg = prepare(setup_cfg(args), args)
         for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
-            local_weights(path, key)  # a missing file is told before data and model are built
+            local_weights(path, key)  # a missing file is reported before data and model are built
         if not args.resume:
             check_weights_saw_no_labels(cfg, eval_only=args.eval_only)
         record = RunRecord(
@@ -80,21 +86,24 @@ def run_process(args: argparse.Namespace) -> dict:
             mode="eval" if args.eval_only else "train",
             seed=cfg.SEED,
             device=cfg.MODEL.DEVICE,
-            config_file=args.config_file,
+            config_files=config_names(args.config_file),
         )
         return _evaluate(cfg, args, record) if args.eval_only else _train(cfg, args, record)
     except USER_ERRORS as error:
         logger.debug("The traceback behind the message:", exc_info=True)  # for log.txt
         if comm.get_world_size() == 1:
             raise
-        raise SystemExit(f"error: {error}") from error  # another process shows no traceback either
+        raise SystemExit(f"error: {error}") from error  # no traceback from the other processes
 
 
 def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
-    """Output folder, log files, the config as it is used, and the seed.
+    """Set up the output folder, log files, ``config.yaml`` and the seed.
 
     Returns:
-        `cfg` with a SEED: its own, that of the run that is resumed, or a new one.
+        `cfg` with a SEED: its own, that of the resumed run, or a new one.
+
+    Raises:
+        ConfigError: see :func:`check_resumed`.
     """
     seed = recorded_seed(cfg.OUTPUT_DIR) if args.resume and cfg.SEED < 0 else None
     if seed is not None:
@@ -107,18 +116,15 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     trained = output / "config.yaml"
     if args.resume and not args.eval_only:
         check_resumed(cfg, trained)
-    # The settings of a training stay beside its weights; an evaluation in the same folder writes its own.
+    # The config of a training stays with its weights; an evaluation in the same folder writes its own.
     settings = output / "eval_config.yaml" if args.eval_only and trained.is_file() else trained
     comm.synchronize()
     if comm.is_main_process():
         output.mkdir(parents=True, exist_ok=True)
-        with atomic_path(settings) as beside:
-            beside.write_text(cfg.dump(), encoding="utf-8")
+        with atomic_path(settings) as temporary:
+            temporary.write_text(cfg.dump(), encoding="utf-8")
     comm.synchronize()
-    for name in ("detectron2", "fvcore", "zsseg_d2"):
-        for handler in setup_logger(str(output), distributed_rank=comm.get_rank(), name=name).handlers:
-            if getattr(handler, "stream", None) is sys.stdout:
-                handler.setLevel(logging.INFO)  # details, such as the traceback behind a message, are in log.txt
+    _log_to(output)
     logger.info(
         "zsseg_d2 with Detectron2 %s and torch %s on %s; %d process(es); seed %d; config %s; all settings in %s",
         detectron2.__version__,
@@ -126,41 +132,58 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         cfg.MODEL.DEVICE,
         comm.get_world_size(),
         cfg.SEED,
-        args.config_file or "(defaults)",
+        " ".join(config_names(args.config_file)) or "(defaults)",
         settings,
     )
-    seed_all_rng(cfg.SEED)  # the same on every process: whatever weights are not loaded must agree
+    seed_all_rng(cfg.SEED)  # the same on every process: weights that are not loaded must agree
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
 
 
+def _log_to(output: Path) -> None:
+    """Write ``log.txt`` in a folder; details, such as the traceback behind a message, are in the file only."""
+    for name in ("detectron2", "fvcore", "zsseg_d2"):
+        for handler in setup_logger(str(output), distributed_rank=comm.get_rank(), name=name).handlers:
+            if getattr(handler, "stream", None) is sys.stdout:
+                handler.setLevel(logging.INFO)
+
+
 def check_resumed(cfg: CfgNode, path: Path) -> None:
-    """Refuse to go on with other labels than those of the run that is resumed.
+    """Refuse to resume with other labels or another model.
 
     Args:
-        path: the ``config.yaml`` of that run; without it there is nothing to compare.
+        cfg: the config of the present run.
+        path: the ``config.yaml`` of the run to resume; without it nothing is compared.
+
     Raises:
         ConfigError: naming the key, both values and the remedy.
     """
     if not path.is_file():
         return
-    before = read_yaml(path)
+    before = rename_keys(read_yaml(path))
     for key in _SAME_ON_RESUME:
-        old, new = before, cfg
-        for part in key.split("."):
-            old, new = (old or {}).get(part), new[part]
-        old, new = (list(v) if isinstance(v, (list, tuple)) else v for v in (old, new))
+        old, new = _comparable(before, key), _comparable(cfg, key)
         if old is not None and old != new:
             raise ConfigError(
-                f"--resume: {key} was {old} in {path}, and is {new} now. Give the same KEY VALUE pairs as before, or "
-                "another OUTPUT_DIR and the old checkpoint as MODEL.WEIGHTS."
+                f"--resume: {key} was {old} in {path}, and is {new} now. Fix: give the same config and KEY VALUE pairs as "
+                "before, or another OUTPUT_DIR and the old checkpoint as MODEL.WEIGHTS."
             )
 
 
-def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict:
+def _comparable(values: Mapping, key: str) -> Any:
+    """Return the value of a key, tuples as lists; None if it is missing."""
+    found: Any = values
+    for part in key.split("."):
+        found = (found or {}).get(part)
+    return list(found) if isinstance(found, tuple) else found
+
+
+def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | None:
     model = Trainer.build_model(cfg)
     record.content["parameters"] = count_parameters(model)
-    Trainer.build_checkpointer(cfg, model, frozen_parts=False).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    Trainer.build_checkpointer(cfg, model, read_frozen_parts=False).resume_or_load(
+        cfg.MODEL.WEIGHTS, resume=args.resume
+    )
     results = None
     try:
         results = Trainer.test(cfg, model)
@@ -187,7 +210,7 @@ def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | 
         status = "interrupted"
         if main:
             after = f"after {trainer.iter + 1} iterations" if isinstance(stop, Interrupted) else "at once"
-            logger.info("Stopped %s. Go on from the last checkpoint with:\n  %s", after, _resume_command())
+            logger.info("Stopped %s. Resume from the last checkpoint with:\n  %s", after, _resume_command())
         raise SystemExit(130) from None
     finally:
         if main:
@@ -196,5 +219,6 @@ def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | 
 
 
 def _resume_command() -> str:
-    words = [w for w in sys.argv if w != "--resume"]
-    return shlex.join(["python", words[0], "--resume", *words[1:]])
+    program, *words = (word for word in sys.argv if word != "--resume")
+    start = ["zsseg-d2", words.pop(0)] if Path(program).stem == "zsseg-d2" and words else ["python", program]
+    return shlex.join([*start, "--resume", *words])

@@ -1,4 +1,4 @@
-"""``OUTPUT_DIR/run.json``: what was run, with which seed and versions, on which machine, and what came out."""
+"""``OUTPUT_DIR/run.json``: command, config files, seed, versions, machine and results of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,13 +23,19 @@ FILE = "run.json"
 
 
 class RunRecord:
-    """Written when a run starts and again when it ends; an evaluation keeps the record of the training before it."""
+    """The record of a run, written at its start and end; an evaluation keeps the record of the training before it.
 
-    def __init__(self, output_dir: str | os.PathLike, *, mode: str, seed: int, device: str, config_file: str) -> None:
-        """
-        Args:
-            mode: ``"train"`` or ``"eval"``.
-        """
+    Args:
+        output_dir: folder of the record.
+        mode: ``"train"`` or ``"eval"``.
+        seed: the SEED in use.
+        device: MODEL.DEVICE.
+        config_files: names of the config files, in the order of merging.
+    """
+
+    def __init__(
+        self, output_dir: str | os.PathLike, *, mode: str, seed: int, device: str, config_files: Sequence[str]
+    ) -> None:
         from .. import __version__
 
         self.path = Path(output_dir) / FILE
@@ -38,7 +44,7 @@ class RunRecord:
             "mode": mode,
             "status": "running",
             "command": [os.path.basename(sys.executable), *sys.argv],
-            "config_file": config_file,
+            "config_files": list(config_files),
             "seed": seed,
             "device": device,
             "versions": {
@@ -65,28 +71,31 @@ class RunRecord:
             self.content["training"] = before if before.get("mode") == "train" else before.get("training")
 
     def write(self) -> None:
-        """Replace the file as a whole."""
+        """Write the file, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.path) as beside:
-            beside.write_text(json.dumps(_plain(self.content), indent=2) + "\n", encoding="utf-8")
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(_plain(self.content), indent=2) + "\n", encoding="utf-8")
 
     def finish(self, status: str, *, iterations: int | None = None, metrics: Mapping | None = None) -> None:
-        """
+        """Complete the record.
+
         Args:
             status: ``"finished"``, ``"interrupted"`` or ``"failed"``.
+            iterations: finished iterations of a training.
+            metrics: results of the evaluation.
         """
         self.content.update(status=status, end=_now(), iterations=iterations, metrics=metrics)
         self.write()
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """``total`` and ``trainable`` parameters; what several parts share counts once."""
+    """Count ``total`` and ``trainable`` parameters; shared parameters count once."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, trained in sizes if trained)}
 
 
 def read_record(output_dir: str | os.PathLike) -> dict:
-    """The record in a folder; an empty dict where there is none that can be read."""
+    """Read the record in a folder; an empty dict if there is none or it cannot be read."""
     try:
         content = json.loads((Path(output_dir) / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -95,14 +104,14 @@ def read_record(output_dir: str | os.PathLike) -> dict:
 
 
 def recorded_seed(output_dir: str | os.PathLike) -> int | None:
-    """The seed of the training that wrote its record into a folder, if any."""
+    """Return the seed of the training that wrote the record in a folder, if any."""
     record = read_record(output_dir)
     training = record if record.get("mode") == "train" else record.get("training") or {}
     return training.get("seed")
 
 
 def git_commit() -> str | None:
-    """The commit of the source tree that is running, with ``-dirty`` where it was changed; None outside of one."""
+    """Return the commit of the running source tree, with ``-dirty`` if it was changed; None outside a repository."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -125,7 +134,7 @@ def _now() -> str:
 
 
 def _plain(value):
-    """JSON has no NaN: it becomes null."""
+    """Convert to JSON's types; NaN and infinities, which JSON lacks, become null."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,1 +1,1 @@
-"""Work of a known size on made-up inputs, for the benchmark program to time."""
+"""Benchmarks: work of a known size on generated inputs, and its time, memory and parts."""

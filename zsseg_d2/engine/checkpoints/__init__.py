@@ -1,0 +1,1 @@
+"""Weights and checkpoints: finding, reading, loading, saving, and arithmetic on them."""

@@ -1,4 +1,4 @@
-"""Whether weights have seen ground truth of classes that count as deleted, as far as the files beside them tell."""
+"""Check that weights have not seen ground truth of deleted classes, as far as the configs next to them tell."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from ...class_sets import ClassSets
 from ...vocabulary import Vocabulary
 from ..config.yaml_files import read_yaml
 from ..errors import ConfigError
-from .checkpointer import local_weights, weights_to_read
+from .sources import local_weights, weights_to_read
 
 
 def data_set_with_labels_of(
     classes: Collection[int], vocabulary: Vocabulary, names: Collection[str]
 ) -> tuple[str, list[int]] | None:
-    """The first data set of `names` with the same vocabulary and ground truth of some of `classes`, and those classes."""
+    """Find the first dataset of `names` with that vocabulary and ground truth of some of `classes`; return it and them."""
     for name in sorted(set(names) & set(MetadataCatalog.list())):
         trained = MetadataCatalog.get(name)
         if trained.get("vocabulary") != vocabulary:
             continue
         without = {*trained.get("deleted_contiguous_ids", ()), *trained.get("pseudo_label_contiguous_ids", ())}
-        if told := sorted(set(classes) - without):
-            return name, told
+        if labelled := sorted(set(classes) - without):
+            return name, labelled
     return None
 
 
 def trained_on(weights: str, key: str = "MODEL.WEIGHTS") -> list[str]:
-    """DATASETS.TRAIN of the training that wrote a weights file, by the ``config.yaml`` beside it; empty where there is none."""
+    """Return DATASETS.TRAIN of the training that wrote a weights file, from the ``config.yaml`` next to it, if any."""
     settings = Path(local_weights(weights, key)).parent / "config.yaml"
     return list((read_yaml(settings).get("DATASETS") or {}).get("TRAIN") or ()) if settings.is_file() else []
 
 
 def check_weights_saw_no_labels(cfg: CfgNode, *, eval_only: bool) -> None:
-    """Refuse to keep deleted classes with weights that were taught them: of a training that starts, or of a merge.
+    """Refuse weights that were trained with labels of deleted classes, at the start of a training or for a merge.
 
     Raises:
-        ConfigError: naming the weights, the data set and the classes. CheckpointError: a file is missing.
+        ConfigError: naming the weights, the dataset and the classes.
+        CheckpointError: a file is missing.
     """
     merge = cfg.MODEL.META_ARCHITECTURE == "NaiveIntersection"
     classes = ClassSets.from_config(cfg)
@@ -50,9 +51,9 @@ def check_weights_saw_no_labels(cfg: CfgNode, *, eval_only: bool) -> None:
     for key, path in weights_to_read(cfg).items():
         found = data_set_with_labels_of(out, vocabulary, trained_on(path, key))
         if found:
-            name, told = found
+            name, labelled = found
             raise ConfigError(
-                f"{key}: '{path}' was trained on '{name}', with ground truth of {', '.join(vocabulary.names[k] for k in told)}, "
-                "which count as deleted here. Give weights of a training without it"
-                + (", or name the deleted classes: ZSSEG.OUT_CLASSES \"['person', …]\"." if merge else ".")
+                f"{key}: '{path}' was trained on '{name}', with ground truth of "
+                f"{', '.join(vocabulary.names[k] for k in labelled)}, which count as deleted here. Fix: give weights of a training "
+                "without it" + (", or name the deleted classes: ZSSEG.OUT_CLASSES \"['person', …]\"." if merge else ".")
             )

@@ -1,8 +1,8 @@
-"""Arithmetic on weights: two models interpolated (WiSE-FT), two models in one checkpoint and apart again. Pure functions.
+"""Arithmetic on weights: WiSE-FT, and joining and splitting the checkpoint of two models. Pure functions.
 
-A state is names and tensors. An ordinary FC-CLIP checkpoint has ``sem_seg_head.*`` and ``void_embedding.weight``, that of
-two models ``model_one.`` and ``model_two.`` before the same names. The frozen ``backbone.clip_model.*`` is left out of
-most files, and part of none of the arithmetic.
+A state maps names to tensors. An ordinary FC-CLIP checkpoint has ``sem_seg_head.*`` and ``void_embedding.weight``; that of
+two models has the same names after ``model_one.`` and ``model_two.``. Most files omit the frozen ``backbone.clip_model.*``,
+and no arithmetic touches it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import CheckpointError
 
 CLIP = "backbone.clip_model."
 CONSTANTS = ("criterion.empty_weight", "pixel_mean", "pixel_std")
-"""Ends of names that are set by the config, whatever a checkpoint says: they are left out of every result."""
+"""Ends of names that the config sets, whatever a checkpoint holds: no result contains them."""
 PARTS = ("model_one.", "model_two.")
 
 _SINGLE = ("sem_seg_head.", "void_embedding.")
@@ -25,10 +25,10 @@ _WRAPPER = "module."  # what DataParallel writes before every name
 
 
 def kind_of(state: Mapping[str, object]) -> Literal["single", "combined", "other"]:
-    """Whose weights these are, by their names.
+    """Tell what weights these are, by their names.
 
     Returns:
-        ``"combined"``: of two models; ``"single"``: of one FC-CLIP; ``"other"``: neither, or only one half of two models.
+        ``"combined"``: of two models; ``"single"``: of one FC-CLIP; ``"other"``: neither, or one half of two models.
     """
     names = [k.removeprefix(_WRAPPER) for k in state]
     in_parts = [any(k.startswith(part) for k in names) for part in PARTS]
@@ -58,10 +58,10 @@ def interpolate(
         CheckpointError: see :func:`check_interpolable`.
     """
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}; WiSE-FT goes from 0 (zero-shot) to 1 (fine-tuned).")
+        raise ValueError(f"alpha={alpha}: it must be in [0, 1], from zero-shot to fine-tuned.")
     check_interpolable(zero_shot, fine_tuned, sources=sources)
     start, end = _plain(zero_shot), _plain(fine_tuned)
-    clip = {k: _wider(start.get(k), end.get(k)) for k in {**start, **end} if k.startswith(CLIP)}
+    clip = {k: _wider(start.get(k, v), end.get(k, v)) for k, v in {**start, **end}.items() if k.startswith(CLIP)}
     return {k: _mix(start[k], v, alpha) for k, v in end.items() if not k.startswith(CLIP)} | clip
 
 
@@ -117,9 +117,9 @@ def join_parts(
         if kind_of(state) != "single":
             what = "already one of two models" if kind_of(state) == "combined" else f"none: it has {_some(state)}"
             raise CheckpointError(f"An ordinary FC-CLIP checkpoint is needed, and {source} is {what}.")
-    plain = [_plain(state) for state in (one, two)]
-    _check_alike(*plain, sources)
-    return {part + k: v for part, state in zip(PARTS, plain) for k, v in state.items()}
+    first, second = _plain(one), _plain(two)
+    _check_alike(first, second, sources)
+    return {part + k: v for part, state in zip(PARTS, (first, second)) for k, v in state.items()}
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -138,10 +138,8 @@ def _mix(start: Tensor, end: Tensor, alpha: float) -> Tensor:
     return (1 - alpha) * start + alpha * end
 
 
-def _wider(one: Tensor | None, two: Tensor | None) -> Tensor:
-    """The one that is there; of two equal ones that of the more exact type."""
-    if one is None or two is None:
-        return two if one is None else one
+def _wider(one: Tensor, two: Tensor) -> Tensor:
+    """Return the tensor of the more exact type."""
     return one if torch.promote_types(one.dtype, two.dtype) == one.dtype else two
 
 
@@ -171,8 +169,10 @@ def _check_alike(one: Mapping[str, Tensor], two: Mapping[str, Tensor], sources: 
         (lambda a, b: a.is_floating_point() == b.is_floating_point(), "weights that are integers in one alone"),
     ):
         _check(one, two, test, sources, what)
-    clip = ({k: v for k, v in state.items() if k.startswith(CLIP)} for state in (one, two))
-    _check(*clip, _same_values, sources, "tensors of the frozen CLIP that differ, and both must stand on one CLIP")
+    clip, other_clip = ({k: v for k, v in state.items() if k.startswith(CLIP)} for state in (one, two))
+    _check(
+        clip, other_clip, _same_values, sources, "tensors of the frozen CLIP that differ, but both must share one CLIP"
+    )
 
 
 def _check(

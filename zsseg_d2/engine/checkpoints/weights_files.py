@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ...files import atomic_path
 from ..errors import CheckpointError, ConfigError
-from .checkpointer import local_weights, read_checkpoint
+from .reading import read_checkpoint
+from .sources import local_weights
 
 SUFFIX = ".safetensors"
 
 
 def find_weights(path: str | os.PathLike) -> Path:
-    """The local file of a path, an address or ``zsseg_d2://…``.
+    """Return the local file of a path, a URL or ``zsseg_d2://…``.
 
     Raises:
         CheckpointError: there is no such file, or it cannot be fetched.
@@ -31,7 +32,7 @@ def find_weights(path: str | os.PathLike) -> Path:
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Names and tensors of a training's checkpoint or of a file of weights.
+    """Read names and tensors of a checkpoint or of a weights file.
 
     Raises:
         CheckpointError: there is no such file, or it has no weights that can be read.
@@ -40,7 +41,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def check_output(path: str | os.PathLike, *, overwrite: bool = True) -> Path:
-    """A path to which weights can be written.
+    """Check a path to write weights to, and return it.
 
     Raises:
         ConfigError: it does not end in ``.safetensors``.
@@ -73,8 +74,8 @@ def write_weights(path: str | os.PathLike, state: Mapping[str, Tensor], *, half:
         written[name] = value.clone() if value.untyped_storage().data_ptr() in memory else value
         memory.add(value.untyped_storage().data_ptr())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as beside:
-        beside.write_bytes(save(written))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(written))
     return f"wrote {path}: {len(written)} tensors, {path.stat().st_size / 1e6:.1f} MB"
 
 

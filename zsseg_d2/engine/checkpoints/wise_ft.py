@@ -1,4 +1,4 @@
-"""The whole program behind ``tools/wise_ft.py``: weights between the zero-shot and the fine-tuned ones, evaluated."""
+"""WiSE-FT as a program, behind ``tools/wise_ft.py``: weights between zero-shot and fine-tuned ones, evaluated."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...evaluation.panoptic.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
 from ...evaluation.panoptic.report import write_json
 from ...files import atomic_path
+from ..config.packaged import config_names
 from ..config.setup import setup_cfg
 from ..errors import CheckpointError, ConfigError
 from ..launch import launch
@@ -26,7 +27,8 @@ from ..run import USER_ERRORS, prepare
 from ..run_record import RunRecord
 from ..training.hooks import logs_above_bars, show_bars
 from ..training.trainer import Trainer
-from .checkpointer import load_state, read_checkpoint
+from .loading import load_state
+from .reading import read_checkpoint
 from .weight_arithmetic import check_interpolable, interpolate
 from .weights_files import SUFFIX, file_digest, find_weights, write_weights
 
@@ -40,7 +42,7 @@ _WITHOUT_EFFECT = ("OUTPUT_DIR", "SEED", "SOLVER", "DATALOADER", "VERSION")  # o
 
 @dataclass(frozen=True)
 class Pair:
-    """The two ends of the curve: weights, the paths as the user gave them, and their files' digests."""
+    """The two ends of the curve: weights, paths as the user gave them, and digests of their files."""
 
     states: tuple[dict[str, Tensor], dict[str, Tensor]]
     paths: tuple[str, str]
@@ -48,11 +50,13 @@ class Pair:
 
     @classmethod
     def read(cls, zero_shot: str, fine_tuned: str) -> Pair:
-        """
+        """Read two weights files.
+
         Raises:
             CheckpointError: a file is missing, damaged or of the wrong kind, or the two do not belong together.
         """
-        states, digests = [], []
+        states: list[dict[str, Tensor]] = []
+        digests: list[str] = []
         for flag, path in (("--zero-shot", zero_shot), ("--fine-tuned", fine_tuned)):
             try:
                 local = find_weights(path)
@@ -60,7 +64,7 @@ class Pair:
             except CheckpointError as error:
                 raise CheckpointError(f"{flag}: {error}") from error
             digests.append(file_digest(local))
-        pair = cls(tuple(states), (zero_shot, fine_tuned), tuple(digests))
+        pair = cls((states[0], states[1]), (zero_shot, fine_tuned), (digests[0], digests[1]))
         check_interpolable(*pair.states, sources=pair.sources)
         return pair
 
@@ -69,7 +73,7 @@ class Pair:
         return f"--zero-shot '{self.paths[0]}'", f"--fine-tuned '{self.paths[1]}'"
 
     def at(self, alpha: float) -> dict[str, Tensor]:
-        """The weights at α."""
+        """Return the weights at α."""
         return interpolate(*self.states, alpha, sources=self.sources)
 
 
@@ -100,10 +104,12 @@ def settings(args: argparse.Namespace) -> CfgNode:
     """
     for alpha in (*args.alphas, *args.save):
         if not 0 <= alpha <= 1:
-            raise ConfigError(f"alpha is {alpha:g}; WiSE-FT goes from 0 (zero-shot) to 1 (fine-tuned).")
+            raise ConfigError(f"alpha={alpha:g}: it must be in [0, 1], from zero-shot to fine-tuned.")
     cfg = setup_cfg(args).clone()
     if len(cfg.DATASETS.TEST) != 1:
-        raise ConfigError(f"The curve is of one data set, but DATASETS.TEST has {len(cfg.DATASETS.TEST)}. Name one.")
+        raise ConfigError(
+            f"DATASETS.TEST has {len(cfg.DATASETS.TEST)} datasets, but the curve is of one dataset. Fix: name one"
+        )
     if "OUTPUT_DIR" not in args.opts[::2]:
         cfg.defrost()
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / NAME)
@@ -112,15 +118,17 @@ def settings(args: argparse.Namespace) -> CfgNode:
 
 
 def wise_ft_process(args: argparse.Namespace) -> list[dict]:
-    """The work of one process."""
+    """Do the work of one process."""
     try:
         cfg = settings(args)
-        pair = Pair.read(
-            args.zero_shot, args.fine_tuned
-        )  # what is wrong with the files is told before anything is built
+        pair = Pair.read(args.zero_shot, args.fine_tuned)  # errors in the files are reported before anything is built
         cfg = prepare(cfg, args)
         record = RunRecord(
-            cfg.OUTPUT_DIR, mode="eval", seed=cfg.SEED, device=cfg.MODEL.DEVICE, config_file=args.config_file
+            cfg.OUTPUT_DIR,
+            mode="eval",
+            seed=cfg.SEED,
+            device=cfg.MODEL.DEVICE,
+            config_files=config_names(args.config_file),
         )
         status, main = "failed", comm.is_main_process()
         if main:
@@ -131,13 +139,13 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
                     logger.info(
                         write_weights(Path(cfg.OUTPUT_DIR) / f"{NAME}_{alpha_name(alpha)}{SUFFIX}", pair.at(alpha))
                     )
-            points = evaluate_alphas(cfg, pair, args.alphas, config_file=args.config_file)
+            points = evaluate_alphas(cfg, pair, args.alphas, config_file=" ".join(config_names(args.config_file)))
             status = "finished"
             return points
         except KeyboardInterrupt:
             status = "interrupted"
             if main:
-                logger.info("Stopped. The same command goes on after the last finished alpha.")
+                logger.info("Stopped. The same command resumes after the last finished alpha.")
             raise SystemExit(130) from None
         finally:
             if main:
@@ -146,14 +154,20 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
         logger.debug("The traceback behind the message:", exc_info=True)  # for log.txt
         if comm.get_world_size() == 1:
             raise
-        raise SystemExit(f"error: {error}") from error  # another process shows no traceback either
+        raise SystemExit(f"error: {error}") from error  # no traceback from the other processes
 
 
 def evaluate_alphas(cfg: CfgNode, pair: Pair, alphas: Sequence[float], *, config_file: str = "") -> list[dict]:
     """Evaluate the weights at every α on the test set, with one model; write the curve after each.
 
-    ``wise_ft.json``, ``.md`` and ``.png`` are written into OUTPUT_DIR, and each evaluation's own files into
-    ``alpha_<α>`` below it. Points that are there already, of the same files and config, stay and are not computed again.
+    ``wise_ft.json``, ``.md`` and ``.png`` are written to OUTPUT_DIR, and each evaluation's own files to ``alpha_<α>`` below
+    it. Existing points of the same files and config are kept, not computed again.
+
+    Args:
+        cfg: the config of the evaluation.
+        pair: the two ends.
+        alphas: in [0, 1].
+        config_file: names of the config files, for the record.
 
     Returns:
         The points, in the order of α: see :mod:`zsseg_d2.evaluation.panoptic.alpha_curve`.
@@ -171,8 +185,8 @@ def evaluate_alphas(cfg: CfgNode, pair: Pair, alphas: Sequence[float], *, config
     missing = sorted(set(alphas) - done)
     if done:
         logger.info("%d of %d alphas are done already.", len(set(alphas) & done), len(set(alphas)))
-    model = Trainer.build_model(cfg) if missing else None
     with logs_above_bars():
+        model = Trainer.build_model(cfg) if missing else nn.Identity()
         for alpha in tqdm(missing, desc=NAME, unit="alpha", dynamic_ncols=True, disable=not show_bars()):
             logger.info("alpha %s", alpha_name(alpha))
             load_state(model, pair.at(alpha))
@@ -186,7 +200,7 @@ def evaluate_alphas(cfg: CfgNode, pair: Pair, alphas: Sequence[float], *, config
 
 
 def finished_points(folder: Path, digests: Mapping[str, str]) -> list[dict]:
-    """The points in a folder's ``wise_ft.json``, if they are of the same files and config."""
+    """Read the points in a folder's ``wise_ft.json``, if they are of the same files and config."""
     path = folder / f"{NAME}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -195,10 +209,10 @@ def finished_points(folder: Path, digests: Mapping[str, str]) -> list[dict]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError):
-        logger.warning("%s cannot be read; starting anew.", path)
+        logger.warning("%s cannot be read; starting again.", path)
         return []
     if not same:
-        logger.warning("%s is of other weights or another config; starting anew.", path)
+        logger.warning("%s is of other weights or another config; starting again.", path)
     return points if same else []
 
 
@@ -210,8 +224,8 @@ def _write_report(folder: Path, about: Mapping, points: Sequence[Mapping]) -> No
         f"α = 0: `{about['zero_shot']}`, α = 1: `{about['fine_tuned']}`.\n\n"
         f"{table}\n\n![PQ over α, and Out over In]({NAME}.png)\n"
     )
-    with atomic_path(folder / f"{NAME}.md") as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_path(folder / f"{NAME}.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     title = f"WiSE-FT on {about['dataset']}: θ = (1 − α)·zero-shot + α·fine-tuned"
     plot_alpha_curve(folder / f"{NAME}.png", points, title=title)
     logger.info("WiSE-FT on %s (%s):\n%s", about["dataset"], folder, table)
@@ -231,10 +245,11 @@ def _below(cfg: CfgNode, folder: str) -> CfgNode:
 
 
 def _config_digest(cfg: CfgNode) -> str:
-    """Of all settings but those that have no effect here."""
+    """Hash all keys but those without effect on an evaluation."""
     cfg = cfg.clone()
     cfg.defrost()
     for key in _WITHOUT_EFFECT:
         cfg.pop(key, None)
     cfg.MODEL.pop("WEIGHTS", None)
+    cfg.ZSSEG.pop("TOWER", None)
     return hashlib.sha256(cfg.dump().encode()).hexdigest()

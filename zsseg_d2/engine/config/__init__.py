@@ -1,0 +1,1 @@
+"""Config files: finding, reading, merging and validating them."""

@@ -1,4 +1,4 @@
-"""Contradictions and misspellings of a config, found before any long work."""
+"""Find contradictions and misspellings of a config before any long work."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
 from ...registry import NamedRegistry
 from .. import referring_task as referring
-from ..checkpoints.checkpointer import weights_to_read
+from ..checkpoints.sources import weights_to_read
 from ..errors import ConfigError, did_you_mean
+from ..evaluators import PANOPTIC, evaluator_type
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
     **referring.CHOICES,
 }
-"""Keys whose values are names, and the names they may have."""
+"""Config key -> the names that it accepts."""
 
 _POSITIVE = ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
 _POSITIVE_IN_TRAINING = (
@@ -62,27 +63,29 @@ _POSITIVE_IN_TRAINING = (
 
 
 def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> None:
-    """Look at everything that can be known without reading data or weights.
+    """Check everything that is known without reading data or weights.
 
     Args:
-        eval_only: there will be no training, so training keys may be anything.
+        cfg: the merged config.
+        eval_only: whether there is no training, so that training keys are not checked.
         world_size: number of processes.
+
     Raises:
-        ConfigError: the first thing that is wrong.
+        ConfigError: naming the first key that is wrong.
     """
     for key, choices in CHOICES.items():
         check_choice(key, _get(cfg, key), choices.names() if isinstance(choices, NamedRegistry) else choices)
     check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, [name for name, _ in META_ARCH_REGISTRY])
     if not eval_only and not getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "trainable", True):
-        raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} has nothing to train; add --eval-only.")
+        raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} has nothing to train. Fix: add --eval-only")
     for key in _POSITIVE if eval_only else _POSITIVE + _POSITIVE_IN_TRAINING:
         if not _get(cfg, key) > 0:
-            raise ConfigError(f"{key} must be positive, but is {_get(cfg, key)}.")
+            raise ConfigError(f"{key}={_get(cfg, key)}: it must be positive.")
     _check_device(cfg, eval_only)
     _check_datasets(cfg, eval_only)
     if not eval_only and cfg.SOLVER.IMS_PER_BATCH % world_size:
         raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes cannot share equally."
+            f"SOLVER.IMS_PER_BATCH={cfg.SOLVER.IMS_PER_BATCH}: {world_size} processes cannot share it equally."
         )
     if referring.is_referring(cfg):
         referring.check_referring(cfg, eval_only=eval_only)
@@ -92,23 +95,29 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
 
 def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
     if cfg.INPUT.DATASET_MAPPER_NAME == "phrase":
-        raise ConfigError("INPUT.DATASET_MAPPER_NAME 'phrase' is for MODEL.META_ARCHITECTURE ReferringSegmentor.")
-    referring.check_data_sets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), referring=False)
+        raise ConfigError("INPUT.DATASET_MAPPER_NAME=phrase: it needs MODEL.META_ARCHITECTURE ReferringSegmentor.")
+    referring.check_datasets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), referring=False)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0:
-        raise ConfigError("ZSSEG.SAMPLES.PERIOD is for models of phrases; ZSSEG.PICTURES shows panoptic maps.")
-    if cfg.DATASETS.TEST and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
-        raise ConfigError("Evaluation is of panoptic maps; give `MODEL.MASK_FORMER.TEST.PANOPTIC_ON True`.")
+        raise ConfigError(
+            f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it is for phrases. Fix: use ZSSEG.VIS_IMAGES for panoptic maps."
+        )
+    panoptic = any(evaluator_type(cfg, name) == PANOPTIC for name in cfg.DATASETS.TEST)
+    if panoptic and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
+        raise ConfigError(
+            "MODEL.MASK_FORMER.TEST.PANOPTIC_ON=False: evaluation needs panoptic maps. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True"
+        )
     _check_classes(cfg)
     _check_method(cfg, eval_only)
 
 
 def check_choice(key: str, value: object, choices: Collection[str]) -> None:
-    """
+    """Check that the value of a key is one of several names.
+
     Raises:
-        ConfigError: `value` is not one of `choices`.
+        ConfigError: it is not.
     """
     if value not in choices:
-        raise ConfigError(f"{key} is '{value}'; choose one of {', '.join(choices)}.{did_you_mean(str(value), choices)}")
+        raise ConfigError(f"{key}={value}: choose one of {', '.join(choices)}.{did_you_mean(str(value), choices)}")
 
 
 def _get(cfg: CfgNode, key: str):
@@ -121,20 +130,20 @@ def _check_device(cfg: CfgNode, eval_only: bool) -> None:
     try:
         device = torch.device(cfg.MODEL.DEVICE)
     except RuntimeError as error:
-        raise ConfigError(f"MODEL.DEVICE '{cfg.MODEL.DEVICE}' is no device: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"MODEL.DEVICE={cfg.MODEL.DEVICE}: {str(error).splitlines()[0]}") from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(
-                f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch finds no CUDA device here. Leave MODEL.DEVICE out to choose "
-                "automatically, or give `MODEL.DEVICE cpu`."
+                f"MODEL.DEVICE={cfg.MODEL.DEVICE}: torch finds no CUDA device here. Fix: MODEL.DEVICE cpu, or omit the key "
+                "to choose automatically"
             )
         if (device.index or 0) >= torch.cuda.device_count():
             raise ConfigError(
-                f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but there are {torch.cuda.device_count()} CUDA devices."
+                f"MODEL.DEVICE={cfg.MODEL.DEVICE}: there are only {torch.cuda.device_count()} CUDA devices."
             )
     elif cfg.SOLVER.AMP.ENABLED and not eval_only:
         raise ConfigError(
-            f"SOLVER.AMP.ENABLED needs CUDA, but MODEL.DEVICE is '{device}'. Give `SOLVER.AMP.ENABLED False`."
+            f"SOLVER.AMP.ENABLED=True: it needs CUDA, but MODEL.DEVICE is {device}. Fix: SOLVER.AMP.ENABLED False"
         )
 
 
@@ -145,11 +154,11 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
         ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
     ):
         if needed and not names:
-            raise ConfigError(f"{key} is empty; name a data set.{_examples(known)}")
+            raise ConfigError(f"{key} is empty; name a dataset.{_examples(known)}")
         for name in names:
             if name not in known:
                 raise ConfigError(
-                    f"{key}: there is no data set '{name}'.{did_you_mean(name, known) or _examples(known)} Others are "
+                    f"{key}: there is no dataset '{name}'.{did_you_mean(name, known) or _examples(known)} Others are "
                     "registered by one line of Python (see zsseg_d2.data)."
                 )
 
@@ -162,7 +171,7 @@ _DIFFERENCES = {
 
 
 def _check_training_sets_agree(names: Collection[str]) -> None:
-    """One model has one list of classes, and one set of deleted ones."""
+    """Check that all training sets have the same classes, deleted classes and pseudo-labelled classes."""
     first, *others = (MetadataCatalog.get(name) for name in names)
     for other in others:
         for key in ("vocabulary", "deleted_contiguous_ids", "pseudo_label_contiguous_ids"):
@@ -174,12 +183,12 @@ def _check_training_sets_agree(names: Collection[str]) -> None:
 
 
 def _examples(known: Collection[str]) -> str:
-    ours = [n for n in known if n.startswith(("openvocab_", "mini"))]
-    return f" There are {', '.join(sorted(ours))}." if ours else ""
+    packaged = sorted(name for name in known if name.startswith(("openvocab_", "mini")))
+    return f" There are {', '.join(packaged)}." if packaged else ""
 
 
 def _check_classes(cfg: CfgNode) -> None:
-    """Vocabularies can be read, and their lengths fit NUM_CLASSES and the data sets."""
+    """Check that vocabularies can be read, and that their lengths fit NUM_CLASSES and the datasets."""
     if cfg.DATASETS.TRAIN:
         _check_training_sets_agree(cfg.DATASETS.TRAIN)
     try:
@@ -194,14 +203,15 @@ def _check_classes(cfg: CfgNode) -> None:
 
 
 def _check_method(cfg: CfgNode, eval_only: bool) -> None:
-    """What the architecture of two models, or of teacher and student, needs beside the rest."""
+    """Check the keys of the methods: initial weights, fusion, distillation, merging, pseudo-labels."""
     for key, path in weights_to_read(cfg, eval_only=eval_only).items():
         if not path:
             raise ConfigError(
-                f"{key} is empty, but {cfg.MODEL.META_ARCHITECTURE} starts from the weights of each of its models. Give their "
-                "files: " + " ".join(f"{k} /path/to/file.pth" for k, p in weights_to_read(cfg).items() if not p)
+                f"{key} is empty, but {cfg.MODEL.META_ARCHITECTURE} starts from the weights of each of its models. Fix: "
+                "give their files: "
+                + " ".join(f"{k} /path/to/file.pth" for k, p in weights_to_read(cfg).items() if not p)
             )
-    ours = cfg.ZSSEG
+    zsseg = cfg.ZSSEG
     for key, low, high in (
         ("VOID_SUPPRESSION", 0, 1),
         ("MERGE.MIN_VISIBLE", 0, 1),
@@ -212,12 +222,12 @@ def _check_method(cfg: CfgNode, eval_only: bool) -> None:
         ("DISTILLATION.WEIGHT", 0, float("inf")),
         ("DISTILLATION.MASK_WEIGHT", 0, float("inf")),
     ):
-        if not low <= _get(ours, key) <= high:
-            raise ConfigError(f"ZSSEG.{key} is {_get(ours, key)}, but must lie in {low} .. {high}.")
+        if not low <= _get(zsseg, key) <= high:
+            raise ConfigError(f"ZSSEG.{key}={_get(zsseg, key)}: it must be in [{low}, {high}].")
     for key in ("FUSION.TOP_K", "FUSION.SCALE", "DISTILLATION.TEMPERATURE"):
-        if not _get(ours, key) > 0:
-            raise ConfigError(f"ZSSEG.{key} must be positive, but is {_get(ours, key)}.")
-    if not (ours.ENSEMBLE or ours.VOID_RULE) and cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD <= 0:
+        if not _get(zsseg, key) > 0:
+            raise ConfigError(f"ZSSEG.{key}={_get(zsseg, key)}: it must be positive.")
+    if not (zsseg.ENSEMBLE or zsseg.VOID_RULE) and cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD <= 0:
         logger.warning(
-            "ZSSEG.VOID_RULE is False: every query keeps a class; see MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD."
+            "ZSSEG.VOID_RULE=False: every query keeps a class; see MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD."
         )

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ..errors import ConfigError
+from .packaged import config_root, find_configs
+from .renamed import renamed_file
 
 BASE = "_BASE_"
 
 
 def read_yaml(path: Path, *, _above: tuple[Path, ...] = ()) -> dict:
-    """The values of a YAML file merged over those of the files under ``_BASE_`` (relative to the file itself).
+    """Read a YAML file, merged over the files under ``_BASE_`` (relative to the file itself).
 
     Raises:
         ConfigError: a base is missing or circular, the YAML is damaged, or it would run Python.
     """
     path = Path(path)
     if path.resolve() in _above:
-        raise ConfigError(f"{path}: the file is its own {BASE}.")
+        raise ConfigError(f"{path}: circular {BASE}.")
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
@@ -33,9 +36,18 @@ def read_yaml(path: Path, *, _above: tuple[Path, ...] = ()) -> dict:
     bases = values.pop(BASE, [])
     merged: dict = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        _update(merged, read_yaml(path.parent / Path(base).expanduser(), _above=(*_above, path.resolve())))
+        for file in _base_files(path.parent / Path(base).expanduser()):
+            _update(merged, read_yaml(file, _above=(*_above, path.resolve())))
     _update(merged, values)
     return merged
+
+
+def _base_files(path: Path) -> list[Path]:
+    """Return the file itself, or the packaged files that replace it if it is a former one."""
+    resolved = path.resolve()
+    if path.is_file() or not resolved.is_relative_to(config_root()):
+        return [path]
+    return find_configs(resolved) if renamed_file(resolved.relative_to(config_root()).as_posix()) else [path]
 
 
 def _update(below: dict, above: dict) -> None:
@@ -47,16 +59,14 @@ def _update(below: dict, above: dict) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML, and of the Python tags only the arithmetic that Mask2Former's and FC-CLIP's files use."""
+    """Safe YAML, plus the arithmetic that Mask2Former's and FC-CLIP's files hide behind a Python tag."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """A key that stands twice is a mistake: the first value would be lost without a word."""
+        """Refuse duplicate keys, whose first value would silently be lost."""
         seen = set()
         for key, _ in node.value:
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' stands twice", key.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key '{key.value}'", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -65,7 +75,7 @@ def _size_list(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
     """``!!python/object/apply:eval ["[int(x * 0.1 * 640) for x in range(5, 21)]"]``, computed without ``eval``."""
     text = loader.construct_sequence(node)[0] if isinstance(node, yaml.SequenceNode) else None
     try:
-        listed = ast.parse(text, mode="eval").body
+        listed: Any = ast.parse(str(text), mode="eval").body
         (loop,) = listed.generators
         bounds = [ast.literal_eval(a) for a in loop.iter.args]
         if loop.ifs or loop.iter.func.id != "range" or listed.elt.func.id != "int" or max(map(abs, bounds)) > 10_000:
@@ -75,7 +85,7 @@ def _size_list(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
         raise yaml.constructor.ConstructorError(
             None,
             None,
-            f"it asks to run Python code ({text!r}), which is not done; write the value itself",
+            f"it asks to run Python code ({text!r}), which is refused; write the value itself",
             node.start_mark,
         ) from None
 
@@ -85,7 +95,7 @@ def _product(node: ast.expr, name: str, value: float) -> float:
         return _product(node.left, name, value) * _product(node.right, name, value)
     if isinstance(node, ast.Name) and node.id == name:
         return value
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
         return node.value
     raise ValueError(ast.dump(node))
 

@@ -1,4 +1,4 @@
-"""The program behind ``tools/segment.py``: pictures and phrases in, masks out."""
+"""Phrase segmentation as a program, behind ``tools/segment.py``: images and phrases in, masks out."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt
 from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
 from ...process import keep_freed_memory
-from ..checkpoints.checkpointer import ZssegCheckpointer, local_weights
-from ..config.setup import find_config, setup_cfg
+from ..checkpoints.checkpointer import ZssegCheckpointer
+from ..checkpoints.sources import local_weights
+from ..config.packaged import find_configs
+from ..config.setup import setup_cfg
 from ..errors import ConfigError
 from ..referring_task import is_referring
 from ..run import USER_ERRORS
@@ -39,33 +41,32 @@ _MOST_COLUMNS = 4
 
 @dataclass(frozen=True)
 class PhrasePrediction:
-    """What a phrase means in a picture."""
+    """The mask of a phrase in an image."""
 
     phrase: str
-    probability: np.ndarray  # (H, W) float32 in 0 .. 1
+    probability: np.ndarray  # (H, W) float32 in [0, 1]
     mask: np.ndarray  # (H, W) bool
 
     @property
     def score(self) -> float:
-        """Mean probability inside the mask, 0 where it is empty."""
+        """Mean probability inside the mask; 0 if it is empty."""
         return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
 
 
 def build_segmentor(cfg: CfgNode) -> nn.Module:
-    """The model of a config with its weights, for :func:`segment`.
+    """Build the model of a config with its weights, for :func:`segment`.
 
     Raises:
-        ConfigError: the config is not of a model of phrases, or names no weights. CheckpointError: weights do not fit.
+        ConfigError: the config is not of phrase segmentation, or names no weights.
+        CheckpointError: the weights do not fit.
     """
     from ..training.trainer import Trainer
 
     if not is_referring(cfg):
-        raise ConfigError(
-            f"Phrases need MODEL.META_ARCHITECTURE ReferringSegmentor, not {cfg.MODEL.META_ARCHITECTURE}."
-        )
+        raise ConfigError(f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: phrases need ReferringSegmentor.")
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError(
-            "MODEL.WEIGHTS is empty, and a random decoder finds nothing; give `MODEL.WEIGHTS /path/to/model_final.pth`."
+            "MODEL.WEIGHTS is empty, and a random decoder finds nothing. Fix: MODEL.WEIGHTS /path/to/model_final.pth"
         )
     local_weights(cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
@@ -82,13 +83,15 @@ def segment(
     threshold: float = 0.5,
     example: np.ndarray | None = None,
 ) -> list[PhrasePrediction]:
-    """
+    """Segment phrases in an image.
+
     Args:
         model: of :func:`build_segmentor`.
         image: (H, W, 3) uint8 RGB.
         phrases: N texts.
-        threshold: a pixel belongs to the mask where its probability is greater.
+        threshold: pixels of a greater probability belong to the mask.
         example: (S, S, 3) uint8, an image prompt for models that take one.
+
     Returns:
         N results, in the order of the phrases.
     """
@@ -105,22 +108,19 @@ def segment(
 
 
 def overlays(image: np.ndarray, found: Sequence[PhrasePrediction]) -> Image.Image:
-    """The picture, and beside it every phrase with its mask and score, four in a row."""
-    size = (
-        2 * _PANEL,
-        max(1, round(2 * _PANEL * image.shape[0] / image.shape[1])),
-    )  # photographs need not be painted whole
+    """Draw the image, then every phrase with its mask and score, four in a row."""
+    size = (2 * _PANEL, max(1, round(2 * _PANEL * image.shape[0] / image.shape[1])))
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     panels = [panel(image, "image", _PANEL)]
     for k, result in enumerate(found):
-        said = f"{result.score:.2f}" if result.mask.any() else "not found"
+        score = f"{result.score:.2f}" if result.mask.any() else "not found"
         mask = np.asarray(Image.fromarray(result.mask).resize(size, Image.Resampling.NEAREST))
-        panels.append(panel(paint_mask(small, mask, COLOURS[k % len(COLOURS)]), f"{result.phrase} · {said}", _PANEL))
+        panels.append(panel(paint_mask(small, mask, COLOURS[k % len(COLOURS)]), f"{result.phrase} · {score}", _PANEL))
     return sheet([panels[k : k + _MOST_COLUMNS] for k in range(0, len(panels), _MOST_COLUMNS)])
 
 
 def save_masks(found: Sequence[PhrasePrediction], folder: Path) -> list[Path]:
-    """``01_red_car.png`` (white on black) and ``01_red_car_probability.png`` (grey, white is 1) of each phrase."""
+    """Write ``01_red_car.png`` (white on black) and ``01_red_car_probability.png`` (grey, white is 1) of each phrase."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for k, result in enumerate(found, start=1):
@@ -132,15 +132,15 @@ def save_masks(found: Sequence[PhrasePrediction], folder: Path) -> list[Path]:
 
 
 def run_segmenting(args: argparse.Namespace) -> int:
-    """The work of ``tools/segment.py``; returns the exit status."""
+    """Segment as the command line says, and return the exit status."""
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     keep_freed_memory()
     try:
-        # Everything that can be told of the arguments comes before the model.
+        # Errors in the arguments are reported before the model is built.
         phrases = [" ".join(phrase.split()) for phrase in args.phrase]
         if not all(phrases):
-            raise ConfigError('--phrase is empty; say what to look for, as in --phrase "red car".')
-        for path in args.image:  # a damaged one is told now, and none is kept: there may be thousands
+            raise ConfigError('--phrase is empty. Fix: name what to look for, as in --phrase "red car"')
+        for path in args.image:  # a damaged one is reported now; none is kept, as there may be thousands
             read_rgb(path)
         targets = _targets(args)
         cfg = _config(args)
@@ -153,7 +153,7 @@ def run_segmenting(args: argparse.Namespace) -> int:
             save_image(overlays(image, found), target)
             for result in found:
                 share = 100 * result.mask.mean()
-                tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the picture")
+                tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the image")
             tqdm.write(f"wrote {target}")
             if args.save_masks:
                 folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
@@ -168,20 +168,20 @@ def run_segmenting(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> CfgNode:
     options = list(args.opts)
-    if find_config(args.config_file) == find_config(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
+    if find_configs(args.config_file) == find_configs(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
         options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
     if args.threshold is not None:
         options += ["MODEL.REFERRING.THRESHOLD", str(args.threshold)]
     if args.example:
         trained = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
         if trained.MODEL.REFERRING.CONDITION == "text":
-            print("warning: this model was trained with phrases only, and an --example is new to it", file=sys.stderr)
+            print("warning: this model was trained with phrases only, not with image prompts", file=sys.stderr)
         options += ["MODEL.REFERRING.CONDITION", "mixed" if args.phrase_is_given else "image"]
     return setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
 
 
 def _targets(args: argparse.Namespace) -> list[Path]:
-    """Where each picture goes: --output for one image, files of the images' names in that folder for several."""
+    """Return the output of each image: --output for one, files of the images' names in that folder for several."""
     targets = _named_targets(args)
     read = {Path(path).resolve() for path in (*args.image, args.example, args.example_mask) if path}
     for target in targets:
@@ -205,7 +205,7 @@ def _named_targets(args: argparse.Namespace) -> list[Path]:
 
 
 def _example(args: argparse.Namespace, cfg: CfgNode) -> np.ndarray | None:
-    """The image prompt: a picture, and what of it is meant if a mask is given."""
+    """Make the image prompt: an image, and a region of it if a mask is given."""
     if not args.example:
         return None
     image = read_rgb(args.example)
@@ -213,7 +213,7 @@ def _example(args: argparse.Namespace, cfg: CfgNode) -> np.ndarray | None:
     if args.example_mask:
         mask = read_rgb(args.example_mask).max(-1) > 127
         if mask.shape != image.shape[:2]:
-            raise ConfigError(f"'{args.example_mask}' is not of the size of '{args.example}'.")
+            raise ConfigError(f"'{args.example_mask}' has not the size of '{args.example}'.")
     return visual_prompt(image, mask, cfg.INPUT.PHRASE.SIZE)
 
 
@@ -222,6 +222,6 @@ def _tensor(pixels: np.ndarray) -> torch.Tensor:
 
 
 def _slug(text: str) -> str:
-    """Letters, digits and underscores of a phrase: nothing that could lead out of a folder."""
+    """Reduce a phrase to letters, digits and underscores, which cannot leave a folder."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:60] or "phrase"

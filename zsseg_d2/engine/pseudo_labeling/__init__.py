@@ -1,0 +1,1 @@
+"""Pseudo-labels: a zero-shot model labels training images."""

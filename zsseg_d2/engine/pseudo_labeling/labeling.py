@@ -1,4 +1,4 @@
-"""The whole program behind ``tools/make_pseudo_labels.py``: a zero-shot model labels training images."""
+"""Pseudo-labelling as a program, behind ``tools/make_pseudo_labels.py``: a zero-shot model labels training images."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from ...data.panoptic.family import family_of
 from ...data.pseudo_labels.dataset import pseudo_labels_folder, pseudo_labels_name
 from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
 from ...data.pseudo_labels.writer import PseudoLabelSet
-from ..checkpoints.checkpointer import local_weights
+from ..checkpoints.sources import local_weights
 from ..checkpoints.weights_files import file_digest
+from ..config.packaged import config_names
 from ..errors import ConfigError
 from ..launch import launch
 from ..run import USER_ERRORS
@@ -40,25 +41,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Labelling:
-    """What every process knows."""
+    """The task of every process: config, target, and records of the images that are not finished."""
 
     cfg: CfgNode
     target: PseudoLabelSet
-    records: list[dict]  # of the images that are not finished
+    records: list[dict]
 
 
 def run_labelling(args: argparse.Namespace) -> dict:
-    """:func:`make_pseudo_labels` as a program: prints what came out.
+    """Run :func:`make_pseudo_labels`, and print a summary.
 
     Raises:
-        SystemExit: 130 after Ctrl-C, 1 with one message for whatever the user can mend.
+        SystemExit: 130 after Ctrl-C; a message for errors that the user can fix.
     """
     try:
         entry, output = make_pseudo_labels(args)
     except USER_ERRORS as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        print("Interrupted; the same command resumes.", file=sys.stderr)
         raise SystemExit(130) from None
     print(summary_table(entry))
     print(f"Pseudo-labels of {entry['images']} images are in {output}.", end=" ")
@@ -67,15 +68,17 @@ def run_labelling(args: argparse.Namespace) -> dict:
 
 
 def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
-    """Run a model on the images of a training set, and write what it finds of the deleted classes as a data set.
+    """Run a model on the images of a training set, and write its segments of deleted classes as a dataset.
 
     Args:
-        args: ``config_file``, ``opts``, ``configuration``, ``split``, ``output`` (None: where the registered data set
-            looks), ``overwrite`` and ``num_gpus`` (without CUDA: processes).
+        args: ``config_file``, ``opts``, ``configuration``, ``split``, ``output`` (None: the folder of the registered
+            dataset), ``overwrite`` and ``num_gpus`` (without CUDA: processes).
+
     Returns:
         The split's entry in the manifest, and the folder.
+
     Raises:
-        ConfigError, CheckpointError, DatasetError: in one sentence what is wrong, before any image is looked at.
+        ConfigError, CheckpointError, DatasetError: before any image is processed.
         KeyboardInterrupt: stopped by Ctrl-C; finished images are kept.
     """
     cfg = labelling_config(args)
@@ -109,7 +112,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         seconds = time.monotonic() - start if len(records) == len(target.records) else None
         registered = args.split == "train" and output.resolve() == default.resolve()
         model = {
-            "config_file": str(args.config_file),
+            "config_file": " ".join(config_names(args.config_file)),
             "weights": weights,
             "train_with": pseudo_labels_name(family, args.configuration) if registered else None,
         }
@@ -117,7 +120,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
 
 
 def summary_table(entry: dict) -> str:
-    """The pseudo-labelled classes of a manifest's entry: segments, images, mean score."""
+    """Tabulate the pseudo-labelled classes of a manifest's entry: segments, images, mean score."""
     rows = [
         (name, c["segments"], c["images"], "-" if c["mean_score"] is None else f"{c['mean_score']:.3f}")
         for name, c in entry["classes"].items()
@@ -129,7 +132,7 @@ def summary_table(entry: dict) -> str:
 
 
 def label_share(args: argparse.Namespace) -> None:
-    """The work of one process: its share of the images.
+    """Label the images of one process.
 
     Args:
         args: with ``task``, a :class:`Labelling`.
@@ -143,7 +146,7 @@ def label_share(args: argparse.Namespace) -> None:
     except USER_ERRORS as error:
         if comm.get_world_size() == 1:
             raise
-        raise SystemExit(f"error: {error}") from error  # another process shows no traceback either
+        raise SystemExit(f"error: {error}") from error  # no traceback from the other processes
     except KeyboardInterrupt:
         if comm.get_world_size() == 1:
             raise
@@ -152,12 +155,12 @@ def label_share(args: argparse.Namespace) -> None:
 
 def _label(task: Labelling) -> None:
     cfg, rank = task.cfg, comm.get_rank()
-    seed_all_rng(0)  # whatever the weights leave out is the same on every process
+    seed_all_rng(0)  # weights that no file holds are the same on every process
     model = Trainer.build_model(cfg)
     Trainer.build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
     model.eval()
     by_id = {record["image_id"]: record for record in task.records}
-    # The vocabulary and the things are those of the test set: the model is asked what its evaluation asks.
+    # Vocabulary and things of the test set, as in the evaluation of the model.
     records = [{**record, "dataset_name": cfg.DATASETS.TEST[0]} for record in task.records]
     loader = build_detection_test_loader(
         records, mapper=PanopticMapper(cfg, training=False), num_workers=cfg.DATALOADER.NUM_WORKERS

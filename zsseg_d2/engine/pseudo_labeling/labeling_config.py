@@ -1,4 +1,4 @@
-"""What a labelling run takes from its config: the model's settings and weights, and whether they may label at all."""
+"""The config of pseudo-labelling: the model's keys and weights, and a check that they have not seen the labels."""
 
 from __future__ import annotations
 
@@ -11,34 +11,38 @@ from detectron2.config import CfgNode, get_cfg
 from ... import add_zsseg_config
 from ...data.panoptic.family import family_of
 from ...files import local_path
-from ..checkpoints.checkpointer import local_weights, weights_to_read
 from ..checkpoints.leaks import data_set_with_labels_of, trained_on
-from ..config.setup import leaves, setup_cfg
+from ..checkpoints.sources import local_weights, weights_to_read
+from ..config.references import leaves
+from ..config.setup import setup_cfg
 from ..errors import ConfigError
 
 _CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
-# What cannot change a prediction, or is told apart by the hash of a file.
-_NO_MATTER = (
+# Keys that cannot change a prediction, or whose files are compared by hash.
+_IRRELEVANT = (
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "MODEL.MASK_FORMER.TEST.SEMANTIC_ON",
     "MODEL.MASK_FORMER.TEST.INSTANCE_ON",
     "ZSSEG.OUT_CLASSES",
-    "ZSSEG.PICTURES",
+    "ZSSEG.VIS_IMAGES",
     "ZSSEG.PSEUDO_LABELS",
     "ZSSEG.SAVE_PREDICTIONS",
     "ZSSEG.TEXT_CACHE",
+    "ZSSEG.TOWER",
 )
 
 
 def labelling_config(args: argparse.Namespace) -> CfgNode:
-    """The config of the zero-shot evaluation, with nothing computed but panoptic maps."""
+    """Return the config of the zero-shot evaluation, reduced to panoptic maps.
+
+    Raises:
+        ConfigError: a key has a value that does not work.
+    """
     names = argparse.Namespace(config_file=args.config_file, opts=args.opts, eval_only=True, num_gpus=args.num_gpus)
     cfg = setup_cfg(names).clone()
     if cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA < 0:
-        raise ConfigError(
-            f"ZSSEG.PSEUDO_LABELS.MIN_AREA is {cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA}, but must not be negative."
-        )
+        raise ConfigError(f"ZSSEG.PSEUDO_LABELS.MIN_AREA={cfg.ZSSEG.PSEUDO_LABELS.MIN_AREA}: it must not be negative.")
     cfg.defrost()
     cfg.MODEL.MASK_FORMER.TEST.SEMANTIC_ON = cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON = False
     family = family_of(cfg.DATASETS.TEST)
@@ -48,15 +52,16 @@ def labelling_config(args: argparse.Namespace) -> CfgNode:
 
 
 def weights_files(cfg: CfgNode) -> dict[str, str]:
-    """Config key -> weights file, CLIP's among them where they are a file.
+    """Map config keys to weights files, including CLIP's if they are a file.
 
     Raises:
-        ConfigError: there are none. CheckpointError: a file is missing.
+        ConfigError: there are none.
+        CheckpointError: a file is missing.
     """
     found = weights_to_read(cfg)
     if not found:
         raise ConfigError(
-            "MODEL.WEIGHTS is empty, and random weights make no labels; give the weights of the zero-shot model: "
+            "MODEL.WEIGHTS is empty, and random weights make no labels. Fix: give the weights of the zero-shot model: "
             "MODEL.WEIGHTS /path/to/file.pth"
         )
     for key, path in found.items():
@@ -66,7 +71,7 @@ def weights_files(cfg: CfgNode) -> dict[str, str]:
 
 
 def settings_that_matter(cfg: CfgNode) -> dict:
-    """The keys that a prediction depends on, where they are not the default, as JSON gives them back."""
+    """Return the keys that a prediction depends on, without those that have their default, in JSON's types."""
     default = get_cfg()
     add_zsseg_config(default)
     usual = dict(leaves(default))
@@ -74,16 +79,16 @@ def settings_that_matter(cfg: CfgNode) -> dict:
     found = {
         key: value
         for key, value in leaves(cfg)
-        if key.startswith(matters) and not key.startswith(_NO_MATTER) and value != usual[key]
+        if key.startswith(matters) and not key.startswith(_IRRELEVANT) and value != usual[key]
     }
     return json.loads(json.dumps(found))
 
 
 def check_no_leak(cfg: CfgNode, configuration: str, weights: Iterable[str]) -> None:
-    """Refuse weights that were trained with ground truth of a deleted class, as far as that can be known.
+    """Refuse weights that were trained with ground truth of a deleted class, as far as their configs tell.
 
     Raises:
-        ConfigError: DATASETS.TRAIN, or the config of the training that wrote the weights, names such a data set.
+        ConfigError: DATASETS.TRAIN, or the config of the training that wrote the weights, names such a dataset.
     """
     names = {*cfg.DATASETS.TRAIN, *(name for path in weights for name in trained_on(path))}
     family = family_of(cfg.DATASETS.TEST)

@@ -1,0 +1,1 @@
+"""Training: loaders, optimizers, hooks, the trainer."""

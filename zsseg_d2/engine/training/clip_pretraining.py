@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,13 +63,13 @@ class SceneSampler:
         self.synonyms = {c.name: c.synonyms for c in PRETRAINING.categories} | _KINDS_WITHOUT_CATEGORY
 
     def batch(self, number: int) -> RegionBatch:
-        """``number`` random crops with the regions that are visible in them."""
+        """Draw `number` crops with the regions that are visible in them."""
         crops = [self._crop(self.scenes[self.rng.integers(len(self.scenes))]) for _ in range(number)]
         images, regions, objects, places = zip(*crops)
         return RegionBatch(torch.stack(images), list(regions), list(objects), list(places))
 
     def captions(self, batch: RegionBatch) -> list[Caption]:
-        """One random true caption a region, image by image."""
+        """Draw one true caption per region, image by image."""
         found = []
         for o, place in zip(sum(batch.objects, []), sum(batch.places, [])):
             arguments = (self.synonyms[o.kind], self.rng)
@@ -95,7 +97,7 @@ class SceneSampler:
         return self._jitter(image), inside, objects, places
 
     def _jitter(self, image: Tensor) -> Tensor:
-        """Brightness, contrast, saturation and a slight cast, as cameras differ."""
+        """Vary brightness, contrast, saturation and colour cast."""
         rng = self.rng
         grey = image.mean(0, keepdim=True)
         image = grey + (image - grey) * rng.uniform(0.5, 1.3)
@@ -106,17 +108,19 @@ class SceneSampler:
 
 
 def _middle(mask: Tensor) -> float:
-    """Of the columns that a mask (h, w) touches."""
+    """Return the middle of the columns that a mask (h, w) touches."""
     columns = mask.any(0).nonzero()
     return float(columns[0] + columns[-1] + 1) / 2
 
 
 def region_text_loss(regions: Tensor, texts: Tensor, fits: Tensor, own: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE (Radford et al. 2021, figure 3) in which a text that is also true of a region is no negative.
+    """Compute symmetric InfoNCE (Radford et al. 2021, figure 3); other true texts of a region are not its negatives.
 
     Args:
-        regions: (R, E), texts: (L, E), both L2-normalised; texts are distinct.
-        fits: (R, L) bool, whether a text is true of a region. own: (R,) index of each region's own text.
+        regions: (R, E), L2-normalised.
+        texts: (L, E), L2-normalised and distinct.
+        fits: (R, L) bool, whether a text is true of a region.
+        own: (R,) index of each region's own text.
         scale: () multiplier of cosines.
     """
     logits = scale * regions @ texts.T
@@ -129,7 +133,7 @@ def region_text_loss(regions: Tensor, texts: Tensor, fits: Tensor, own: Tensor, 
 
 def pretrain_clip(
     model: nn.Module,
-    tokenizer,
+    tokenizer: Callable[[list[str]], Tensor],
     *,
     steps: int,
     batch: int,
@@ -141,32 +145,35 @@ def pretrain_clip(
     mean: Tensor,
     std: Tensor,
 ) -> list[dict[str, float]]:
-    """Train ``model`` in place; it is left in eval mode.
+    """Train `model` in place; it is left in eval mode.
 
     Args:
         model: an open_clip CLIP with a ResNet, or with a ViT that pools the mean; a ViT is given captions in the words of
-            MiniPhrases. size: of crops; None: 192 x 256 for a ResNet, its own image size for a ViT.
-        mean, std: (3, 1, 1) of images in 0 … 255.
+            MiniPhrases.
+        tokenizer: of the model.
+        steps: iterations.
+        batch: scene crops per step.
+        lr: learning rate after the warm-up.
+        seed: of scenes, crops and captions.
+        scenes: scenes that are rendered and kept in memory.
+        workers: processes that render.
+        size: of crops. Default: 192 x 256 for a ResNet, its own image size for a ViT.
+        mean: (3, 1, 1), of images in [0, 255].
+        std: (3, 1, 1), of images in [0, 255].
 
     Returns:
         One dict of smoothed ``loss`` and ``accuracy`` every 50 steps and at the end.
     """
     torch.manual_seed(seed)
-    is_vit = hasattr(model.visual, "patch_size")
-    size = size or (tuple(model.visual.image_size) if is_vit else (192, 256))
-    stride = model.visual.patch_size[0] if is_vit else 32
-    sampler = SceneSampler(scenes, size, seed, workers, stride=stride, phrases=is_vit)
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    plain = [p for p in model.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr
-    )
+    sampler = _sampler(model.visual, scenes, seed, workers, size)
+    optimizer = _optimizer(model, lr)
     warmup = max(1, min(100, steps // 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: min((i + 1) / warmup, 0.5 * (1 + math.cos(math.pi * i / steps)))
     )
     model.train()
-    history, smooth = [], {}
+    history: list[dict[str, float]] = []
+    smooth: dict[str, float] = {}
     bar = tqdm(range(steps), desc="CLIP", unit="step")
     for step in bar:
         data = sampler.batch(batch)
@@ -186,7 +193,24 @@ def pretrain_clip(
     return history
 
 
-def _step_loss(model, tokenizer, data: RegionBatch, captions: list[Caption], images: Tensor) -> tuple[Tensor, float]:
+def _sampler(visual: Any, scenes: int, seed: int, workers: int, size: tuple[int, int] | None) -> SceneSampler:
+    """Build the sampler that fits an open_clip image tower."""
+    if hasattr(visual, "patch_size"):
+        size = size or tuple(visual.image_size)
+        return SceneSampler(scenes, size, seed, workers, stride=visual.patch_size[0], phrases=True)
+    return SceneSampler(scenes, size or (192, 256), seed, workers, stride=32, phrases=False)
+
+
+def _optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Build AdamW; vectors and scalars do not decay."""
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    plain = [p for p in model.parameters() if p.dim() <= 1]
+    return torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr)
+
+
+def _step_loss(
+    model: Any, tokenizer: Callable, data: RegionBatch, captions: list[Caption], images: Tensor
+) -> tuple[Tensor, float]:
     most = max(len(r) for r in data.regions)
     masks = torch.stack([F.pad(r, (0, 0, 0, 0, 0, most - len(r))) for r in data.regions])
     if hasattr(model.visual, "patch_size"):

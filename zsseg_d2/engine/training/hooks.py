@@ -1,4 +1,4 @@
-"""What happens beside the training steps: a progress bar, a word on slow loading, and an orderly stop."""
+"""Training hooks: a progress bar, a warning about slow loading, and a clean stop."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def show_bars() -> bool:
-    """Whether this process draws progress bars: the main one, on a terminal."""
+    """Return whether this process draws progress bars: the main one, on a terminal."""
     return comm.is_main_process() and sys.stderr.isatty()
 
 
 def logs_above_bars() -> ExitStack:
-    """A context in which log lines appear above a progress bar instead of across it."""
+    """Return a context in which log lines appear above a progress bar instead of across it."""
     stack = ExitStack()
     if show_bars():
         loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "zsseg_d2")]
@@ -34,7 +34,7 @@ def logs_above_bars() -> ExitStack:
 
 
 class ProgressBar(HookBase):
-    """A bar with loss, learning rate and remaining time, on a terminal; elsewhere Detectron2's log lines must do."""
+    """Show loss, learning rate and remaining time on a terminal; elsewhere there are Detectron2's log lines."""
 
     def before_train(self) -> None:
         self._logs = logs_above_bars()
@@ -61,26 +61,25 @@ class ProgressBar(HookBase):
 
 
 class DataLoadingMonitor(HookBase):
-    """One warning a run, if training waits for data.
+    """Warn once per run if training waits for data.
 
-    ``data_time`` is how long an iteration waited for its batch and ``time`` how long all of it took. Workers load while
-    the model computes, so loading that keeps up is not waited for. Registered after the hook that records ``time``.
+    ``data_time`` is how long an iteration waited for its batch, ``time`` how long all of it took. Workers load while the
+    model computes, so loading that keeps up costs no waiting. Register it after the hook that records ``time``.
+
+    Args:
+        num_workers: DATALOADER.NUM_WORKERS, for the advice.
     """
 
     WINDOW = 50  # iterations that are judged together
-    FEWEST = 10  # iterations that are enough for a judgement when training ends
-    SHARE = 0.1  # of the time; more than this in waiting, and loading is slower than the step it feeds
+    FEWEST = 10  # iterations that suffice at the end of training
+    SHARE = 0.1  # of the time that may pass in waiting
 
     def __init__(self, num_workers: int) -> None:
-        """
-        Args:
-            num_workers: DATALOADER.NUM_WORKERS, for the advice.
-        """
         self._num_workers = num_workers
-        self._spoke = False
+        self._warned = False
 
     def before_train(self) -> None:
-        self._spoke = False
+        self._warned = False
 
     def after_step(self) -> None:
         if (self.trainer.iter + 1 - self.trainer.start_iter) % self.WINDOW == 0:
@@ -90,20 +89,22 @@ class DataLoadingMonitor(HookBase):
         self._judge()
 
     def _judge(self) -> None:
-        # Each by its iteration: the first few have no "time", and processes other than the main one no "data_time".
+        # By iteration: the first few have no "time", and processes other than the main one no "data_time".
         recorded = self.trainer.storage.histories()
-        if self._spoke or not {"time", "data_time"} <= recorded.keys():
+        if self._warned or not {"time", "data_time"} <= recorded.keys():
             return
         times, waits = (
             {iteration: seconds for seconds, iteration in recorded[key].values()[-self.WINDOW :]}
             for key in ("time", "data_time")
         )
-        pairs = sorted((waits[i], times[i]) for i in times.keys() & waits.keys())[:-1]  # one long wait is no pattern
+        pairs = sorted((waits[i], times[i]) for i in times.keys() & waits.keys())[
+            :-1
+        ]  # without the longest wait, which may be an exception
         if len(pairs) < self.FEWEST:
             return
         wait, total = (sum(column) / len(pairs) for column in zip(*pairs))
         if wait > self.SHARE * total:
-            self._spoke = True
+            self._warned = True
             logger.warning(
                 "Loading took %.3g s of each %.3g s iteration: training waits for data. %s",
                 wait,
@@ -113,28 +114,28 @@ class DataLoadingMonitor(HookBase):
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Count the cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def loading_advice(num_workers: int, cores: int) -> str:
-    """What may help where loading is too slow."""
+    """Return what may help if loading is too slow."""
     if num_workers < cores:
         return f"Raise DATALOADER.NUM_WORKERS (now {num_workers}; {cores} cores are usable here)."
     return (
         f"DATALOADER.NUM_WORKERS is {num_workers} and {cores} {'core is' if cores == 1 else 'cores are'} usable here: keep "
-        "the images on a fast local disk, and smaller, or in a format that decodes faster (JPEG instead of PNG)."
+        "images on a fast local disk, smaller, or in a format that decodes faster (JPEG instead of PNG)."
     )
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped from outside after a whole iteration, and saved."""
+    """Training was stopped from outside after an iteration, and saved."""
 
 
 class StopOnSignal(HookBase):
-    """Ctrl-C or SIGTERM: finish the iteration, save, stop. A second Ctrl-C stops at once.
+    """Finish the iteration, save and stop on Ctrl-C or SIGTERM; a second Ctrl-C stops at once.
 
-    Processes of one training agree on the iteration after which they stop.
+    The processes of one training agree on the iteration after which they stop.
     """
 
     def __init__(self) -> None:
@@ -175,7 +176,7 @@ class StopOnSignal(HookBase):
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Between iterations, as in an evaluation: the first Ctrl-C stops, and the last iteration is saved."""
+        """Stop at the first Ctrl-C, as between iterations or in an evaluation; the last iteration is saved."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         try:

@@ -1,4 +1,4 @@
-"""Endless training batches that depend on the seed and the iteration only, and test batches of one."""
+"""Endless training batches that depend on the seed and the iteration only, and test batches of one image."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ..referring_task import is_referring, test_samples, training_samples
 
 
 def load_records(names: Sequence[str]) -> list[dict]:
-    """Records of registered data sets, one after the other, each with its ``dataset_name``.
+    """Load the records of registered datasets, in order, each with its ``dataset_name``.
 
     Raises:
-        DatasetError: a data set is empty, or cannot be read.
+        DatasetError: a dataset is empty or cannot be read.
     """
     records = []
     for name in names:
         found = DatasetCatalog.get(name)
         if not found:
-            raise DatasetError(f"The data set '{name}' is empty.")
+            raise DatasetError(f"The dataset '{name}' is empty.")
         records += [{**record, "dataset_name": name} for record in found]
     return records
 
 
 def build_train_loader(cfg: CfgNode) -> TrainLoader:
-    """Batches of DATASETS.TRAIN; SEED must be chosen (not negative)."""
+    """Build the loader of DATASETS.TRAIN; SEED must not be negative."""
     records, referring = load_records(cfg.DATASETS.TRAIN), is_referring(cfg)
     samples, mapper = training_samples(cfg, records) if referring else (records, PanopticMapper(cfg, training=True))
     return TrainLoader(
@@ -44,28 +44,36 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=cfg.SEED,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not referring,  # phrases come in squares
+        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not referring,  # samples of phrases are square
     )
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """All images of a data set, one a batch, with all phrases about it where there are any; processes share them."""
+    """Build the loader of a test set: one image per batch, with all its phrases if there are any; processes share them."""
     records, mapper = load_records([dataset_name]), None
     if is_referring(cfg):
         records, mapper = test_samples(cfg, records)
     mapper = mapper or PanopticMapper(cfg, training=False)
     loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
-    loader.collate_fn = _flat  # which is no argument in older versions of Detectron2
+    loader.collate_fn = _flat  # not an argument in older versions of Detectron2
     return loader
 
 
 class TrainLoader:
-    """Endless batches, the same for any number of workers, whether training ran through or was resumed.
+    """Endless batches, the same for any number of workers, and for a run that was resumed.
 
     The k-th sample of training (counted over all processes) is a function of the seed and k: which record it is, and the
-    random numbers of its augmentation. So a run that resumes at ``start_iter`` sees what it would have seen. (Where images
-    of upright and lying formats are mixed and ``group_by_aspect`` is on, resuming forgets the images that waited for
-    company.) Nothing is read before the first batch is asked for.
+    random numbers of its augmentation. So a run that resumes at ``start_iter`` sees what it would have seen. (If images of
+    both aspects are mixed and ``group_by_aspect`` is on, resuming forgets the images that waited for a batch.) Nothing is
+    read before the first batch.
+
+    Args:
+        records: of the dataset.
+        mapper: maps a record to an item, or to several that share a place in the batch.
+        batch_size: records per batch, over all processes; a multiple of their number.
+        seed: of order and augmentation.
+        num_workers: processes that load.
+        group_by_aspect: whether a batch holds only wide or only high images, which needs less padding.
     """
 
     def __init__(
@@ -78,12 +86,6 @@ class TrainLoader:
         num_workers: int = 0,
         group_by_aspect: bool = True,
     ) -> None:
-        """
-        Args:
-            mapper: a record to an item, or to several that share a place in the batch.
-            batch_size: records a batch, over all processes; a multiple of their number.
-            group_by_aspect: let batches hold images wider than high, or others, not both: less padding.
-        """
         if batch_size % comm.get_world_size():
             raise ValueError(f"A batch of {batch_size} cannot be shared by {comm.get_world_size()} processes.")
         self.dataset = _SeededDataset(records, mapper, seed)
@@ -102,7 +104,7 @@ class TrainLoader:
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
             worker_init_fn=_ignore_interrupts,
-            generator=torch.Generator(),  # else starting workers would draw from the model's random numbers
+            generator=torch.Generator(),  # else workers that start draw from the model's random numbers
         )
         share = self.batch_size // comm.get_world_size()
         if self.group_by_aspect:
@@ -116,17 +118,19 @@ class TrainLoader:
 
 
 class SampleStream(Sampler):
-    """(position, index) of this process's samples, forever: each pass over the records in a new order."""
+    """Yield (position, index) of this process's samples, forever; each pass over the records in a new order.
+
+    Args:
+        size: number of records.
+        seed: of the orders.
+        start: position of the first sample of all processes together.
+    """
 
     def __init__(self, size: int, seed: int, *, start: int = 0) -> None:
-        """
-        Args:
-            size: number of records. start: position of the first sample of all processes together.
-        """
         self.size, self.seed, self.start = size, seed, start
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        position, order, passes = self.start + comm.get_rank(), None, -1
+        position, order, passes = self.start + comm.get_rank(), np.empty(0, int), -1
         while True:
             if position // self.size != passes:
                 passes = position // self.size
@@ -157,11 +161,11 @@ def _as_it_is(sample: dict | list[dict]) -> dict | list[dict]:
 
 
 def _flat(samples: Sequence[dict | list[dict]]) -> list[dict]:
-    """Items of a batch; a sample may be several."""
+    """Return the items of a batch; a sample may hold several."""
     return [item for sample in samples for item in (sample if isinstance(sample, list) else [sample])]
 
 
 def _ignore_interrupts(_worker: int) -> None:
-    """Ctrl-C reaches workers too; the main process decides when they end."""
+    """Ignore Ctrl-C in a worker; the main process decides when it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

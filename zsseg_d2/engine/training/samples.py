@@ -1,4 +1,4 @@
-"""How the predictions of a few fixed samples change over the iterations: masks on disk, a picture strip, and a GIF."""
+"""Visualize how the predictions of a few fixed samples change in training: masks, a strip of images, and a GIF."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ _WIDTH = 150  # pixels of a panel
 _MOST_COLUMNS, _MOST_FRAMES = 8, 40  # of the strip and of the GIF
 
 
-class SamplePictures(HookBase):
-    """Every ZSSEG.SAMPLES.PERIOD iterations, before the first and after the last: predictions of the same few test tasks.
+class SampleVisualizer(HookBase):
+    """Predict the same few test tasks every ZSSEG.SAMPLES.PERIOD iterations, before the first and after the last one.
 
-    Written to ``OUTPUT_DIR/samples``: ``<task_id>/<iteration>.png`` (probabilities, white is 1), ``strip.png`` and
-    ``samples.gif``. A resumed training goes on with the files that are there.
+    ``OUTPUT_DIR/samples`` receives ``<task_id>/<iteration>.png`` (probabilities, white is 1), ``strip.png`` and
+    ``samples.gif``. A resumed training continues with the existing files.
+
+    Args:
+        cfg: the config of the run.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -44,7 +47,7 @@ class SamplePictures(HookBase):
             return
         records = tasks_of(load_records(self._cfg.DATASETS.TEST[:1]))
         self._records = choose_samples(records, self._cfg.ZSSEG.SAMPLES.COUNT)
-        images, mapper = test_samples(self._cfg, records)  # all of them: image prompts show other tasks
+        images, mapper = test_samples(self._cfg, records)  # of all tasks: image prompts show other ones
         chosen = {record["image_id"] for record in self._records}
         by_task = {item["task_id"]: item for image in images if image["image_id"] in chosen for item in mapper(image)}
         self._items = [by_task[record["task_id"]] for record in self._records]
@@ -67,7 +70,7 @@ class SamplePictures(HookBase):
 
 
 def choose_samples(records: Sequence[dict], count: int) -> list[dict]:
-    """Tasks evenly spread over a data set, each of another image where there are enough."""
+    """Choose tasks evenly spread over a dataset, each of another image if there are enough."""
     first = list({record["image_id"]: record for record in reversed(records)}.values())[::-1]
     pool = first if len(first) >= count else list(records)
     count = min(count, len(pool))
@@ -76,7 +79,7 @@ def choose_samples(records: Sequence[dict], count: int) -> list[dict]:
 
 @torch.no_grad()
 def probabilities(model: nn.Module, items: Sequence[Mapping]) -> list[np.ndarray]:
-    """(H, W) float32 in 0 .. 1 of each item, the model in eval mode and as it was afterwards."""
+    """Return (H, W) float32 in [0, 1] for each item; the model's mode is restored afterwards."""
     model = getattr(model, "module", model)
     training = model.training
     model.eval()
@@ -87,10 +90,12 @@ def probabilities(model: nn.Module, items: Sequence[Mapping]) -> list[np.ndarray
 
 
 def draw_samples(records: Sequence[dict], folder: Path, threshold: float) -> None:
-    """``strip.png`` and ``samples.gif`` of the probabilities that lie below a folder.
+    """Write ``strip.png`` and ``samples.gif`` from the probabilities in a folder.
 
     Args:
         records: of the tasks, in the order of the rows.
+        folder: with ``<task_id>/<iteration>.png``.
+        threshold: probability above which a pixel belongs to the mask.
     """
     iterations = sorted({int(path.stem) for path in folder.glob("*/*.png") if path.stem.isdigit()})
     if not iterations:
@@ -118,6 +123,6 @@ def draw_samples(records: Sequence[dict], folder: Path, threshold: float) -> Non
 
 
 def _spread(iterations: Sequence[int], most: int) -> list[int]:
-    """At most so many, evenly spread, the first and the last among them."""
+    """Choose at most `most` iterations, evenly spread, including the first and the last."""
     places = np.linspace(0, len(iterations) - 1, min(len(iterations), most)).round().astype(int)
     return [iterations[k] for k in places]

@@ -1,9 +1,9 @@
-"""Which parameters learn, how fast, with which decay, and how gradients are clipped."""
+"""Optimizers: which parameters train, their learning rates and decay, and gradient clipping."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,11 @@ __all__ = ["ParameterRule", "build_lr_scheduler", "build_optimizer", "parameter_
 logger = logging.getLogger(__name__)
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
-_EMBEDDINGS = ("level_embed", "absolute_pos_embed", "relative_position_bias_table")  # those that are no nn.Embedding
+_EMBEDDINGS = (
+    "level_embed",
+    "absolute_pos_embed",
+    "relative_position_bias_table",
+)  # embeddings that are not nn.Embedding
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,10 @@ class ParameterRule:
 
 
 def parameter_rules(cfg: CfgNode, model: nn.Module) -> Iterator[ParameterRule]:
-    """The rules of Mask2Former and FC-CLIP (DESIGN, section 3), each trainable parameter once.
+    """Yield the rules of Mask2Former and FC-CLIP (docs/architecture.md), each trainable parameter once.
 
-    No decay of norms (SOLVER.WEIGHT_DECAY_NORM), of embeddings (SOLVER.WEIGHT_DECAY_EMBED; queries, levels, void) and of
-    the temperature ``logit_scale``. Biases decay like weights. Backbone parameters, where CLIP is not frozen, learn at
+    Norms (SOLVER.WEIGHT_DECAY_NORM), embeddings (SOLVER.WEIGHT_DECAY_EMBED: queries, levels, void) and the temperature
+    ``logit_scale`` do not decay. Biases decay like weights. Backbone parameters, if CLIP is not frozen, train at
     SOLVER.BACKBONE_MULTIPLIER times the rate.
     """
     solver = cfg.SOLVER
@@ -57,7 +61,7 @@ def parameter_rules(cfg: CfgNode, model: nn.Module) -> Iterator[ParameterRule]:
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD over the trainable parameters, one group for each (learning rate, decay).
+    """Build AdamW or SGD over the trainable parameters, one group for each (learning rate, decay).
 
     Raises:
         ValueError: no parameter is trainable, or SOLVER.OPTIMIZER is unknown.
@@ -68,17 +72,18 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if not groups:
         raise ValueError("No parameter of the model is trainable.")
     params = [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
-    if cfg.SOLVER.OPTIMIZER == "ADAMW":
-        return _clipping(cfg, torch.optim.AdamW)(params, cfg.SOLVER.BASE_LR)
-    if cfg.SOLVER.OPTIMIZER == "SGD":
+    solver = cfg.SOLVER
+    if solver.OPTIMIZER == "ADAMW":
+        return _clipping(cfg, torch.optim.AdamW)(params, solver.BASE_LR)
+    if solver.OPTIMIZER == "SGD":
         return _clipping(cfg, torch.optim.SGD)(
-            params, cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM, nesterov=cfg.SOLVER.NESTEROV
+            params, solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
         )
-    raise ValueError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; choose ADAMW or SGD.")
+    raise ValueError(f"SOLVER.OPTIMIZER={solver.OPTIMIZER}: choose ADAMW or SGD.")
 
 
-def _clipping(cfg: CfgNode, optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """The optimizer class whose ``step`` clips first.
+def _clipping(cfg: CfgNode, optimizer: type) -> Callable[..., torch.optim.Optimizer]:
+    """Return the optimizer class with a ``step`` that clips first.
 
     Clipping belongs there because torch's GradScaler unscales gradients just before it calls ``step``, and skips it
     where they are not finite.
@@ -92,7 +97,7 @@ def _clipping(cfg: CfgNode, optimizer: type[torch.optim.Optimizer]) -> type[torc
             parameters = [p for group in self.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(parameters, clip.CLIP_VALUE, clip.NORM_TYPE)
             if not torch.isfinite(norm):  # one such step would make every weight NaN
-                logger.warning("The norm of the gradients is %s; this step is left out.", norm.item())
+                logger.warning("The norm of the gradients is %s; this step is skipped.", norm.item())
                 return None
             return super().step(closure)
 

@@ -18,12 +18,12 @@ from numpy.random import SeedSequence
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .. import evaluation
+from .. import evaluation, evaluators
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..errors import CheckpointError, ConfigError
 from . import loaders, solver
 from .hooks import DataLoadingMonitor, ProgressBar, StopOnSignal
-from .samples import SamplePictures
+from .samples import SampleVisualizer
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,12 @@ logger = logging.getLogger(__name__)
 class Trainer(DefaultTrainer):
     """Trains any registered meta-architecture, on CUDA or CPU, in one process or several.
 
-    What an iteration does is a function of the weights, the seed and the iteration's number: its images and their
-    augmentation (:mod:`zsseg_d2.engine.training.loaders`), and the model's own random numbers, which are seeded anew each time.
-    So a resumed run continues as if it had not stopped.
+    An iteration is a function of the weights, the seed and the iteration's number: its images and their augmentation
+    (:mod:`zsseg_d2.engine.training.loaders`), and the model's own random numbers, which are seeded each time. So a resumed
+    run continues as if it had not stopped.
+
+    Args:
+        cfg: the config of the run. A negative SEED is replaced by a new one.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -55,11 +58,10 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
-    # parts
-
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """
+        """Build the model of a config, and log its size.
+
         Raises:
             ConfigError: the model refuses the config.
         """
@@ -101,7 +103,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        return evaluation.build_evaluator(cfg, dataset_name)
+        return evaluators.build_evaluator(cfg, dataset_name)
 
     def build_hooks(self) -> list[HookBase | None]:
         main = comm.is_main_process()
@@ -111,18 +113,16 @@ class Trainer(DefaultTrainer):
             hooks.LRScheduler(),
             ProgressBar(),
             DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
-            SamplePictures(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
+            SampleVisualizer(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
             hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
             hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
             hooks.PeriodicWriter(self.build_writers(), period=20) if main else None,
             self._stop,
         ]
 
-    # training
-
     def run_step(self) -> None:
         torch.manual_seed(int(SeedSequence([self.cfg.SEED, comm.get_rank(), self.iter]).generate_state(1)[0]))
-        self._trainer.optimizer.zero_grad()  # not held until the backward pass
+        self._trainer.optimizer.zero_grad()  # frees the gradients before the forward pass
         super().run_step()
 
     def train(self) -> dict | None:
@@ -130,12 +130,13 @@ class Trainer(DefaultTrainer):
 
         Returns:
             The results of the last evaluation, on the main process.
+
         Raises:
             Interrupted: stopped by Ctrl-C or SIGTERM; the last finished iteration is saved.
         """
         if self.start_iter >= self.max_iter:
             logger.warning(
-                "Nothing to train: %d iterations are done and SOLVER.MAX_ITER is %d. Give a larger SOLVER.MAX_ITER to go on.",
+                "Nothing to train: %d iterations are done and SOLVER.MAX_ITER is %d. Fix: give a larger SOLVER.MAX_ITER.",
                 self.start_iter,
                 self.max_iter,
             )
@@ -157,27 +158,28 @@ class Trainer(DefaultTrainer):
         """Evaluate on every set of DATASETS.TEST.
 
         Args:
-            evaluators: one a data set; None: :meth:`build_evaluator`.
+            cfg: the config of the run.
+            model: the model.
+            evaluators: one per dataset. Default: those of :meth:`build_evaluator`.
+
         Returns:
-            The evaluator's results where there is one test set, else ``{data set: results}``.
+            The evaluator's results if there is one test set, else ``{dataset: results}``.
         """
-        evaluators = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
+        chosen = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
         results: dict = OrderedDict()
         for k, name in enumerate(cfg.DATASETS.TEST):
-            evaluator = evaluators[k] if evaluators is not None else cls.build_evaluator(cfg, name)
+            evaluator = chosen[k] if chosen is not None else cls.build_evaluator(cfg, name)
             results[name] = evaluation.evaluate(model, cls.build_test_loader(cfg, name), evaluator, name)
             if comm.is_main_process():
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
 
-    # resuming
-
     def state_dict(self) -> dict:
-        """Iteration, optimizer, gradient scaler; the layout of Detectron2's main branch."""
+        """Return iteration, optimizer and gradient scaler, in the layout of Detectron2's main branch."""
         return {**_without_schedule(TrainerBase.state_dict(self)), "_trainer": self._trainer.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Continue from a saved state. Learning rate, decay and schedule are those of the present config.
+        """Continue from a saved state, with learning rate, decay and schedule of the present config.
 
         Raises:
             CheckpointError: the optimizer was saved for other parameters.
@@ -188,8 +190,8 @@ class Trainer(DefaultTrainer):
             self._trainer.load_state_dict(state_dict["_trainer"])
         except (KeyError, ValueError) as error:
             raise CheckpointError(
-                f"The checkpoint's optimizer does not belong to this model and config ({error}). Resume with the config of "
-                "the interrupted run, or start anew from its weights: MODEL.WEIGHTS <checkpoint>, without --resume."
+                f"The checkpoint's optimizer does not belong to this model and config ({error}). Fix: resume with the config of "
+                "the interrupted run, or start from its weights: MODEL.WEIGHTS <checkpoint>, without --resume"
             ) from error
         for group, values in zip(self.optimizer.param_groups, own):
             group.update(values)
@@ -199,12 +201,12 @@ class Trainer(DefaultTrainer):
 
 
 def _without_schedule(state: dict) -> dict:
-    """Schedules are functions of the iteration: nothing of an old one is needed, and so a new MAX_ITER takes effect."""
+    """Drop the state of schedules: they are functions of the iteration, so that a new MAX_ITER takes effect."""
     return {**state, "hooks": {k: v for k, v in state.get("hooks", {}).items() if k != "LRScheduler"}}
 
 
 def with_seed(cfg: CfgNode) -> CfgNode:
-    """`cfg`, with a SEED that all processes share where it has none."""
+    """Return `cfg`, with a SEED that all processes share if it has none."""
     if cfg.SEED >= 0:
         return cfg
     cfg = cfg.clone()
@@ -215,7 +217,7 @@ def with_seed(cfg: CfgNode) -> CfgNode:
 
 
 def distribute(model: nn.Module) -> nn.Module:
-    """Wrap a model for gradient exchange where there is more than one process, whatever device it is on."""
+    """Wrap a model for gradient exchange if there are several processes, on any device."""
     if comm.get_world_size() == 1:
         return model
     device = next(model.parameters()).device

@@ -1,0 +1,82 @@
+"""Time a training step of each method against one of a single model on the same batch, with random weights.
+
+    python tools/benchmark_methods.py                                             the mini model
+    python tools/benchmark_methods.py --config-file configs/cityscapes/full_finetune.yaml --height 512 --width 512
+
+Times are taken in turns; each method has a process of its own, whose peak memory is reported (on CUDA: of the device).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from functools import partial
+
+from tabulate import tabulate
+
+from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.engine import setup_cfg
+from zsseg_d2.engine.benchmark.measure import in_turns, machine
+from zsseg_d2.engine.benchmark.model_work import training_step
+from zsseg_d2.engine.errors import ConfigError
+
+SINGLE = "single model"
+_MASKS = ("ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DISTILLATION.MASK_WEIGHT", "5.0")
+METHODS = {
+    SINGLE: ("FCCLIP",),
+    "distillation of classes": ("DistilledFCCLIP",),
+    "distillation of classes and masks": ("DistilledFCCLIP", *_MASKS),
+    "combined": ("CombinedFCCLIP",),
+    "combined, queries matched": ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian"),
+}
+
+
+def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    parser = ArgumentParser(__doc__, prog)
+    parser.add_argument("--height", type=int, default=192)
+    parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeat", type=int, default=9)
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help=f"of {list(METHODS)}"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_config_arguments("default: minicity/full_finetune.yaml")
+    args = parser.parse_args(argv)
+    args.config_file = args.config_file or ["minicity/full_finetune.yaml"]
+    return args
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+    args = parse_arguments(argv, prog)
+    try:
+        setup_cfg(args, check=False)  # mistakes end here, before any process is started
+    except ConfigError as error:
+        raise SystemExit(f"error: {error}") from error
+    methods = [name for name in METHODS if name in (SINGLE, *args.methods)]
+    forms = in_turns({name: partial(make_step, name, args) for name in methods}, args.repeat)
+    rows: dict[str, dict] = {}
+    for name, form in forms.items():
+        found = form.finish()
+        ratios = [a / b for a, b in zip(form.seconds, forms[SINGLE].seconds)]
+        rows[name] = {
+            "seconds": round(found["seconds"], 3),
+            "spread": [round(seconds, 3) for seconds in found["spread"]],
+            "ratio": round(statistics.median(ratios), 2),
+            "memory_gb": round(found["memory_gb"], 2),
+            "memory_ratio": round(found["memory_gb"] / rows[SINGLE]["memory_gb"], 2) if rows else 1.0,
+        }
+    if args.json:
+        print(json.dumps({"machine": machine(), "size": [args.batch, 3, args.height, args.width], "methods": rows}))
+        return
+    print(f"{' '.join(args.config_file)}, batch {args.batch} x 3 x {args.height} x {args.width}, on {machine()}")
+    table = [[name, r["seconds"], "{} to {}".format(*r["spread"]), *list(r.values())[2:]] for name, r in rows.items()]
+    print(tabulate(table, headers=["training step of", "seconds", "spread", "ratio", "peak GB", "ratio"]))
+
+
+def make_step(method: str, args: argparse.Namespace):
+    """Make the training step of a method."""
+    options = ["ZSSEG.DISTILLATION.CLASSES", "all", *args.opts, "MODEL.META_ARCHITECTURE", *METHODS[method]]
+    return training_step(args.config_file, (args.height, args.width), args.batch, options)

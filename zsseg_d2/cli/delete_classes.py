@@ -1,0 +1,106 @@
+"""Write class-deleted copies of a panoptic dataset.
+
+python tools/delete_classes.py --root datasets/cityscapes --split train --configuration 008
+python tools/delete_classes.py --root datasets/cityscapes --split train --classes person 25
+python tools/delete_classes.py --root datasets/cityscapes --split train --configurations 001 004-008
+python tools/delete_classes.py --root datasets/cityscapes --split train --configurations all
+python tools/delete_classes.py --root datasets/coco --family openvocab_coco_2017_panoptic --split train --classes cat
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.data import CONFIGURATIONS, PANOPTIC_FAMILIES, DatasetError, PanopticFamily, resolve_classes
+from zsseg_d2.data.class_deletion.configurations import chosen_configurations
+from zsseg_d2.data.class_deletion.export import ClassDeletedExport, write_deleted_copies
+
+
+def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    parser = ArgumentParser(__doc__, prog)
+    parser.add_argument("--root", type=Path, required=True, help="folder of the dataset; never written to")
+    parser.add_argument(
+        "--family",
+        default="openvocab_cityscapes_fine_panoptic",
+        metavar="PREFIX",
+        help=f"layout and classes: {', '.join(PANOPTIC_FAMILIES)}; default: Cityscapes' (also for MiniCity)",
+    )
+    parser.add_argument("--split", nargs="+", default=["train"], help="default: train")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--configuration",
+        "--configurations",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(CONFIGURATIONS)}; also ranges (002-005) and 'all'; common work is done once",
+    )
+    what.add_argument("--classes", nargs="+", help="names or label ids of the classes to delete")
+    what.add_argument("--all", action="store_true", help="the same as --configurations all")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="default: ROOT_008, next to the root; with several configurations, the folder of 001, 002, …",
+    )
+    parser.add_argument("--copy-images", action="store_true", help="copy the images instead of linking to them")
+    parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
+    parser.add_argument("--overwrite", action="store_true", help="replace what a run with other arguments wrote")
+    return parser.parse_args(argv)
+
+
+def family(arguments: argparse.Namespace) -> PanopticFamily:
+    """Return the family that --family names.
+
+    Raises:
+        DatasetError: There is none.
+    """
+    if arguments.family not in PANOPTIC_FAMILIES:
+        known = ", ".join(PANOPTIC_FAMILIES)
+        raise DatasetError(f"--family {arguments.family}: there is no such family. Fix: choose one of {known}.")
+    return PANOPTIC_FAMILIES[arguments.family]
+
+
+def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
+    """Plan the folder and the deleted classes of each copy."""
+    root, known = arguments.root.resolve(), family(arguments).configurations
+    configurations = ["all"] if arguments.all else arguments.configuration
+    if configurations is not None:
+        chosen = {name: known[name] for name in chosen_configurations(configurations, known)}
+    else:
+        label_ids = resolve_classes(arguments.classes, family(arguments).categories)
+        chosen = {"without_" + "_".join(map(str, label_ids)): label_ids}
+    if arguments.output is None:
+        return [ClassDeletedExport(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]
+    several = len(chosen) > 1
+    return [
+        ClassDeletedExport(arguments.output / name if several else arguments.output, ids)
+        for name, ids in chosen.items()
+    ]
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    options = parse_arguments(argv, prog)
+    try:
+        for split in options.split:
+            copies = planned_copies(options)
+            write_deleted_copies(
+                options.root,
+                split,
+                copies,
+                family=family(options),
+                copy_images=options.copy_images,
+                num_workers=options.num_workers,
+                overwrite=options.overwrite,
+            )
+            for copy in copies:
+                print(f"{copy.output}: {split} {'was complete already' if copy.complete else 'written'}")
+    except DatasetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; the same command resumes.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,79 @@
+"""Demonstrate street scenes, zero-shot segmentation, phrases, and fine-tuning with the labels of some classes.
+
+python tools/demo.py [--output output/demo] [--images 6] [--zero-shot-only]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from zsseg_d2.cli import run_suite, segment, train_net
+from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.data.panoptic.records import data_folder
+from zsseg_d2.data.synthetic import ensure_minicity
+
+PHRASES = ("bench", "person")
+
+
+def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    parser = ArgumentParser(__doc__, prog)
+    parser.add_argument("--output", default="output/demo")
+    parser.add_argument("--images", "--pictures", type=int, default=6, help="images to visualize; default: 6")
+    parser.add_argument("--zero-shot-only", action="store_true", help="without the part that trains")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None, *, phrase_image: Path) -> int:
+    """Run the demonstration.
+
+    Args:
+        phrase_image: the image that the phrases are looked for in.
+
+    Returns:
+        The exit status.
+    """
+    args = parse_arguments(argv, prog)
+    output, steps, start = Path(args.output), 3 if args.zero_shot_only else 4, time.perf_counter()
+    _make_scenes(steps)
+    _zero_shot(output, args.images, steps)
+    print(f"\n3/{steps}  Phrases: what each of them means in an image", flush=True)
+    words = [word for phrase in PHRASES for word in ("--phrase", phrase)]
+    segment.main(["--image", str(phrase_image), *words, "--output", str(output / "phrases.png")])
+    status = 0 if args.zero_shot_only else _methods(output)
+    seconds = time.perf_counter() - start
+    print(f"\nDone in {seconds:.0f} s. All methods over three seeds: tools/run_suite.py configs/minicity/suite.yaml")
+    return status
+
+
+def _make_scenes(steps: int) -> None:
+    print(f"1/{steps}  MiniCity: 300 training and 50 validation scenes in Cityscapes format", flush=True)
+    try:
+        folder = ensure_minicity(data_folder())
+    except FileExistsError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    print(f"     {folder}")
+
+
+def _zero_shot(output: Path, images: int, steps: int) -> None:
+    print(
+        f"2/{steps}  Zero shot: a model that never saw these streets, with the 19 class names of Cityscapes", flush=True
+    )
+    options = ["OUTPUT_DIR", str(output), "ZSSEG.VIS_IMAGES", str(images), "SEED", "0"]
+    train_net.evaluate(["--config-file", "minicity/zero_shot.yaml", *options])
+    print("\nThe images (input, prediction, ground truth):")
+    for path in sorted((output / "inference" / "minicity_panoptic_val" / "visualizations").glob("*.png")):
+        print(f"  {path}")
+
+
+def _methods(output: Path) -> int:
+    print(
+        "\n4/4  The labels of all things are deleted, and the model is fine-tuned with the rest, for a few minutes:\n"
+        "     in-class fine-tuning, its map merged with the zero-shot one, and two models trained together",
+        flush=True,
+    )
+    return run_suite.main(["minicity/suite_demo.yaml", "--output", str(output / "methods")])

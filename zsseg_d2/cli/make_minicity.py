@@ -1,0 +1,64 @@
+"""Render the embedded datasets: MiniCity (Cityscapes layout) and MiniWorld (COCO panoptic format).
+
+python tools/make_minicity.py --root datasets
+python tools/make_minicity.py --world pretraining --preview sheet.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.data.synthetic import CITY, PRETRAINING, write_minicity, write_miniworld
+from zsseg_d2.data.synthetic.sheet import contact_sheet
+
+WORLDS = {"city": (CITY, write_minicity), "pretraining": (PRETRAINING, write_miniworld)}
+
+
+def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    parser = ArgumentParser(__doc__, prog)
+    default_root = os.environ.get("DETECTRON2_DATASETS", "datasets")
+    parser.add_argument(
+        "--root", type=Path, default=Path(default_root), help="default: $DETECTRON2_DATASETS or ./datasets"
+    )
+    parser.add_argument("--world", choices=[*WORLDS, "both"], default="city")
+    parser.add_argument("--train", type=int, help="training images (default: 300, pretraining 1000)")
+    parser.add_argument("--val", type=int, help="validation images (default: 50, pretraining 100)")
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num-workers", type=int, help="processes (default: one a usable core)")
+    parser.add_argument(
+        "--preview", type=Path, metavar="PNG", help="write only a contact sheet of images and their objects"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    arguments = parse_arguments(argv, prog)
+    chosen = list(WORLDS) if arguments.world == "both" else [arguments.world]
+    size = {"height": arguments.height, "width": arguments.width}
+    numbers = {k: v for k in ("train", "val") if (v := getattr(arguments, k)) is not None}
+    for name in chosen:
+        world, write = WORLDS[name]
+        try:
+            if arguments.preview:
+                path = arguments.preview
+                if len(chosen) > 1:
+                    path = path.with_stem(f"{path.stem}_{name}")
+                first = arguments.seed * 1_000_000
+                contact_sheet(world, range(first, first + 12), **size).save(path)
+            else:
+                path = write(arguments.root, **numbers, **size, seed=arguments.seed, num_workers=arguments.num_workers)
+        except (FileExistsError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted: nothing was left behind", file=sys.stderr)
+            return 130
+        print(path)
+    return 0

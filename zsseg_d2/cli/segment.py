@@ -1,0 +1,67 @@
+"""Segment what phrases say: overlays with scores, and the masks.
+
+    python tools/segment.py --image street.jpg --phrase "red car" --phrase "people on the left" --output out.png
+    python tools/segment.py --image *.jpg --phrase "bus" --output found/ --save-masks masks/
+    python tools/segment.py --image a.jpg --phrase "bus" --output out.png \\
+        --config-file configs/phrasecut/clipseg_rd64.yaml MODEL.WEIGHTS /path/to/clipseg-rd64-refined/model.safetensors
+
+Without --config-file, the embedded mini model is used. It knows the drawn world of MiniPhrases only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import get_cfg
+
+from zsseg_d2 import add_zsseg_config
+from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.engine.prediction.phrase_segmentation import DEFAULT_CONFIG, run_segmenting
+
+
+def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    parser = ArgumentParser(__doc__, prog)
+    parser.add_argument("--image", required=True, nargs="+", help="one image, or several")
+    parser.add_argument("--phrase", action="append", help="what to look for; may be given several times")
+    parser.add_argument("--output", required=True, help="image to write (.png, .jpg); a folder for several images")
+    parser.add_argument("--save-masks", metavar="FOLDER", help="also write the masks and the probabilities as PNG")
+    parser.add_argument("--threshold", type=float, help="probability above which a pixel is in the mask: 0.01 .. 0.99")
+    parser.add_argument(
+        "--example", metavar="IMAGE", help="an image of what is meant, for models trained with image prompts"
+    )
+    parser.add_argument("--example-mask", metavar="PNG", help="white where --example shows it")
+    parser.add_argument(
+        "--config-file",
+        action="append",
+        metavar="FILE",
+        help=f"default: {DEFAULT_CONFIG} with its embedded weights; several merge in order",
+    )
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
+    args = parser.parse_intermixed_args(argv)
+    args.config_file = args.config_file or [DEFAULT_CONFIG]
+    first = next((k for k, word in enumerate(args.image) if _is_key(word)), None)  # `--image a.jpg MODEL.WEIGHTS x`
+    if first is not None:
+        args.image, args.opts = args.image[:first], args.image[first:] + args.opts
+    if args.example_mask and not args.example:
+        parser.error("--example-mask marks a region of --example; give that too")
+    args.phrase_is_given = bool(args.phrase)
+    if not args.phrase:
+        if not args.example:
+            parser.error("give at least one --phrase, or an --example")
+        args.phrase = [Path(args.example).stem]
+    if not args.image:
+        parser.error("--image names no image")
+    return args
+
+
+def _is_key(word: str) -> bool:
+    """Return whether a word after --image is a config key: in capitals, below an existing node, and not a file."""
+    cfg = get_cfg()
+    add_zsseg_config(cfg)
+    return word.isupper() and word.split(".")[0] in cfg and not Path(word).is_file()
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    return run_segmenting(parse_arguments(argv, prog))

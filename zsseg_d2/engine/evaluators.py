@@ -1,0 +1,129 @@
+"""Which evaluators score a dataset: a registry by the ``evaluator_type`` of its metadata, open to others."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from fvcore.common.registry import Registry
+
+from ..class_sets import ClassSets
+from ..data.panoptic.mapper import read_rgb
+from ..data.panoptic.png import read_panoptic_png
+from .referring_task import EVALUATOR as REFERRING
+from .referring_task import is_referring
+
+logger = logging.getLogger(__name__)
+
+PANOPTIC = "zsseg_panoptic"
+"""``evaluator_type`` of datasets with panoptic annotations."""
+
+EVALUATOR_REGISTRY = Registry("EVALUATOR")
+"""Functions that build the evaluators of a dataset, by the ``evaluator_type`` of its metadata.
+
+A function of that name takes the config and the name of the dataset, and returns a list of Detectron2's
+``DatasetEvaluator``. ``docs/extending.md`` has an example.
+"""
+
+
+def evaluator_type(cfg: CfgNode, dataset_name: str) -> str:
+    """Return the registered ``evaluator_type`` of a dataset; the one of the model's own task if it has none."""
+    found = MetadataCatalog.get(dataset_name).get("evaluator_type", "")
+    return found if found in EVALUATOR_REGISTRY else REFERRING if is_referring(cfg) else PANOPTIC
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+    """Build the evaluators of a dataset.
+
+    Args:
+        cfg: the config of the run; ZSSEG.SAVE_PREDICTIONS and ZSSEG.VIS_IMAGES add to what is written.
+        dataset_name: a registered dataset.
+    """
+    return DatasetEvaluators(EVALUATOR_REGISTRY.get(evaluator_type(cfg, dataset_name))(cfg, dataset_name))
+
+
+@EVALUATOR_REGISTRY.register()
+def zsseg_panoptic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    """Build panoptic quality, class-wise arithmetic for the naive intersection, and visualizations."""
+    from ..evaluation import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
+
+    out = ClassSets.from_config(cfg).evaluation(dataset_name).out
+    save = cfg.ZSSEG.SAVE_PREDICTIONS
+    evaluators: list[DatasetEvaluator] = [
+        PanopticQualityEvaluator(dataset_name, cfg.OUTPUT_DIR, out_classes=out, save_predictions=save)
+    ]
+    if cfg.MODEL.META_ARCHITECTURE == "NaiveIntersection":
+        evaluators.append(ClasswiseArithmeticEvaluator(dataset_name, cfg.OUTPUT_DIR, out_classes=out))
+    if cfg.ZSSEG.VIS_IMAGES > 0:
+        folder = visualization_folder(cfg, dataset_name)
+        evaluators.append(VisualizationEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES))
+    return evaluators
+
+
+@EVALUATOR_REGISTRY.register()
+def zsseg_referring(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    """Build the scores of phrase segmentation, and visualizations."""
+    from ..evaluation.referring.phrase_visualization import PhrasePictureEvaluator
+    from ..evaluation.referring.referring_evaluator import ReferringEvaluator
+
+    threshold, save = cfg.MODEL.REFERRING.THRESHOLD, cfg.ZSSEG.SAVE_PREDICTIONS
+    evaluators: list[DatasetEvaluator] = [
+        ReferringEvaluator(dataset_name, cfg.OUTPUT_DIR, threshold=threshold, save_predictions=save)
+    ]
+    if cfg.ZSSEG.VIS_IMAGES > 0:
+        folder = visualization_folder(cfg, dataset_name)
+        evaluators.append(PhrasePictureEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, threshold))
+    return evaluators
+
+
+def visualization_folder(cfg: CfgNode, dataset_name: str) -> Path:
+    """Return the folder of the visualizations of a dataset, below OUTPUT_DIR."""
+    return Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "visualizations"
+
+
+class VisualizationEvaluator(DatasetEvaluator):
+    """Write image, prediction and ground truth side by side for some images, evenly spread over the dataset.
+
+    Args:
+        dataset_name: a registered panoptic dataset.
+        folder: ``<image_id>.png`` are written there.
+        count: number of images.
+    """
+
+    def __init__(self, dataset_name: str, folder: Path, count: int) -> None:
+        self._metadata = MetadataCatalog.get(dataset_name)
+        load = self._metadata.get("load_complete_records") or (lambda: DatasetCatalog.get(dataset_name))
+        records = load()
+        count = min(count, len(records))
+        chosen = [records[k * len(records) // count] for k in range(count)]
+        self._records = {record["image_id"]: record for record in chosen}
+        self._folder = folder
+
+    def reset(self) -> None:
+        pass
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        from ..evaluation.panoptic.visualization import save_comparison
+
+        for item, output in zip(inputs, outputs):
+            record = self._records.get(item["image_id"])
+            if record is None:
+                continue
+            ids, segments = output["panoptic_seg"]
+            truth = read_panoptic_png(record["pan_seg_file_name"])
+            save_comparison(
+                self._folder / f"{item['image_id']}.png",
+                read_rgb(record["file_name"]),
+                (ids.cpu().numpy(), segments),
+                (truth, record["segments_info"]),
+                self._metadata,
+            )
+
+    def evaluate(self) -> OrderedDict:
+        logger.info("Visualizations of %d images are in %s", len(self._records), self._folder)
+        return OrderedDict()
