@@ -19,7 +19,8 @@ import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importab
 from detectron2.engine import default_argument_parser  # noqa: E402
 from zsseg_d2.data.panoptic_records import data_folder  # noqa: E402
 from zsseg_d2.data.synthetic import ensure_minicity  # noqa: E402
-from zsseg_d2.engine import run, suite  # noqa: E402
+from zsseg_d2 import experiments  # noqa: E402
+from zsseg_d2.engine import run  # noqa: E402
 from zsseg_d2.engine.segmenting import DEFAULT_CONFIG, run_segmenting  # noqa: E402
 
 PHRASES = ("bench", "person")
@@ -69,7 +70,7 @@ def main() -> int:
             flush=True,
         )
         words = ["minicity/suite_demo.yaml", "--output", str(Path(args.output) / "methods")]
-        status = suite.main(words, tools=ROOT / "tools")
+        status = experiments.main(words, tools=ROOT / "tools")
     print(f"\nDone in {time.perf_counter() - start:.0f} s. All methods over three seeds: tools/run_suite.py configs/minicity/suite.yaml")
     return status
 

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.engine import suite_stub
-from tests.engine.suite_stub import set_behaviour, write_suite
-from zsseg_d2.engine import suite as program
-from zsseg_d2.engine.suite import figures
-from zsseg_d2.engine.suite.jobs import make_jobs
-from zsseg_d2.engine.suite.measures import Measure
-from zsseg_d2.engine.suite.panoptic import IN, PANOPTIC, best_leak_free
-from zsseg_d2.engine.suite.provenance import Provenance, sentence
-from zsseg_d2.engine.suite.report import page
-from zsseg_d2.engine.suite.results import gather
-from zsseg_d2.engine.suite.suite_file import load_suite
-from zsseg_d2.engine.suite.tables import Footnotes, figure, table
+from tests.experiments import suite_stub
+from tests.experiments.suite_stub import set_behaviour, write_suite
+from zsseg_d2 import experiments as program
+from zsseg_d2.experiments import figures
+from zsseg_d2.experiments.runs import make_jobs
+from zsseg_d2.experiments.measures import Measure
+from zsseg_d2.experiments.panoptic import IN, PANOPTIC, best_leak_free
+from zsseg_d2.experiments.provenance import Provenance, sentence
+from zsseg_d2.experiments.report import page
+from zsseg_d2.experiments.results import gather
+from zsseg_d2.experiments.suite_file import load_suite
+from zsseg_d2.experiments.table import Footnotes, figure, table
 
 CURVE = [
     {"name": "wise", "label": "WiSE", "tool": "step.py", "config": "minicity/zero_shot.yaml", "needs": ["lower"],
@@ -59,7 +59,7 @@ def results(finished):
 
 
 def row(results, name):
-    return next(r for r in results.rows if r.spec.name == name)
+    return next(r for r in results.rows if r.run.name == name)
 
 
 def test_mean_and_deviation():
@@ -109,7 +109,7 @@ def test_what_a_run_builds_on_counts_as_its_training_time(results):
     assert row(results, "naive").mean_of("own_seconds") == 0.0 and row(results, "naive").mean_of("training_seconds") == 8.0
     assert row(results, "zero_shot").mean_of("training_seconds") == 0.0
     labels = row(results, "labels").first()
-    assert labels.own_seconds == labels.wall_seconds > 0 and not row(results, "labels").spec.has_row
+    assert labels.own_seconds == labels.wall_seconds > 0 and not row(results, "labels").run.has_row
 
 
 def test_steps_are_told_beside_the_training_time(results, finished):
@@ -150,7 +150,7 @@ def test_figures_of_other_settings_do_not_count(results, finished):
     line = next(line for line in table(again, markdown=True).splitlines() if "both at once" in line)
     assert line.count("–") == 6 and "**" not in line
     assert "Not up to date (seeds 1, 2): SOLVER.BASE_LR was 0.002, is 0.5." in " ".join(Footnotes(again).texts)
-    assert best_leak_free(results).spec.name == "both" and best_leak_free(again).spec.name != "both"
+    assert best_leak_free(results).run.name == "both" and best_leak_free(again).run.name != "both"
     assert not any("both at once" in remark for remark in PANOPTIC.remarks(again))
     record = finished[0] / "out/seed_2/both/suite_job.json"
     content = record.read_text()
@@ -163,9 +163,9 @@ def test_figures_of_other_settings_do_not_count(results, finished):
 
 
 def test_extra_parameters_are_beyond_the_corners(results):
-    assert results.plain().spec.name == "zero_shot" and results.extra_parameters(row(results, "naive")) == 500_000
+    assert results.plain().run.name == "zero_shot" and results.extra_parameters(row(results, "naive")) == 500_000
     lower = changed(results, "zero_shot")
-    assert lower.plain().spec.name == "lower" and "beyond those of lower" in page(lower, [], lower.suite.output)
+    assert lower.plain().run.name == "lower" and "beyond those of lower" in page(lower, [], lower.suite.output)
     none = changed(results, "zero_shot", "lower_bound")
     assert none.extra_parameters(row(none, "naive")) is None and none.extra_parameters(row(none, "wise")) == 0
     lines = {line.split("  ")[0]: line for line in table(none, markdown=False).splitlines()}

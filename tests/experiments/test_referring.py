@@ -13,13 +13,13 @@ from PIL import Image
 
 from zsseg_d2.engine.config_files import config_root
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.engine.suite import records, referring_plots
-from zsseg_d2.engine.suite.jobs import Job, make_jobs
-from zsseg_d2.engine.suite.referring import LOSS, MEAN_IOU, REFERRING, best
-from zsseg_d2.engine.suite.report import write_report
-from zsseg_d2.engine.suite.results import Results, gather
-from zsseg_d2.engine.suite.suite_file import load_suite
-from zsseg_d2.engine.suite.tables import table
+from zsseg_d2.experiments import records, referring_plots
+from zsseg_d2.experiments.runs import RunJob, make_jobs
+from zsseg_d2.experiments.referring import LOSS, MEAN_IOU, REFERRING, best
+from zsseg_d2.experiments.report import write_report
+from zsseg_d2.experiments.results import Results, gather
+from zsseg_d2.experiments.suite_file import load_suite
+from zsseg_d2.experiments.table import table
 
 TOOLS = config_root().parent / "tools"
 FIGURES = {"a_bce": 40.0, "a_dice": 50.0, "b_bce": 58.0, "b_dice": 20.0}
@@ -45,7 +45,7 @@ def write_run(job: Job, mean_iou: float, blind: float | None) -> None:
     lines = [{"iteration": k, "time": 2.0, "total_loss": mean_iou / 10 - k} for k in range(4)]
     lines[1]["referring/mean_iou"], lines[3]["referring/mean_iou"] = mean_iou - 10, mean_iou
     (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    parameters = {"total": 1_500_000, "trainable": 1_128_545 if job.spec.name[0] == "a" else 45_678}
+    parameters = {"total": 1_500_000, "trainable": 1_128_545 if job.name[0] == "a" else 45_678}
     (folder / "run.json").write_text(json.dumps({"mode": "train", "status": "finished", "parameters": parameters}))
     record = {"fingerprint": job.fingerprint, "settings": job.settings, "status": "finished", "seconds": 9.0}
     records.write(folder, {**record, "needs": {}, "made": "now"})
@@ -65,7 +65,7 @@ def results(tmp_path):
         loaded = load_suite(path, TOOLS)
         jobs = make_jobs(loaded)
         for job in jobs:
-            write_run(job, FIGURES[job.spec.name] + 4 * (job.seed == 2) + better, blind)
+            write_run(job, FIGURES[job.name] + 4 * (job.seed == 2) + better, blind)
         return gather(loaded, jobs)
 
     return make
@@ -101,7 +101,7 @@ def test_the_table_tells_scores_and_trained_parameters(results):
 
 def test_remarks_name_the_best_its_deaf_score_and_the_target(results):
     found = results()
-    assert best(found).spec.name == "b_bce"
+    assert best(found).run.name == "b_bce"
     first, target = REFERRING.remarks(found)
     assert first == (
         "The best mean IoU is **B, bce**'s with 60.0; its masks of another phrase about the same image reach 12.0 "

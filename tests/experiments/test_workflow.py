@@ -16,11 +16,11 @@ from pathlib import Path
 import portalocker
 import pytest
 
-from tests.engine import suite_stub
-from tests.engine.suite_stub import calls, set_behaviour, write_suite
-from zsseg_d2.engine import suite as program
-from zsseg_d2.engine.suite import program as program_module
-from zsseg_d2.engine.suite import records, runner
+from tests.experiments import suite_stub
+from tests.experiments.suite_stub import calls, set_behaviour, write_suite
+from zsseg_d2 import experiments as program
+from zsseg_d2.experiments import program as program_module
+from zsseg_d2.experiments import records, runner
 
 ROOT = Path(__file__).resolve().parents[2]
 

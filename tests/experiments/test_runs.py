@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import suite_stub
-from zsseg_d2.engine.suite import machine
-from zsseg_d2.engine.suite.arguments import parse_arguments
-from zsseg_d2.engine.suite.estimate import Durations, by_urgency, iterations_done, time_left
-from zsseg_d2.engine.suite.jobs import make_jobs
-from zsseg_d2.engine.suite.suite_file import load_suite
-from zsseg_d2.engine.suite.words import in_words
+from tests.experiments import suite_stub
+from zsseg_d2.experiments import machine
+from zsseg_d2.experiments.arguments import parse_arguments
+from zsseg_d2.experiments.durations import Durations, in_words, iterations_done, time_left
+from zsseg_d2.experiments.runs import make_jobs
+from zsseg_d2.experiments.suite_file import load_suite
 
 
 @pytest.fixture
@@ -115,7 +114,7 @@ def test_command_lines(words, only, seeds, options):
 
 
 def test_seeds_are_numbers(capsys):
-    from zsseg_d2.engine import suite as program
+    from zsseg_d2 import experiments as program
 
     assert program.main(["s.yaml", "--seeds", "one"], tools=Path()) == 1
     assert capsys.readouterr().err == "error: --seeds must be whole numbers, but are one.\n"
@@ -144,7 +143,7 @@ def test_time_left(suite):
     jobs = by_title(suite)
     durations = Durations()
     waiting = by_urgency([j for j in jobs.values() if j.seed == 1], durations)
-    assert [j.spec.name for j in waiting] == ["lower", "upper", "both", "naive"]  # the one that another waits for first
+    assert [j.name for j in waiting] == ["lower", "upper", "both", "naive"]  # the one that another waits for first
     assert time_left(waiting, {}, 2, durations) == (0.0, False)
     durations.add(jobs["lower, seed 2"], 100.0)
     assert durations.estimate(jobs["both, seed 1"]) == 100.0  # of the same kind
@@ -154,7 +153,7 @@ def test_time_left(suite):
     # Two places: lower 0-100, upper 0-200, both 100-250, naive 200-210.
     assert time_left(waiting, {}, 2, durations) == (250.0, True)
     assert time_left(waiting, {}, 1, durations) == (100.0 + 200.0 + 150.0 + 10.0, True)
-    rest = [j for j in waiting if j.spec.name == "naive"]
+    rest = [j for j in waiting if j.name == "naive"]
     assert time_left(rest, {jobs["lower, seed 1"]: 40.0}, 2, durations) == (50.0, True)
     assert time_left([], {jobs["lower, seed 1"]: None}, 2, durations) == (0.0, False)
 

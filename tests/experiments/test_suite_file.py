@@ -5,19 +5,18 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tests.engine import suite_stub
+from tests.experiments import suite_stub
 from zsseg_d2.data.invocab import family_of, invocab_folder
 from zsseg_d2.engine.config_files import config_root, packaged_configs, packaged_suites
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.engine.suite.checks import check_configs, check_weights
-from zsseg_d2.engine.suite.jobs import make_jobs
-from zsseg_d2.engine.suite.leaks import check_claims, find_leaks
-from zsseg_d2.engine.suite.referring_plots import decoder_of, loss_of
-from zsseg_d2.engine.suite.results import Row
-from zsseg_d2.engine.suite.spec import in_order
-from zsseg_d2.engine.suite.suite_file import load_suite
-from zsseg_d2.engine.suite.tasks import TASKS
-from zsseg_d2.engine.suite.values import parse_options
+from zsseg_d2.experiments.checks import check_configs, check_weights
+from zsseg_d2.experiments.runs import make_jobs
+from zsseg_d2.experiments.leak_free import check_claims, find_leaks
+from zsseg_d2.experiments.referring_plots import decoder_of, loss_of
+from zsseg_d2.experiments.results import Row
+from zsseg_d2.experiments.runs import in_order
+from zsseg_d2.experiments.suite_file import load_suite, parse_options
+from zsseg_d2.experiments.measures import TASKS
 
 TOOLS = config_root().parent / "tools"
 PLAIN = {"name": "a", "config": "minicity/zero_shot.yaml", "eval_only": True}
@@ -74,9 +73,9 @@ def test_packaged_suites_are_complete(name):
     for run_name, cfg in configs.items():
         if suite.run(run_name).trains:
             assert ("pseudo_labels" in suite.run(run_name).needs) == ("_invocab_" in str(cfg.DATASETS.TRAIN)), run_name
-    labels = next(job for job in jobs if job.spec.name == "pseudo_labels")
+    labels = next(job for job in jobs if job.name == "pseudo_labels")
     family = family_of(configs["pseudo_labels"].DATASETS.TEST)
-    assert labels.result == invocab_folder(family, "008") / "manifest.json" and labels.spec.overwrite_argument == "--overwrite"
+    assert labels.result == invocab_folder(family, "008") / "manifest.json" and labels.run.overwrite_argument == "--overwrite"
     if "naive_invocab" in configs:  # its In and Out are not those of the row of invocab
         assert configs["naive_invocab"].ZSSEG.ENSEMBLE and not configs["invocab"].ZSSEG.ENSEMBLE
         assert "with CLIP's scores" in suite.run("naive_invocab").note
