@@ -13,9 +13,10 @@ from PIL import Image
 
 from zsseg_d2.engine.config_files import config_root
 from zsseg_d2.engine.errors import ConfigError
-from zsseg_d2.experiments import records, referring_plots
+from zsseg_d2.experiments import job_record, referring_plots
 from zsseg_d2.experiments.runs import RunJob, make_jobs
-from zsseg_d2.experiments.referring import LOSS, MEAN_IOU, REFERRING, best
+from zsseg_d2.experiments.measures import LOSS, MEAN_IOU, REFERRING
+from zsseg_d2.experiments.referring import plots, remarks
 from zsseg_d2.experiments.report import write_report
 from zsseg_d2.experiments.results import Results, gather
 from zsseg_d2.experiments.suite_file import load_suite
@@ -34,7 +35,7 @@ RUNS = [
 ]  # fmt: skip
 
 
-def write_run(job: Job, mean_iou: float, blind: float | None) -> None:
+def write_run(job: RunJob, mean_iou: float, blind: float | None) -> None:
     """What a finished training leaves, of four iterations with an evaluation in the middle and at the end."""
     folder = job.folder
     (folder / "inference" / "some_set").mkdir(parents=True)
@@ -48,7 +49,7 @@ def write_run(job: Job, mean_iou: float, blind: float | None) -> None:
     parameters = {"total": 1_500_000, "trainable": 1_128_545 if job.name[0] == "a" else 45_678}
     (folder / "run.json").write_text(json.dumps({"mode": "train", "status": "finished", "parameters": parameters}))
     record = {"fingerprint": job.fingerprint, "settings": job.settings, "status": "finished", "seconds": 9.0}
-    records.write(folder, {**record, "needs": {}, "made": "now"})
+    job_record.write_record(folder, {**record, "needs": {}, "made": "now"})
     (folder / "samples").mkdir()
     Image.new("RGB", (30, 20), (job.seed, 0, 0)).save(folder / "samples" / "strip.png")
     (folder / "samples" / "samples.gif").write_bytes(f"GIF of {job.title}".encode())
@@ -101,8 +102,8 @@ def test_the_table_tells_scores_and_trained_parameters(results):
 
 def test_remarks_name_the_best_its_deaf_score_and_the_target(results):
     found = results()
-    assert best(found).run.name == "b_bce"
-    first, target = REFERRING.remarks(found)
+    assert found.best(MEAN_IOU.key).run.name == "b_bce"
+    first, target = remarks(found)
     assert first == (
         "The best mean IoU is **B, bce**'s with 60.0; its masks of another phrase about the same image reach 12.0 "
         "(phrase-blind)."
@@ -111,7 +112,7 @@ def test_remarks_name_the_best_its_deaf_score_and_the_target(results):
 
 
 def test_remarks_without_a_deaf_score_and_below_the_target(results):
-    first, target = REFERRING.remarks(results(blind=None, better=-0.5))
+    first, target = remarks(results(blind=None, better=-0.5))
     assert first == "The best mean IoU is **B, bce**'s with 59.5." and target.endswith("Not reached.")
 
 
@@ -120,12 +121,12 @@ def test_the_page_shows_plots_and_the_samples_of_the_best(results, tmp_path):
     page = write_report(found, found.suite.output).read_text()
     shown = {line.split("(")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")}
     names = {"mean_iou.png", "losses.png", "iterations.png", "strip.png", "samples.gif"}
-    plots = found.suite.output / "plots"
-    assert shown == {f"plots/{name}" for name in names} and names == {p.name for p in plots.iterdir()}
-    assert (plots / "samples.gif").read_bytes() == b"GIF of b_bce, seed 1"
-    assert Image.open(plots / "strip.png").getpixel((0, 0)) == (1, 0, 0)
+    folder = found.suite.output / "plots"
+    assert shown == {f"plots/{name}" for name in names} and names == {p.name for p in folder.iterdir()}
+    assert (folder / "samples.gif").read_bytes() == b"GIF of b_bce, seed 1"
+    assert Image.open(folder / "strip.png").getpixel((0, 0)) == (1, 0, 0)
     for name in ("mean_iou", "losses", "iterations"):
-        pixels = np.asarray(Image.open(plots / f"{name}.png").convert("RGB"))
+        pixels = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"))
         assert 0.005 < (pixels < 245).any(2).mean() < 0.7 and pixels.shape[1] > 700
 
 
@@ -164,7 +165,7 @@ def test_curves_of_each_loss_have_a_panel_of_their_own(results, drawn, tmp_path)
 def test_runs_of_the_same_decoder_and_loss_stay_apart(results, drawn, tmp_path):
     """What stands behind the loss tells them apart: a bar and a line of its own."""
     found = results()
-    found.rows[3].spec = replace(found.rows[1].spec, label="A, dice, longer")
+    found.rows[3].run = replace(found.rows[1].run, label="A, dice, longer")
     referring_plots.bars(found, MEAN_IOU, tmp_path / "bars.png")
     ax = drawn[0].axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["A", "B", "A, longer"]
@@ -179,7 +180,7 @@ def test_nothing_is_drawn_of_nothing(tmp_path, drawn):
     path.write_text(yaml.safe_dump({"task": "referring", "output": str(tmp_path / "out"), "runs": RUNS}))
     suite = load_suite(path, TOOLS)
     empty = gather(suite, make_jobs(suite))
-    assert REFERRING.remarks(empty) == [] and REFERRING.plots(empty, tmp_path / "plots") == [] and best(empty) is None
+    assert remarks(empty) == [] and plots(empty, tmp_path / "plots") == [] and empty.best(MEAN_IOU.key) is None
 
 
 def test_a_suite_knows_its_measures(tmp_path):

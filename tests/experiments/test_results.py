@@ -13,13 +13,13 @@ from PIL import Image
 from tests.experiments import suite_stub
 from tests.experiments.suite_stub import set_behaviour, write_suite
 from zsseg_d2 import experiments as program
-from zsseg_d2.experiments import figures
+from zsseg_d2.experiments import job_record, metrics_files
 from zsseg_d2.experiments.runs import make_jobs
-from zsseg_d2.experiments.measures import Measure
-from zsseg_d2.experiments.panoptic import IN, PANOPTIC, best_leak_free
+from zsseg_d2.experiments.measures import IN, PANOPTIC, Measure
+from zsseg_d2.experiments.panoptic import remarks
 from zsseg_d2.experiments.provenance import Provenance, sentence
 from zsseg_d2.experiments.report import page
-from zsseg_d2.experiments.results import gather
+from zsseg_d2.experiments.results import gather, mean_curve
 from zsseg_d2.experiments.suite_file import load_suite
 from zsseg_d2.experiments.table import Footnotes, figure, table
 
@@ -62,18 +62,21 @@ def row(results, name):
     return next(r for r in results.rows if r.run.name == name)
 
 
-def test_mean_and_deviation():
-    assert figures.mean([1.0, 2.0, 6.0]) == 3.0
-    assert figures.deviation([1.0, 2.0, 6.0]) == pytest.approx(math.sqrt((4 + 1 + 9) / 2))  # n - 1
-    assert figures.deviation([4.0]) is None and figures.mean([]) is None
-    curve = figures.mean_curve([{0.0: 1.0, 0.5: 2.0}, {0.5: 4.0, 1.0: 9.0}])
-    assert curve == [(0.5, 3.0, pytest.approx(math.sqrt(2)))]
+def values(row, key):
+    return [result.values[key] for result in row.there if key in result.values]
+
+
+def test_curves_are_averaged_where_all_have_points():
+    curve = mean_curve([{0.0: 1.0, 0.5: 2.0}, {0.5: 4.0, 1.0: 9.0}])
+    assert curve.index.tolist() == [0.5] and curve["mean"].tolist() == [3.0] and curve["std"].tolist() == [pytest.approx(math.sqrt(2))]
+    assert mean_curve([{2.0: 1.0, 1.0: 5.0}])["mean"].tolist() == [5.0, 1.0] and mean_curve([]).empty
+    assert mean_curve([{1.0: 1.0}])["std"].isna().all()
 
 
 def test_training_time_is_that_of_all_iterations():
     # 20 iterations of 0.5 s, 20 of 1 s; an evaluation in between has no time; the last 10 took 2 s each.
     lines = [{"iteration": 19, "time": 0.5}, {"iteration": 24, "x": 1}, {"iteration": 39, "time": 1.0}]
-    assert figures.training_seconds([*lines, {"iteration": 49, "time": 2.0}]) == 20 * 0.5 + 20 * 1.0 + 10 * 2.0
+    assert metrics_files.training_seconds([*lines, {"iteration": 49, "time": 2.0}]) == 20 * 0.5 + 20 * 1.0 + 10 * 2.0
 
 
 def test_iterations_that_were_done_twice_count_once(tmp_path):
@@ -81,20 +84,20 @@ def test_iterations_that_were_done_twice_count_once(tmp_path):
     first = [{"iteration": 1, "time": 1.0}, {"iteration": 3, "time": 9.0}, {"iteration": 3, "q": 5.0}]
     again = [{"iteration": 3, "time": 1.0, "q": 7.0}, {"iteration": 4, "q": 8.0}, {"iteration": 2, "q": float("nan")}]
     path.write_text("\n".join(map(json.dumps, first + again)) + '\n{"iteration": 5, "ti')
-    lines = figures.read_lines(path)
-    assert [line["iteration"] for line in lines] == [1, 2, 3, 4] and figures.training_seconds(lines) == 4.0
+    lines = metrics_files.read_lines(path)
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4] and metrics_files.training_seconds(lines) == 4.0
     # An evaluation after iteration number 3, the fourth, and the one at the end.
-    assert figures.history(lines, Measure("q", "Q", scalar="q")) == [(4, 7.0), (4, 8.0)]
-    assert figures.read_lines(tmp_path / "none.json") == []
+    assert metrics_files.history(lines, Measure("q", "Q", scalar="q")) == [(4, 7.0), (4, 8.0)]
+    assert metrics_files.read_lines(tmp_path / "none.json") == []
 
 
 def test_the_harmonic_mean_is_that_of_each_seed(results):
     # lower: In 65 and 66, Out 2 and 4.
     lower = row(results, "lower")
     by_hand = [2 * 65 * 2 / 67, 2 * 66 * 4 / 70]
-    assert lower.values("harmonic") == pytest.approx(by_hand)
+    assert values(lower, "harmonic") == pytest.approx(by_hand)
     assert lower.mean("harmonic") == pytest.approx(sum(by_hand) / 2)
-    assert lower.deviation("harmonic") == pytest.approx(abs(by_hand[0] - by_hand[1]) / math.sqrt(2))
+    assert lower.std("harmonic") == pytest.approx(abs(by_hand[0] - by_hand[1]) / math.sqrt(2))
     assert lower.mean("all") == pytest.approx(((3 * 65 + 2 * 2) / 5 + (3 * 66 + 2 * 4) / 5) / 2)
     assert figure(lower, IN) == "65.5 ± 0.7" and figure(row(results, "zero_shot"), IN) == "50.0"
 
@@ -105,18 +108,18 @@ def test_a_group_without_classes_is_a_dash():
 
 
 def test_what_a_run_builds_on_counts_as_its_training_time(results):
-    assert row(results, "lower").mean_of("own_seconds") == 8.0  # 4 iterations of 2 s
-    assert row(results, "naive").mean_of("own_seconds") == 0.0 and row(results, "naive").mean_of("training_seconds") == 8.0
-    assert row(results, "zero_shot").mean_of("training_seconds") == 0.0
-    labels = row(results, "labels").first()
+    assert [s.own_seconds for s in row(results, "lower").there] == [8.0, 8.0]  # 4 iterations of 2 s
+    assert row(results, "naive").there[0].own_seconds == 0.0 and row(results, "naive").mean("training_seconds") == 8.0
+    assert row(results, "zero_shot").mean("training_seconds") == 0.0
+    labels = row(results, "labels").there[0]
     assert labels.own_seconds == labels.wall_seconds > 0 and not row(results, "labels").run.has_row
 
 
 def test_steps_are_told_beside_the_training_time(results, finished):
     manifest = finished[0] / "out" / "data" / "manifest.json"
     taught = row(results, "taught")
-    assert taught.mean_of("training_seconds") == 8.0 and taught.first().step_seconds["data"] == 70.0
-    assert taught.first().step_seconds["labels"] == row(results, "labels").first().wall_seconds  # says nothing of a data set
+    assert taught.mean("training_seconds") == 8.0 and taught.there[0].step_seconds["data"] == 70.0
+    assert taught.there[0].step_seconds["labels"] == row(results, "labels").there[0].wall_seconds  # says nothing of a data set
     marks, texts = Footnotes(results).marks, Footnotes(results).texts
     assert "naive" not in marks and "Training time leaves out making labels, which took 1 min 10 s." in " ".join(texts)
     content = manifest.read_text()
@@ -126,10 +129,10 @@ def test_steps_are_told_beside_the_training_time(results, finished):
         manifest.write_text('{"splits": {"train": {}}}')
         record.write_text(told.replace("result_sha256", "other"))
         again = gather(results.suite, make_jobs(results.suite))
-        assert row(again, "taught").first().step_seconds["data"] is None
+        assert row(again, "taught").there[0].step_seconds["data"] is None
         assert "Training time leaves out making labels, whose time is not recorded." in " ".join(Footnotes(again).texts)
         manifest.unlink()
-        assert row(gather(results.suite, make_jobs(results.suite)), "taught").first().step_seconds["data"] is None
+        assert row(gather(results.suite, make_jobs(results.suite)), "taught").there[0].step_seconds["data"] is None
     finally:
         manifest.write_text(content)
         record.write_text(told)
@@ -146,18 +149,18 @@ def test_figures_of_other_settings_do_not_count(results, finished):
     again = changed(results, both={"options": (("SOLVER.BASE_LR", "0.5"),)})
     both = row(again, "both")
     assert [s.status for s in both.seeds.values()] == ["outdated"] * 2 and both.mean("all") is None
-    assert figure(both, IN) == "–" and both.mean_of("training_seconds") is None and both.deviation("in") is None
+    assert figure(both, IN) == "–" and both.mean("training_seconds") is None and both.std("in") is None
     line = next(line for line in table(again, markdown=True).splitlines() if "both at once" in line)
     assert line.count("–") == 6 and "**" not in line
     assert "Not up to date (seeds 1, 2): SOLVER.BASE_LR was 0.002, is 0.5." in " ".join(Footnotes(again).texts)
-    assert best_leak_free(results).run.name == "both" and best_leak_free(again).run.name != "both"
-    assert not any("both at once" in remark for remark in PANOPTIC.remarks(again))
+    assert results.best("all").run.name == "both" and again.best("all").run.name != "both"
+    assert not any("both at once" in remark for remark in remarks(again))
     record = finished[0] / "out/seed_2/both/suite_job.json"
     content = record.read_text()
     try:  # one of two seeds
         record.write_text(json.dumps(json.loads(content) | {"fingerprint": "older"}))
         both = row(gather(results.suite, make_jobs(results.suite)), "both")
-        assert both.values("in") == [64.5] and figure(both, IN) == "64.5" and both.seeds["2"].status == "outdated"
+        assert values(both, "in") == [64.5] and figure(both, IN) == "64.5" and both.seeds["2"].status == "outdated"
     finally:
         record.write_text(content)
 
@@ -177,7 +180,7 @@ def test_what_has_seen_labels_of_out_is_not_leak_free(results):
     again = changed(results, naive={"options": weights, "needs": ("upper",)})
     assert row(again, "upper").leak and row(again, "naive").leak.startswith("'upper', which it builds on, was trained on")
     assert row(again, "again").leak_free is False and row(again, "lower").leak_free is True
-    assert row(again, "naive") not in again.competitors() and row(results, "naive") in results.competitors()
+    assert row(again, "naive") not in again.competitors("all") and row(results, "naive") in results.competitors("all")
     assert again.as_json()["runs"]["naive"]["leak_free"] is False
 
 
@@ -204,9 +207,9 @@ def test_provenance_in_words():
 def test_the_row_of_a_curve(results):
     wise = row(results, "wise")
     # In at alpha 0.5: 50 + seed · 0.5; Out 20.
-    assert wise.values("in") == [50.5, 51.0] and wise.values("all") == [40.5, 40.5] and wise.values("out") == [20.0, 20.0]
-    assert wise.values("harmonic") == pytest.approx([2 * 50.5 * 20 / 70.5, 2 * 51 * 20 / 71])
-    assert wise.mean_of("training_seconds") == 8.0
+    assert values(wise, "in") == [50.5, 51.0] and values(wise, "all") == [40.5, 40.5] and values(wise, "out") == [20.0, 20.0]
+    assert values(wise, "harmonic") == pytest.approx([2 * 50.5 * 20 / 70.5, 2 * 51 * 20 / 71])
+    assert wise.mean("training_seconds") == 8.0
 
 
 def test_history_of_evaluations(results):
@@ -284,7 +287,7 @@ def test_damaged_results_are_a_hole(finished, results, capfd):
     damaged.write_text(content[:40])
     try:
         again = gather(results.suite, make_jobs(results.suite))
-        assert row(again, "both").seeds["1"].status == "failed" and len(row(again, "both").values("all")) == 1
+        assert row(again, "both").seeds["1"].status == "failed" and len(values(row(again, "both"), "all")) == 1
         assert "Failed (seed 1)" in page(again, [], folder) and "cannot be read" in page(again, [], folder)
     finally:
         damaged.write_text(content)

@@ -19,8 +19,8 @@ import pytest
 from tests.experiments import suite_stub
 from tests.experiments.suite_stub import calls, set_behaviour, write_suite
 from zsseg_d2 import experiments as program
+from zsseg_d2.experiments import job_record
 from zsseg_d2.experiments import program as program_module
-from zsseg_d2.experiments import records, runner
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,6 @@ def tools(tmp_path):
 def run(tools, tmp_path, monkeypatch):
     """``run(*words)`` -> (exit status, calls since the last time)."""
     monkeypatch.setattr(program_module, "write_report", lambda results, folder: folder / "results.md")
-    monkeypatch.setattr(runner, "_POLL", 0.02)
     path = write_suite(tmp_path / "suite.yaml")
     told = [0]
 
@@ -105,7 +104,7 @@ def test_a_failure_leaves_out_its_dependents_and_no_others(run, tools, capfd):
     status, started = run("--seeds", "1")
     assert status == 0 and names(started) == ["lower 1", "naive 1"]
     folder = Path(started[0]["options"]["OUTPUT_DIR"])
-    assert records.read(folder)["attempts"] == 2 and "the disk is full" in (folder / records.LOG).read_text()
+    assert job_record.read_record(folder)["attempts"] == 2 and "the disk is full" in (folder / job_record.LOG).read_text()
 
 
 def test_a_run_without_its_metrics_has_failed(run, tools, capfd):
@@ -175,13 +174,13 @@ def test_a_step_whose_result_is_lost_is_done_again(run, made, tmp_path, capfd, w
         made.write_text('{"splits": {"train": {"arguments": {}, "note": "by another program"}}}')
     capfd.readouterr()
     folder = tmp_path / "out" / "once" / "labels"
-    before = records.read(folder)
+    before = job_record.read_record(folder)
     assert run("--list") == (0, [])
     listed = {line.split()[0]: line for line in capfd.readouterr().out.splitlines()}
     assert f"goes on {made} {what}" in " ".join(listed["labels"].split()) and " finished " in listed["taught,"]
     status, started = run()
     assert status == 0 and names(started) == ["labels 0"] and not started[0]["resume"] and not started[0]["overwrite"]
-    assert made.is_file() and records.read(folder)["made"] == before["made"] and run() == (0, [])
+    assert made.is_file() and job_record.read_record(folder)["made"] == before["made"] and run() == (0, [])
 
 
 def test_a_step_that_refuses_says_why_until_it_may_overwrite(run, made, tmp_path, capfd):
@@ -192,7 +191,7 @@ def test_a_step_that_refuses_says_why_until_it_may_overwrite(run, made, tmp_path
     output = capfd.readouterr().out
     told = f"exit status 1: {made.parent} was made with other arguments; give --overwrite to replace it."
     assert status == 1 and names(started) == ["labels 0"] and f"labels: FAILED ({told})" in output
-    assert records.read(tmp_path / "out" / "once" / "labels")["message"] == told
+    assert job_record.read_record(tmp_path / "out" / "once" / "labels")["message"] == told
     assert f"Left out (seed 1): labels failed ({told})." in output and "later, seed 1: left out" in output
     assert run("--dry-run", "--overwrite", "--only", "labels") == (0, [])
     assert "step.py --overwrite --config-file" in capfd.readouterr().out
@@ -246,14 +245,14 @@ def test_an_interruption_is_gone_on_with(run, tools, tmp_path, capfd, number):
     output = capfd.readouterr().out
     assert status == 130 and signal.getsignal(signal.SIGINT) is handler
     assert "Stopping: the runs save what they have" in output and "The same command goes on from here" in output
-    assert records.read(folder)["status"] == "interrupted"
+    assert job_record.read_record(folder)["status"] == "interrupted"
     done = int((folder / "last_checkpoint").read_text())
     assert 0 < done < 4 and len((folder / "metrics.json").read_text().splitlines()) >= done
-    made = records.read(folder)["made"]
+    made = job_record.read_record(folder)["made"]
     status, started = run(*words)
     again = {call["run"]: call for call in started}
-    assert status == 0 and again["both"]["resume"] and records.read(folder)["made"] == made
-    assert records.read(folder)["attempts"] == 2 and records.read(folder)["seconds"] > 0.8
+    assert status == 0 and again["both"]["resume"] and job_record.read_record(folder)["made"] == made
+    assert job_record.read_record(folder)["attempts"] == 2 and job_record.read_record(folder)["seconds"] > 0.8
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in lines if "time" in line] == [0, 1, 2, 3]
 
@@ -265,7 +264,7 @@ def test_a_run_that_does_not_stop_is_killed_at_the_third_ctrl_c(run, tools, tmp_
     assert run("--seeds", "1", "--only", "both")[0] == 130
     thread.join()
     assert time.monotonic() - start < 5
-    assert records.read(tmp_path / "out" / "seed_1" / "both")["status"] == "interrupted"
+    assert job_record.read_record(tmp_path / "out" / "seed_1" / "both")["status"] == "interrupted"
 
 
 def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path, capfd):
@@ -281,7 +280,8 @@ def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path
     assert "still works in" in capfd.readouterr().err
     wait_for((folder / "run.json").exists)
     time.sleep(0.2)
-    assert records.read(folder)["status"] == "running" and run(*words) == (0, [])
+    wait_for(lambda: not job_record.in_use(folder))
+    assert job_record.read_record(folder)["status"] == "finished" and run(*words) == (0, [])
 
 
 def test_two_suites_do_not_work_in_one_folder(run, tmp_path, capfd):

@@ -137,9 +137,10 @@ def _follow(workflow: Workflow, progress: Progress) -> tuple[int, bool]:
     """
     requests: list[int] = []
     told: dict[int, int] = {}  # requests to stop that were passed on, by process
+    command = workflow.command()
     with open(workflow.log, "wb") as log, _stop_signals(requests):
         options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
-        snakemake = subprocess.Popen(workflow.command(), **options)
+        snakemake = subprocess.Popen(command, **options)
         next_show, passed_on = 0.0, 0
         while snakemake.poll() is None:
             progress.look()
