@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -85,6 +87,27 @@ def write_suite(path: Path, **changes: object) -> Path:
     }  # fmt: skip
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def interrupt_when(condition: Callable[[], object], number: int = signal.SIGINT, times: int = 1) -> threading.Thread:
+    """Send a signal to this process once something is true, from a thread."""
+
+    def wait() -> None:
+        wait_for(condition)
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+            time.sleep(0.4)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 def _main() -> None:

@@ -9,17 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import portalocker
+import psutil
 import pytest
 
 from tests.experiments import suite_stub
-from tests.experiments.suite_stub import calls, set_behaviour, write_suite
+from tests.experiments.suite_stub import calls, interrupt_when, set_behaviour, wait_for, write_suite
 from zsseg_d2 import experiments as program
-from zsseg_d2.experiments import job_record
+from zsseg_d2.experiments import job_record, machine
 from zsseg_d2.experiments import program as program_module
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,27 +48,6 @@ def run(tools, tmp_path, monkeypatch):
 
 def names(started):
     return [f"{call['run']} {call['seed']}" for call in started]
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def interrupt_when(condition, number=signal.SIGINT, times=1):
-    """Send a signal to this process once something is true, from a thread."""
-
-    def wait():
-        wait_for(condition)
-        for _ in range(times):
-            os.kill(os.getpid(), number)
-            time.sleep(0.4)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
 
 
 def test_every_run_is_run_once_after_what_it_needs(run, capfd):
@@ -282,6 +261,76 @@ def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path
     time.sleep(0.2)
     wait_for(lambda: not job_record.in_use(folder))
     assert job_record.read_record(folder)["status"] == "finished" and run(*words) == (0, [])
+
+
+SUITE = """
+import sys
+from pathlib import Path
+import zsseg_d2
+from zsseg_d2 import experiments
+sys.exit(experiments.main(sys.argv[2:], tools=Path(sys.argv[1])))
+"""
+
+
+def comparable(output):
+    """results.json without what no two suites have in common: times, and whether a run was resumed."""
+    content = json.loads((output / "results.json").read_text())
+    del content["made"]
+    for run in content["runs"].values():
+        for seed in run["seeds"].values():
+            del seed["wall_seconds"]
+            seed["command"] = [word.replace(str(output), "OUT") for word in seed["command"] if word != "--resume"]
+    return content
+
+
+@pytest.mark.parametrize("whole_tree", [True, False], ids=["machine", "suite"])
+def test_results_do_not_depend_on_kill_9(tools, tmp_path, whole_tree):
+    """Killed in the middle of a training, alone or with all that it started, the same command goes on to the same results."""
+    path = write_suite(tmp_path / "suite.yaml", seeds=[1])
+    words = [sys.executable, "-c", SUITE, str(tools), str(path), "--jobs", "2", "--output"]
+    subprocess.run([*words, str(tmp_path / "undisturbed")], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    set_behaviour(tools, upper={"wait": 0.5}, lower={"wait": 0.5}, both={"wait": 0.5})
+    out = tmp_path / "killed"
+    suite = psutil.Popen([*words, str(out)], stdout=subprocess.DEVNULL, cwd=ROOT)
+    wait_for((out / "seed_1" / "lower" / "last_checkpoint").exists, 60)
+    started = suite.children(recursive=True)
+    assert any("job.py" in " ".join(process.cmdline()) for process in started)
+    for process in [suite, *(started if whole_tree else [])]:
+        process.kill()
+    suite.wait()
+    snakemake = [process for process in started if "Snakefile" in " ".join(process.cmdline() if process.is_running() else [])]
+    assert not psutil.wait_procs(snakemake, timeout=10)[1], "it starts nothing more"
+    wait_for(lambda: not any(job_record.in_use(folder) for folder in out.glob("seed_1/*")), 60)
+    done = subprocess.run([*words, str(out)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and comparable(out) == comparable(tmp_path / "undisturbed"), done.stdout
+    resumed = {call["run"] for call in calls(tools) if call["resume"]}
+    assert ("lower" in resumed) == whole_tree and not (ROOT / ".snakemake").exists()
+
+
+def test_runs_at_the_same_time_have_a_gpu_each(run, tools, monkeypatch):
+    monkeypatch.setattr(program_module, "places", lambda *_args, **_more: [machine.Place(3, "2"), machine.Place(3, "5")])
+    set_behaviour(tools, **{name: {"wait": 0.3} for name in ("upper", "lower", "both")})
+    status, started = run("--seeds", "1", "--only", "upper", "lower", "both")
+    assert status == 0 and {call["threads"] for call in started} == {"3"}
+    assert {call["gpu"] for call in started[:2]} == {"2", "5"} and started[2]["gpu"] in ("2", "5")
+
+
+def test_folders_without_snakemakes_own_files_are_recognised(run, tmp_path):
+    """Those of earlier versions, or copied from elsewhere; what changed since is run again even so."""
+    run("--seeds", "1")
+    shutil.rmtree(tmp_path / "out" / ".snakemake")
+    status, started = run("--seeds", "1", "SOLVER.BASE_LR", "0.3")
+    assert status == 0 and sorted(names(started)) == ["lower 1", "naive 1", "upper 1"]
+    for marker in tmp_path.glob(f"out/*/*/{job_record.FINISHED}"):
+        marker.unlink()
+    shutil.rmtree(tmp_path / "out" / ".snakemake")
+    assert run("--seeds", "1", "SOLVER.BASE_LR", "0.3") == (0, [])
+    assert len(list(tmp_path.glob(f"out/*/*/{job_record.FINISHED}"))) == 5
+
+
+def test_a_failure_of_snakemake_itself_is_told(run, capfd):
+    assert run("--seeds", "1", "--", "--resources", "gpu=none")[0] == 1
+    assert "error: Snakemake failed (exit status" in capfd.readouterr().err
 
 
 def test_two_suites_do_not_work_in_one_folder(run, tmp_path, capfd):
