@@ -22,12 +22,13 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=[*find_packages(include=["zsseg_d2", "zsseg_d2.*"]), *config_packages()],
     package_dir=config_packages(),
     package_data={
         "zsseg_d2": ["vocabularies/*.yaml", "weights/*"],
         "zsseg_d2.modeling": ["clip_configs/*"],
+        "zsseg_d2.experiments": ["Snakefile"],
         **{name: ["*.yaml"] for name in config_packages()},
     },
     install_requires=[
@@ -44,6 +45,9 @@ setup(
         "tqdm>=4.60",
         "tabulate>=0.9",
         "portalocker>=2.8",
+        # Suites: order, restarts, parallel places and clusters.
+        "snakemake>=9.27",
+        "pandas>=2.1",
         # What Detectron2 v0.5 imports; a source build brings them itself.
         "fvcore>=0.1.5",
         "iopath>=0.1.9",
@@ -59,5 +63,9 @@ setup(
         # The reference preparation and evaluation of Cityscapes; MiniCity is prepared by it.
         "cityscapesscripts>=2.2",
     ],
-    extras_require={"test": ["pytest>=7", "pytest-xdist", "hypothesis>=6", "psutil", "transformers>=4.40"]},
+    extras_require={
+        "test": [
+            "pytest>=7", "pytest-xdist", "hypothesis>=6", "psutil", "transformers>=4.40", "snakemake-executor-plugin-slurm>=2.0",
+        ],
+    },
 )

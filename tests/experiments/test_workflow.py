@@ -20,6 +20,7 @@ from tests.experiments import suite_stub
 from tests.experiments.suite_stub import calls, interrupt_when, set_behaviour, wait_for, write_suite
 from zsseg_d2 import experiments as program
 from zsseg_d2.experiments import job_record, machine
+from zsseg_d2.evaluation.report import write_json
 from zsseg_d2.experiments import program as program_module
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,15 +264,6 @@ def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path
     assert job_record.read_record(folder)["status"] == "finished" and run(*words) == (0, [])
 
 
-SUITE = """
-import sys
-from pathlib import Path
-import zsseg_d2
-from zsseg_d2 import experiments
-sys.exit(experiments.main(sys.argv[2:], tools=Path(sys.argv[1])))
-"""
-
-
 def comparable(output):
     """results.json without what no two suites have in common: times, and whether a run was resumed."""
     content = json.loads((output / "results.json").read_text())
@@ -284,27 +276,27 @@ def comparable(output):
 
 
 @pytest.mark.parametrize("whole_tree", [True, False], ids=["machine", "suite"])
-def test_results_do_not_depend_on_kill_9(tools, tmp_path, whole_tree):
+def test_results_do_not_depend_on_kill_9(tools, tmp_path, monkeypatch, whole_tree):
     """Killed in the middle of a training, alone or with all that it started, the same command goes on to the same results."""
-    path = write_suite(tmp_path / "suite.yaml", seeds=[1])
-    words = [sys.executable, "-c", SUITE, str(tools), str(path), "--jobs", "2", "--output"]
-    subprocess.run([*words, str(tmp_path / "undisturbed")], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    path, undisturbed, out = write_suite(tmp_path / "suite.yaml", seeds=[1]), tmp_path / "undisturbed", tmp_path / "killed"
+    monkeypatch.setattr(program_module, "write_report", lambda found, to: write_json(to / "results.json", found.as_json()) or to)
+    assert program.main([str(path), "--jobs", "2", "--output", str(undisturbed)], tools=tools) == 0
     set_behaviour(tools, upper={"wait": 0.5}, lower={"wait": 0.5}, both={"wait": 0.5})
-    out = tmp_path / "killed"
-    suite = psutil.Popen([*words, str(out)], stdout=subprocess.DEVNULL, cwd=ROOT)
-    wait_for((out / "seed_1" / "lower" / "last_checkpoint").exists, 60)
-    started = suite.children(recursive=True)
-    assert any("job.py" in " ".join(process.cmdline()) for process in started)
+    words = [str(path), "--jobs", "2", "--output", str(out)]
+    suite = multiprocessing.get_context("fork").Process(target=program.main, args=(words,), kwargs={"tools": tools})
+    suite.start()
+    wait_for((out / "seed_1" / "lower" / "last_checkpoint").exists)
+    started = {process: " ".join(process.cmdline()) for process in psutil.Process(suite.pid).children(recursive=True)}
+    assert any("job.py" in command for command in started.values())
     for process in [suite, *(started if whole_tree else [])]:
         process.kill()
-    suite.wait()
-    snakemake = [process for process in started if "Snakefile" in " ".join(process.cmdline() if process.is_running() else [])]
-    assert not psutil.wait_procs(snakemake, timeout=10)[1], "it starts nothing more"
-    wait_for(lambda: not any(job_record.in_use(folder) for folder in out.glob("seed_1/*")), 60)
-    done = subprocess.run([*words, str(out)], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0 and comparable(out) == comparable(tmp_path / "undisturbed"), done.stdout
+    suite.join()
+    snakemake = [process for process, command in started.items() if "--snakefile" in command]
+    assert snakemake and not psutil.wait_procs(snakemake, timeout=10)[1], "it starts nothing more"
+    wait_for(lambda: not any(job_record.in_use(folder) for folder in out.glob("seed_1/*")))
+    assert program.main(words, tools=tools) == 0 and comparable(out) == comparable(undisturbed)
     resumed = {call["run"] for call in calls(tools) if call["resume"]}
-    assert ("lower" in resumed) == whole_tree and not (ROOT / ".snakemake").exists()
+    assert ("lower" in resumed) == whole_tree and not (ROOT / ".snakemake").exists() and not Path(".snakemake").exists()
 
 
 def test_runs_at_the_same_time_have_a_gpu_each(run, tools, monkeypatch):
@@ -320,7 +312,7 @@ def test_folders_without_snakemakes_own_files_are_recognised(run, tmp_path):
     run("--seeds", "1")
     shutil.rmtree(tmp_path / "out" / ".snakemake")
     status, started = run("--seeds", "1", "SOLVER.BASE_LR", "0.3")
-    assert status == 0 and sorted(names(started)) == ["lower 1", "naive 1", "upper 1"]
+    assert status == 0 and sorted(names(started)) == ["both 1", "lower 1", "naive 1", "upper 1"]
     for marker in tmp_path.glob(f"out/*/*/{job_record.FINISHED}"):
         marker.unlink()
     shutil.rmtree(tmp_path / "out" / ".snakemake")

@@ -33,7 +33,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Place:
     """Threads and GPU of a job; no other job of the suite has the place as long as `lock` is open."""
 
-    threads: int | None
+    threads: int
     gpu: str | None  # its entry of CUDA_VISIBLE_DEVICES
     lock: IO[str] | None
 
@@ -46,9 +46,8 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         """Environment variables of a run in this place."""
-        own = {}
-        if self.threads is not None:
-            own = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        # Snakemake has set these to the threads of the rule.
+        own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self.threads))
         return own if self.gpu is None else {**own, "CUDA_VISIBLE_DEVICES": self.gpu}
 
     def descriptors(self) -> tuple[int, ...]:
@@ -168,7 +167,7 @@ class Attempt:
     def _place(self) -> Place:
         places = self.plan["places"]
         if not places:  # on a cluster, whose scheduler says which cores and devices are the job's
-            return Place(None, None, None)
+            return Place(len(os.sched_getaffinity(0)), None, None)
         folder = Path(self.plan["output"]) / ".suite"
         while not self._asked_to_stop:
             for number, (threads, gpu) in enumerate(places):

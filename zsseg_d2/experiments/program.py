@@ -116,7 +116,8 @@ def _work(suite: Suite, workflow: Workflow, every: Sequence[RunJob], iterations:
         local = f"at a time, with {workflow.places[0].threads} thread(s) each"
         elsewhere = f"submitted at a time by Snakemake ({workflow.log})"
         progress.say(f"{progress.summary}; {len(workflow.places)} {local if workflow.executor.is_local else elsewhere}")
-        status, interrupted = _follow(workflow, progress)
+        # Snakemake takes seconds to find out that there is nothing to do.
+        status, interrupted = (0, False) if workflow.is_finished() else _follow(workflow, progress)
         _report(suite, every, show=not interrupted)
     if interrupted:
         print("Stopped. The same command goes on from here.")

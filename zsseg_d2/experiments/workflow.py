@@ -98,6 +98,11 @@ class Workflow:
                 found[job] = State(Action.REPLACE, f"{again[0]} is run again")
         return found
 
+    def is_finished(self) -> bool:
+        """Whether every job has finished with its present settings, and Snakemake's file says so."""
+        there = all((job.folder / FINISHED).exists() for job in self.jobs)
+        return there and all(state.action is Action.NONE for state in self.states().values())
+
     def _plan(self, path: Path) -> dict:
         resources = {"mem_mb": self._mem_mb, **({"gpu": 1} if self.on_cuda else {})}
         local = self.executor.is_local
