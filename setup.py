@@ -48,6 +48,7 @@ setup(
         # Suites: order, restarts, parallel places and clusters.
         "snakemake>=9.27",
         "pandas>=2.1",
+        "psutil",
         # What Detectron2 v0.5 imports; a source build brings them itself.
         "fvcore>=0.1.5",
         "iopath>=0.1.9",
@@ -65,7 +66,7 @@ setup(
     ],
     extras_require={
         "test": [
-            "pytest>=7", "pytest-xdist", "hypothesis>=6", "psutil", "transformers>=4.40", "snakemake-executor-plugin-slurm>=2.0",
+            "pytest>=7", "pytest-xdist", "hypothesis>=6", "transformers>=4.40", "snakemake-executor-plugin-slurm>=2.0",
         ],
     },
 )

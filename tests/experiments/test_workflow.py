@@ -19,8 +19,8 @@ import pytest
 from tests.experiments import suite_stub
 from tests.experiments.suite_stub import calls, interrupt_when, set_behaviour, wait_for, write_suite
 from zsseg_d2 import experiments as program
-from zsseg_d2.experiments import job_record, machine
 from zsseg_d2.evaluation.report import write_json
+from zsseg_d2.experiments import job_record, machine
 from zsseg_d2.experiments import program as program_module
 
 ROOT = Path(__file__).resolve().parents[2]

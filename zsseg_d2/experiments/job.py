@@ -15,11 +15,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import job_record  # the file in this folder  # type: ignore[import-not-found]
 import portalocker
@@ -29,30 +29,18 @@ _POLL = 0.05
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Threads and GPU of a job; no other job of the suite has the place as long as `lock` is open."""
+class Place(NamedTuple):
+    """What a job gets of the machine."""
 
     threads: int
-    gpu: str | None  # its entry of CUDA_VISIBLE_DEVICES
-    lock: IO[str] | None
-
-    def __enter__(self) -> Place:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self.lock is not None:
-            self.lock.close()
+    gpu: str | None = None  # its entry of CUDA_VISIBLE_DEVICES
+    locks: tuple[int, ...] = ()  # descriptors; the place is taken for as long as a process holds them
 
     def environment(self) -> dict[str, str]:
         """Environment variables of a run in this place."""
         # Snakemake has set these to the threads of the rule.
         own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self.threads))
         return own if self.gpu is None else {**own, "CUDA_VISIBLE_DEVICES": self.gpu}
-
-    def descriptors(self) -> tuple[int, ...]:
-        """Of the lock, for the process that works in the place."""
-        return () if self.lock is None else (self.lock.fileno(),)
 
 
 class Attempt:
@@ -139,7 +127,7 @@ class Attempt:
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **place.environment(), **self.job.environment},
-            pass_fds=place.descriptors(),
+            pass_fds=place.locks,
             start_new_session=True,
         )
         passed_on = 0
@@ -164,19 +152,21 @@ class Attempt:
         told = f": {refusals[-1].removeprefix('error: ')}" if refusals else ""
         return {"status": "failed", "message": f"signal {-code}" if code < 0 else f"exit status {code}{told}"}
 
-    def _place(self) -> Place:
-        places = self.plan["places"]
-        if not places:  # on a cluster, whose scheduler says which cores and devices are the job's
-            return Place(len(os.sched_getaffinity(0)), None, None)
-        folder = Path(self.plan["output"]) / ".suite"
+    @contextmanager
+    def _place(self) -> Iterator[Place]:
+        """Wait for one of the plan's places, and hold it."""
+        if not self.plan["places"]:  # on a cluster, whose scheduler says which cores and devices are the job's
+            yield Place(len(os.sched_getaffinity(0)))
+            return
         while not self._asked_to_stop:
-            for number, (threads, gpu) in enumerate(places):
-                lock = open(folder / f"place_{number}.lock", "w")
-                try:
-                    portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-                    return Place(threads, gpu, lock)
-                except portalocker.LockException:
-                    lock.close()
+            for number, (threads, gpu) in enumerate(self.plan["places"]):
+                with open(Path(self.plan["output"]) / ".suite" / f"place_{number}.lock", "w") as lock:
+                    try:
+                        portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+                    except portalocker.LockException:
+                        continue
+                    yield Place(threads, gpu, (lock.fileno(),))
+                    return
             time.sleep(_POLL)
         sys.exit(1)
 

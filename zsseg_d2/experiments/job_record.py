@@ -10,11 +10,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import portalocker
 
@@ -33,8 +33,7 @@ class Action(Enum):
     REPLACE = "to do again"
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """What a job needs, and why, where that is not plain."""
 
     action: Action
@@ -48,13 +47,13 @@ class Job:
     name: str
     seed: int | None  # None: the one run for all seeds
     folder: Path
-    command: tuple[str, ...]
+    command: Sequence[str]
     environment: Mapping[str, str]
     settings: Mapping[str, Any]  # with placeholders, so that another output folder changes nothing
     fingerprint: str  # of the settings, and those of all jobs that this one builds on
     trains: bool  # goes on from a checkpoint with --resume
     mode: str  # of the run.json that the tool writes: "train" or "eval"; "": it writes none
-    expects: tuple[str, ...]  # patterns of files in the folder, without which it has not finished
+    expects: Sequence[str]  # patterns of files in the folder, without which it has not finished
     result: Path | None = None  # what it makes outside its folder
     overwrite_argument: str = ""
     needs: tuple[Job, ...] = field(default=(), repr=False)
@@ -82,21 +81,15 @@ class Job:
     def to_json(self) -> dict[str, Any]:
         """The job in a form that JSON can hold; needs by their keys."""
         content = {name: getattr(self, name) for name in Job.__dataclass_fields__}
-        content["folder"] = str(self.folder)
-        content["result"] = None if self.result is None else str(self.result)
-        content["needs"] = [need.key for need in self.needs]
-        return content
+        return {**content, "folder": str(self.folder), "result": str(self.result or ""), "needs": [n.key for n in self.needs]}
 
     @classmethod
     def from_plan(cls, jobs: Mapping[str, Mapping[str, Any]], key: str) -> Job:
         """The job of a key, with those that it needs."""
-        content = dict(jobs[key])
-        content["folder"] = Path(content["folder"])
-        content["result"] = Path(content["result"]) if content["result"] else None
-        content["needs"] = tuple(cls.from_plan(jobs, need) for need in content["needs"])
-        for name in ("command", "expects"):
-            content[name] = tuple(content[name])
-        return cls(**content)
+        content = jobs[key]
+        needs = tuple(cls.from_plan(jobs, need) for need in content["needs"])
+        result = Path(content["result"]) if content["result"] else None
+        return cls(**{**content, "folder": Path(content["folder"]), "result": result, "needs": needs})
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import torch
 
 from ..engine.errors import ConfigError
@@ -46,19 +47,14 @@ def usable_cores() -> int:
 
 def usable_memory_gb() -> float:
     """Memory that can be had without swapping, within the limit of a control group."""
-    found = [float("inf")]
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [int(line.split()[1]) / 2**20 for line in lines if line.startswith("MemAvailable:")]
-    except OSError:
-        pass
+    available = psutil.virtual_memory().available
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        found.append((limit - used) / 2**30)
+        available = min(available, limit - used)
     except (OSError, ValueError):  # no such file, or "max"
         pass
-    return min(found)
+    return available / 2**30
 
 
 def visible_gpus() -> list[str]:
