@@ -14,6 +14,7 @@ from zsseg_d2.experiments.arguments import parse_arguments
 from zsseg_d2.experiments.durations import Durations, in_words, iterations_done, time_left
 from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
+from zsseg_d2.experiments.workflow import _priorities
 
 
 @pytest.fixture
@@ -124,12 +125,12 @@ def test_places(monkeypatch):
     monkeypatch.setattr(machine, "usable_cores", lambda: 8)
     monkeypatch.setattr(machine, "usable_memory_gb", lambda: 10.0)
     by_memory = machine.places(None, memory_gb=3, on_cuda=False)
-    assert len(by_memory) == 3 and by_memory[0].environment()["OMP_NUM_THREADS"] == "2"
+    assert len(by_memory) == 3 and by_memory[0].threads == 2
     assert len(machine.places(None, memory_gb=0.1, on_cuda=False)) == 8
     assert len(machine.places(None, memory_gb=99, on_cuda=False)) == 1
     assert [p.threads for p in machine.places(16, memory_gb=3, on_cuda=False)] == [1] * 16
     monkeypatch.setattr(machine, "visible_gpus", lambda: ["3", "5"])
-    assert [p.environment()["CUDA_VISIBLE_DEVICES"] for p in machine.places(None, memory_gb=3, on_cuda=True)] == ["3", "5"]
+    assert [p.gpu for p in machine.places(None, memory_gb=3, on_cuda=True)] == ["3", "5"]
     assert [p.gpu for p in machine.places(3, memory_gb=3, on_cuda=True)] == ["3", "5", "3"]
     with pytest.raises(ValueError, match="--jobs must be positive"):
         machine.places(0, memory_gb=3, on_cuda=False)
@@ -142,20 +143,28 @@ def test_the_machine_as_it_is():
 def test_time_left(suite):
     jobs = by_title(suite)
     durations = Durations()
-    waiting = by_urgency([j for j in jobs.values() if j.seed == 1], durations)
-    assert [j.name for j in waiting] == ["lower", "upper", "both", "naive"]  # the one that another waits for first
+    waiting = [jobs[f"{name}, seed 1"] for name in ("upper", "lower", "naive", "both")]
     assert time_left(waiting, {}, 2, durations) == (0.0, False)
     durations.add(jobs["lower, seed 2"], 100.0)
     assert durations.estimate(jobs["both, seed 1"]) == 100.0  # of the same kind
     durations.add(jobs["upper, seed 2"], 200.0)
     assert durations.estimate(jobs["upper, seed 1"]) == 200.0 and durations.estimate(jobs["both, seed 1"]) == 150.0
     durations.add(jobs["zero_shot"], 10.0)
-    # Two places: lower 0-100, upper 0-200, both 100-250, naive 200-210.
-    assert time_left(waiting, {}, 2, durations) == (250.0, True)
-    assert time_left(waiting, {}, 1, durations) == (100.0 + 200.0 + 150.0 + 10.0, True)
-    rest = [j for j in waiting if j.name == "naive"]
-    assert time_left(rest, {jobs["lower, seed 1"]: 40.0}, 2, durations) == (50.0, True)
+    total = 100.0 + 200.0 + 150.0 + 10.0
+    assert time_left(waiting, {}, 1, durations) == (total, True) and time_left(waiting, {}, 2, durations) == (total / 2, True)
+    assert time_left(waiting, {}, 9, durations) == (200.0, True)  # the longest
+    chain = [jobs["lower, seed 1"], jobs["naive, seed 1"]]
+    assert time_left(chain, {}, 9, durations) == (110.0, True)
+    assert time_left(chain[1:], {chain[0]: 40.0}, 2, durations) == (50.0, True)
     assert time_left([], {jobs["lower, seed 1"]: None}, 2, durations) == (0.0, False)
+
+
+def test_what_others_wait_for_starts_first(suite):
+    jobs = make_jobs(suite)
+    priorities = _priorities(jobs)
+    order = [job.title for job in sorted(jobs, key=lambda job: -priorities[job.key])]
+    assert order[:3] == ["zero_shot", "lower, seed 1", "upper, seed 1"] and order[4] == "naive, seed 1"
+    assert order[5:] == [title.replace("1", "2") for title in order[1:5]]
 
 
 def test_iterations_done(tmp_path):

@@ -91,7 +91,8 @@ def check_data(jobs: Sequence[RunJob], configs: Mapping[str, CfgNode]) -> None:
 
 
 def _find_records(name: str) -> None:
-    """
+    """Look for the files of a dataset.
+
     Raises:
         DatasetError: what is missing, and how to make it.
     """

@@ -175,7 +175,7 @@ class Attempt:
 
 
 def main(words: list[str]) -> int:
-    """Returns the exit status: 0, or 1 where the job has not finished."""
+    """Run the job; returns the exit status: 0, or 1 where it has not finished."""
     plan = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     os.chdir(plan["working_directory"])
     key = Path(words[1]).parent.as_posix()  # of "seed_1/<run>/suite_finished.json"

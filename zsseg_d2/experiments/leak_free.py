@@ -21,13 +21,13 @@ def find_leaks(jobs: Sequence[RunJob], configs: Mapping[str, CfgNode], output: P
     """Look at the training sets of every run and of all that it builds on.
 
     Args:
-        jobs: of all runs; one seed stands for the others.
+        jobs: of all runs; seeds do not matter.
         configs: by name of the run.
         output: the suite's folder.
     Returns:
-        By name of the run, what it saw, in words; leak-free runs are left out.
+        By name of the run, what it saw, in words; without leak-free runs.
     Raises:
-        ConfigError: ZSSEG.OUT_CLASSES names a class that there is not.
+        ConfigError: ZSSEG.OUT_CLASSES names an unknown class.
     """
     found: dict[str, str] = {}
     for job in {job.name: job for job in jobs}.values():

@@ -14,7 +14,7 @@ IN_LOST = 1.0
 
 
 def remarks(results: Results) -> list[str]:
-    """The best leak-free method against the corners, and which methods reach the target."""
+    """Compare the best leak-free method with the corners, and name the methods that reach the target."""
     best, upper = results.best("all"), results.row(role="upper_bound")
     zero, lower = results.row(role="zero_shot"), results.row(role="lower_bound")
     if best is None or not _complete(best):
@@ -38,7 +38,7 @@ def remarks(results: Results) -> list[str]:
 
 
 def reaches_target(row: Row, *, upper: Row, lower: Row, zero: Row) -> bool:
-    """By means over seeds."""
+    """Whether a method reaches the target, by means over seeds."""
     return (
         _complete(row)
         and row.mean("all") >= TARGET * upper.mean("all")
@@ -52,7 +52,7 @@ def _complete(row: Row) -> bool:
 
 
 def plots(results: Results, folder: Path) -> list[Path]:
-    """All plots that the results are enough for."""
+    """Draw all plots that the results are enough for."""
     # Matplotlib takes a second to import: only where something is drawn.
     from .panoptic_plots import in_out_scatter, over_alpha
     from .plots import over_iterations, per_class

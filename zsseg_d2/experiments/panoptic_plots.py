@@ -16,7 +16,7 @@ from .results import Results, Row, mean_curve
 
 
 def in_out_scatter(results: Results, path: Path) -> Path | None:
-    """Every method as a point, error bars of one deviation, lines of equal PQ All.
+    """Draw every method as a point, with error bars of one deviation and lines of equal PQ All.
 
     The area of the target is green where all three corners are known.
     """
@@ -109,7 +109,7 @@ def _target(ax: Axes, results: Results, share: float) -> None:
 
 
 def over_alpha(row: Row, measures: Sequence[Measure], path: Path) -> Path | None:
-    """The curve of a run, mean over seeds with error bars of one deviation."""
+    """Draw the curve of a run: mean over seeds, with error bars of one deviation."""
     curves = [seed.curve for seed in row.there if seed.curve]
     points: dict[float, dict[str, float]] = {}
     errors: dict[float, dict[str, float]] = {}

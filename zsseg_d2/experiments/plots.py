@@ -34,16 +34,15 @@ class Look:
 
 
 def look(index: int) -> Look:
-    """Of the run at place `index`; 70 differ."""
+    """How the run at place `index` is drawn; 70 differ."""
     return Look(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], LINES[index // len(COLOURS) % len(LINES)])
 
 
 def new_figure(width: float, height: float, *, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """
+    """Make a figure, and its axes in a line.
+
     Args:
-        width: in inches, as height.
-    Returns:
-        A figure, and its axes side by side.
+        width: in inches, as is `height`.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0].tolist()
@@ -70,9 +69,9 @@ def band(ax: Axes, curve: pd.DataFrame, colour: str) -> None:
 
 
 def over_iterations(results: Results, measures: Sequence[Measure], unit: str, path: Path) -> Path | None:
-    """A panel a measure, a line a training with at least two evaluations: mean over seeds.
+    """Draw a panel for each measure, with a line for each training with at least two evaluations: mean over seeds.
 
-    Bands of one deviation where the lines are few enough.
+    Bands of one deviation, where the lines are few enough.
     """
     rows = [(k, row) for k, row in enumerate(results.table()) if len(_history(row, measures[0])) > 1]
     if not rows:
@@ -101,7 +100,7 @@ def over_iterations(results: Results, measures: Sequence[Measure], unit: str, pa
 
 
 def per_class(rows: Sequence[Row], key: str, path: Path) -> Path | None:
-    """Bars of some runs, class by class, the classes of a group side by side; error bars of one deviation.
+    """Draw bars of some runs, class by class, grouped; error bars of one deviation.
 
     Args:
         rows: `details["per_class"]` of their seeds is ``{class: {key: float, "group": str}}``.

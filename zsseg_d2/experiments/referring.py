@@ -14,7 +14,7 @@ TARGET = 60.0
 
 
 def remarks(results: Results) -> list[str]:
-    """The best decoder, what it scores without hearing the phrase, and the target."""
+    """Name the best decoder, what it scores without the phrase, and whether it reaches the target."""
     row = results.best(MEAN_IOU.key)
     if row is None:
         return []
@@ -26,7 +26,7 @@ def remarks(results: Results) -> list[str]:
 
 
 def plots(results: Results, folder: Path) -> list[Path]:
-    """Mean IoU by decoder and loss, both over the iterations, and the samples of the best row as a strip and a GIF."""
+    """Draw mean IoU by decoder and loss, both over the iterations, and copy the samples of the best row."""
     # Matplotlib takes a second to import: only where something is drawn.
     from .plots import over_iterations
     from .referring_plots import bars, loss_curves

@@ -23,7 +23,7 @@ def decoder_of(row: Row) -> str:
 
 
 def loss_curves(results: Results, loss: Measure, path: Path) -> Path | None:
-    """A panel a loss (their values cannot be compared), a line a decoder: mean over seeds."""
+    """Draw a panel for each loss (their values cannot be compared), a line for each decoder: mean over seeds."""
     found: dict[str, list[tuple[str, list]]] = {}
     for row in results.table():
         curves = [dict(s.history[loss.key]) for s in row.there if loss.key in s.history]
@@ -44,7 +44,7 @@ def loss_curves(results: Results, loss: Measure, path: Path) -> Path | None:
 
 
 def bars(results: Results, measure: Measure, path: Path) -> Path | None:
-    """Groups of decoders, a bar a loss, error bars of one deviation."""
+    """Draw a group for each decoder, a bar for each loss; error bars of one deviation."""
     rows = [row for row in results.table() if row.mean(measure.key) is not None]
     if not rows:
         return None

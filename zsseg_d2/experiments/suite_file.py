@@ -39,9 +39,10 @@ _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
 
 def load_suite(path: Path, tools: Path) -> Suite:
-    """
+    """Read and check a suite file.
+
     Args:
-        tools: the folder of the programs; one beside the suite file, or a path, is taken first.
+        tools: the folder of the programs; one in the suite file's folder, or a path, is taken first.
     Raises:
         ConfigError: the first thing that is wrong with the file.
     """
@@ -129,8 +130,8 @@ def _run(entry: object, path: Path, tools: Path, task: Task) -> Run:
     )
 
 
-def _find_tool(name: str, beside: Path, tools: Path, where: str) -> Path:
-    for path in (beside / name, tools / name, Path(name).expanduser()):
+def _find_tool(name: str, near: Path, tools: Path, where: str) -> Path:
+    for path in (near / name, tools / name, Path(name).expanduser()):
         if path.is_file():
             return path
     known = [p.name for p in tools.glob("*.py")]
@@ -156,19 +157,19 @@ def _check_names(suite: Suite) -> None:
         for name in run.needs:
             if name not in names:
                 hint = near_matches(name, names) or f" There are {', '.join(names)}."
-                raise ConfigError(f"{suite.path}: run '{run.name}' needs '{name}', which is no run of this suite.{hint}")
+                raise ConfigError(f"{suite.path}: run '{run.name}' needs '{name}', which is not a run of this suite.{hint}")
             if run.once and not suite.run(name).once:
                 raise ConfigError(
                     f"{suite.path}: run '{run.name}' is run once, but needs '{name}', which is run for every seed."
                 )
     for name in suite.compare:
         if name not in names:
-            raise ConfigError(f"{suite.path}: `compare` names '{name}', which is no run of this suite.{near_matches(name, names)}")
+            raise ConfigError(f"{suite.path}: `compare` names '{name}', which is not a run of this suite.{near_matches(name, names)}")
     list(in_order(suite))
 
 
-def checked(values: object, known: Keys, where: str) -> Mapping:
-    """`values`, if its keys are known and its values of their types.
+def checked(values: object, known: Keys, where: str) -> Mapping[str, Any]:
+    """Return `values`, if its keys are known and its values are of their types.
 
     Raises:
         ConfigError: naming the key.
@@ -187,7 +188,8 @@ def checked(values: object, known: Keys, where: str) -> Mapping:
 
 
 def check_seeds(seeds: object, where: str) -> tuple[int, ...]:
-    """
+    """Check seeds, one or a list.
+
     Raises:
         ConfigError: not a list of different numbers from 0 on.
     """
@@ -198,7 +200,7 @@ def check_seeds(seeds: object, where: str) -> tuple[int, ...]:
 
 
 def parse_options(options: Mapping | Sequence, where: str, *, of_run: bool = False) -> Options:
-    """KEY VALUE pairs of a mapping, or of a list as on a command line.
+    """Read KEY VALUE pairs from a mapping, or from a list as on a command line.
 
     Args:
         of_run: they belong to one run, and so may name others in braces.
