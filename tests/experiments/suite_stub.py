@@ -89,7 +89,8 @@ def write_suite(path: Path, **changes: object) -> Path:
     return path
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180.0) -> None:
+    """Wait until something is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -49,6 +49,7 @@ def test_jobs_are_submitted_stopped_and_gone_on_with(tmp_path, monkeypatch, capf
     set_behaviour(tools)
     assert program.main(words, tools=tools) == 0
     again = [call for call in calls(tools) if call["run"] == "both"]
-    assert [call["resume"] for call in again] == [False, True] and again[0]["gpu"] == os.environ.get("CUDA_VISIBLE_DEVICES")
+    assert [call["resume"] for call in again] == [False, True] and again[0]["threads"] == str(len(os.sched_getaffinity(0)))
+    assert again[0]["gpu"] == os.environ.get("CUDA_VISIBLE_DEVICES")
     assert json.loads((both / job_record.FINISHED).read_text())["run"] == "both"
     assert "1/1 both, seed 1: finished" in capfd.readouterr().out

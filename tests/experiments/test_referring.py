@@ -14,11 +14,12 @@ from PIL import Image
 from zsseg_d2.engine.config_files import config_root
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments import job_record, referring_plots
-from zsseg_d2.experiments.runs import RunJob, make_jobs
+from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.measures import LOSS, MEAN_IOU, REFERRING
 from zsseg_d2.experiments.referring import plots, remarks
 from zsseg_d2.experiments.report import write_report
-from zsseg_d2.experiments.results import Results, gather
+from zsseg_d2.experiments.results import Results
+from zsseg_d2.experiments.runs import RunJob, make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
 from zsseg_d2.experiments.table import table
 

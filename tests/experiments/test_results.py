@@ -13,13 +13,14 @@ from PIL import Image
 from tests.experiments import suite_stub
 from tests.experiments.suite_stub import set_behaviour, write_suite
 from zsseg_d2 import experiments as program
-from zsseg_d2.experiments import job_record, metrics_files
-from zsseg_d2.experiments.runs import make_jobs
+from zsseg_d2.experiments import metrics_files
+from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.measures import IN, PANOPTIC, Measure
 from zsseg_d2.experiments.panoptic import remarks
 from zsseg_d2.experiments.provenance import Provenance, sentence
 from zsseg_d2.experiments.report import page
-from zsseg_d2.experiments.results import gather, mean_curve
+from zsseg_d2.experiments.results import mean_curve
+from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
 from zsseg_d2.experiments.table import Footnotes, figure, table
 

@@ -11,8 +11,8 @@ from zsseg_d2.data import register_cityscapes_panoptic
 from zsseg_d2.data.cityscapes import panoptic_paths
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_data
-from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.leak_free import check_claims, find_leaks
+from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
 
 ZERO = {"name": "zero", "config": "minicity/zero_shot.yaml", "eval_only": True}

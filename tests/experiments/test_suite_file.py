@@ -10,13 +10,12 @@ from zsseg_d2.data.invocab import family_of, invocab_folder
 from zsseg_d2.engine.config_files import config_root, packaged_configs, packaged_suites
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_weights
-from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.leak_free import check_claims, find_leaks
+from zsseg_d2.experiments.measures import TASKS
 from zsseg_d2.experiments.referring_plots import decoder_of, loss_of
 from zsseg_d2.experiments.results import Row
-from zsseg_d2.experiments.runs import in_order
+from zsseg_d2.experiments.runs import in_order, make_jobs
 from zsseg_d2.experiments.suite_file import load_suite, parse_options
-from zsseg_d2.experiments.measures import TASKS
 
 TOOLS = config_root().parent / "tools"
 PLAIN = {"name": "a", "config": "minicity/zero_shot.yaml", "eval_only": True}

@@ -238,12 +238,12 @@ def test_an_interruption_is_gone_on_with(run, tools, tmp_path, capfd, number):
 
 
 def test_a_run_that_does_not_stop_is_killed_at_the_third_ctrl_c(run, tools, tmp_path):
-    set_behaviour(tools, both={"wait": 5, "ignore": True})
+    set_behaviour(tools, both={"wait": 100, "ignore": True})
     thread = interrupt_when(lambda: any(call["run"] == "both" for call in calls(tools)), times=3)
     start = time.monotonic()
     assert run("--seeds", "1", "--only", "both")[0] == 130
     thread.join()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 100
     assert job_record.read_record(tmp_path / "out" / "seed_1" / "both")["status"] == "interrupted"
 
 

@@ -11,10 +11,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..data.cityscapes import FAMILIES
 from ..data.panoptic_png import DatasetError
-from ..files import PREFIX, local_path
 from ..engine.checkpoint import local_weights, weights_to_read
 from ..engine.config_files import setup_cfg
 from ..engine.errors import CheckpointError, ConfigError
+from ..files import PREFIX, local_path
 from .runs import RunJob
 
 _RENDERED = ("miniworld_panoptic_", "miniphrases_", *(f"{family.prefix}_" for family in FAMILIES if family.prepare is not None))

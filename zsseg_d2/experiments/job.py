@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -84,7 +84,7 @@ class Attempt:
             aside: where what was there before has been moved.
         """
         job, resume = self.job, now.action is Action.RESUME
-        before, time_of_day = read_record(job.folder), datetime.now(timezone.utc).isoformat()
+        before, time_of_day = read_record(job.folder), datetime.now(UTC).isoformat()
         command = job.command_line(resume=resume, overwrite=self.overwrite)
         record = {
             "run": job.name,

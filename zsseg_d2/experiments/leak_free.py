@@ -9,10 +9,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ..meta_arch.settings import out_classes
 from ..engine.checkpoint import weights_to_read
 from ..engine.errors import CheckpointError, ConfigError
 from ..engine.leaks import data_set_with_labels_of, trained_on
+from ..meta_arch.settings import out_classes
 from .checks import made_elsewhere
 from .runs import RunJob, Suite
 

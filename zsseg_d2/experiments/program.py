@@ -22,13 +22,13 @@ from ..engine.config_files import find_config, packaged_suites
 from ..engine.errors import ConfigError, near_matches
 from .arguments import parse_arguments
 from .checks import check_configs, check_data, check_weights
+from .gather import gather
 from .job_record import Action, State, in_use
 from .leak_free import check_claims, find_leaks
 from .machine import Place, places
 from .metrics_files import metrics_file, read_json
 from .progress import Progress
 from .report import terminal, write_report
-from .results import gather
 from .runs import RunJob, Suite, make_jobs
 from .suite_file import check_seeds, load_suite, parse_options
 from .workflow import Executor, Workflow

@@ -89,7 +89,9 @@ class Progress:
     def close(self) -> None:
         """Tell which jobs vanished without a word."""
         for job in list(self._running):
-            self._ended(job, {"status": "failed", "message": "it was killed", "log_start": self._running[job].record["log_start"]})
+            self._ended(
+                job, {"status": "failed", "message": "it was killed", "log_start": self._running[job].record["log_start"]}
+            )
         self._bar.close()
 
     def _started(self, job: RunJob, record: dict[str, Any]) -> None:

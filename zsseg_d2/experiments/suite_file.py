@@ -164,7 +164,9 @@ def _check_names(suite: Suite) -> None:
                 )
     for name in suite.compare:
         if name not in names:
-            raise ConfigError(f"{suite.path}: `compare` names '{name}', which is not a run of this suite.{near_matches(name, names)}")
+            raise ConfigError(
+                f"{suite.path}: `compare` names '{name}', which is not a run of this suite.{near_matches(name, names)}"
+            )
     list(in_order(suite))
 
 

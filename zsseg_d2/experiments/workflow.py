@@ -128,7 +128,15 @@ class Workflow:
         return round(1024 * self.memory_gb)
 
     def _command(self, plan: Path) -> list[str]:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(_HERE / "Snakefile"), "--config", f"plan={plan.resolve()}"]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(_HERE / "Snakefile"),
+            "--config",
+            f"plan={plan.resolve()}",
+        ]
         command += ["--directory", str(self.output.resolve()), "--nolock", "--rerun-incomplete", "--keep-going"]
         command += ["--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
         forced = [job for job in self.jobs if job.name in self.overwrite or _is_stale(job)]
@@ -141,7 +149,14 @@ class Workflow:
         command += ["--cores", str(len(self.places) * self.places[0].threads)]
         command += ["--resources", f"mem_mb={len(self.places) * self._mem_mb}", f"gpu={len(self.places)}"]
         # Without the cache of sources, which would be in the user's home.
-        command += ["--shared-fs-usage", "persistence", "input-output", "software-deployment", "sources", "storage-local-copies"]
+        command += [
+            "--shared-fs-usage",
+            "persistence",
+            "input-output",
+            "software-deployment",
+            "sources",
+            "storage-local-copies",
+        ]
         return [*command, *self.executor.arguments]
 
 
@@ -159,6 +174,4 @@ def _priorities(jobs: Sequence[Job]) -> dict[str, int]:
             behind[need.key] = max(behind.get(need.key, 0), behind[job.key] + (10 if job.trains else 1))
     seeds = list(dict.fromkeys(job.seed for job in jobs))
     first = max(behind.values(), default=0) + 20
-    return {
-        job.key: (len(seeds) - seeds.index(job.seed)) * first + behind[job.key] + (10 if job.trains else 0) for job in jobs
-    }
+    return {job.key: (len(seeds) - seeds.index(job.seed)) * first + behind[job.key] + (10 if job.trains else 0) for job in jobs}
