@@ -1,26 +1,10 @@
-"""Run all methods of a suite file over its seeds, and write the table and the plots that compare them.
-
-    python tools/run_suite.py configs/minicity/suite.yaml
-    python tools/run_suite.py configs/minicity/suite.yaml --seeds 1 --only in_class naive --output output/try SOLVER.MAX_ITER 20
-    python tools/run_suite.py configs/minicity/suite.yaml --list | --dry-run | --report
-
-Stopped by Ctrl-C or by a failed run, the same command goes on: finished runs are not run again, interrupted trainings
-resume. Runs whose settings changed, and those that build on them, are run again; what they replace moves to old/ in the
-suite's folder, and comes back with its settings. Results: results.md, results.json and plots/ in that folder.
-"""
-
-from __future__ import annotations
+"""Run all methods of a suite over several seeds, and compare them: the same as ``zsseg-d2 run-suite``; see --help."""
 
 import os
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the source tree beside this file, installed or not
-os.environ.setdefault("DETECTRON2_DATASETS", str(ROOT / "datasets"))
-
-import zsseg_d2  # noqa: E402, F401  (before Detectron2, which it makes importable)
-from zsseg_d2.engine import suite  # noqa: E402
+from _console import run
 
 if __name__ == "__main__":
-    sys.exit(suite.main(tools=Path(__file__).resolve().parent, description=__doc__))
+    os.environ.setdefault("DETECTRON2_DATASETS", str(Path(__file__).resolve().parents[1] / "datasets"))
+    run("run-suite")

@@ -1,0 +1,119 @@
+"""Check a suite's configs, weights and datasets before any work."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..data import PANOPTIC_FAMILIES
+from ..data.panoptic.png import DatasetError
+from ..engine.checkpoints.sources import local_weights, weights_to_read
+from ..engine.config.setup import setup_cfg
+from ..engine.errors import CheckpointError, ConfigError
+from ..files import PREFIX, local_path
+from .runs import RunJob
+
+def _rendered() -> tuple[str, ...]:
+    """Return the prefixes of datasets that are made at their first use, all but their pseudo-labels."""
+    made = [f"{family.prefix}_" for family in PANOPTIC_FAMILIES.values() if family.prepare is not None]
+    return ("miniphrases_", *made)
+
+
+def check_configs(jobs: Sequence[RunJob], *, check: bool = True) -> dict[str, CfgNode]:
+    """Set up the config of each run as the run will do it.
+
+    Args:
+        check: look for contradictions, too.
+    Returns:
+        Configs by name of the run.
+    Raises:
+        ConfigError: naming the run.
+    """
+    configs: dict[str, CfgNode] = {}
+    for job in jobs:
+        if job.run.config and job.name not in configs:
+            args = argparse.Namespace(config_file=job.run.config, opts=job.options, eval_only=not job.trains)
+            try:
+                configs[job.name] = setup_cfg(args, check=check)
+            except ConfigError as error:
+                raise ConfigError(f"run '{job.name}': {error}") from error
+    return configs
+
+
+def check_weights(configs: Mapping[str, CfgNode], output: Path) -> None:
+    """Check that the weights files that no run of the suite makes are there.
+
+    Args:
+        output: the suite's folder: what lies in it, runs make.
+    Raises:
+        ConfigError: naming the run, the key and the remedy.
+    """
+    for name, cfg in configs.items():
+        for key, path in weights_to_read(cfg).items():
+            if not made_elsewhere(path, output):
+                continue
+            try:
+                local_weights(path, key)
+            except CheckpointError as error:
+                raise ConfigError(f"run '{name}': {error}") from error
+
+
+def made_elsewhere(path: str, output: Path) -> bool:
+    """Whether weights are a file that ought to be here before the suite works: not fetched, nor made by a run."""
+    fetched = "://" in path and not path.startswith(PREFIX)
+    return not fetched and output.resolve() not in local_path(path).resolve().parents
+
+
+def check_data(jobs: Sequence[RunJob], configs: Mapping[str, CfgNode]) -> None:
+    """Check that the folders and the JSON of every dataset that a run reads are there; each is looked at once.
+
+    Datasets that an earlier run makes, or that are rendered at their first use, need not be there.
+
+    Raises:
+        ConfigError: naming the run, the key, the dataset and the remedy.
+    """
+    found: set[str] = set()
+    for job in jobs:
+        cfg = configs.get(job.name)
+        if cfg is None or job.run.is_step:
+            continue
+        training = cfg.DATASETS.TRAIN if job.trains else ()
+        for key, names in (("DATASETS.TRAIN", training), ("DATASETS.TEST", cfg.DATASETS.TEST)):
+            for name in names:
+                if name not in found and not _made_before(name, job):
+                    try:
+                        _find_records(name)
+                    except (DatasetError, OSError) as error:
+                        raise ConfigError(f"run '{job.name}': {key}: {name}: {error}") from error
+                    found.add(name)
+
+
+def _find_records(name: str) -> None:
+    """Look for the files of a dataset.
+
+    Raises:
+        DatasetError: what is missing, and how to make it.
+    """
+    metadata = MetadataCatalog.get(name)
+    places = [metadata.get(key) for key in ("image_root", "panoptic_root", "panoptic_json")]
+    there = all(place is None or Path(place).exists() for place in places)
+    if not there and (not name.startswith(_rendered()) or "_invocab_" in name):
+        DatasetCatalog.get(name)  # says what is missing, or finds it where DETECTRON2_DATASETS points now
+
+
+def _made_before(name: str, job: RunJob) -> bool:
+    """Whether a step that the job builds on makes the dataset: its `result` lies in the dataset's folder.
+
+    A step that does not say what it makes may have made any.
+    """
+    place = MetadataCatalog.get(name).get("panoptic_json")
+    inside = Path(place).resolve().parents if place else ()
+    for step in (origin for origin in job.origins.values() if origin is not job and origin.run.is_step):
+        result = step.result and step.result.resolve()
+        if result is None or result in inside or (result.suffix and result.parent in inside):
+            return True
+    return False

@@ -1,0 +1,130 @@
+"""Folders of a suite -> results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..data.panoptic.split_writer import read_manifest
+from ..engine.run_record import read_record as read_run_record
+from .checks import check_configs
+from .job_record import Action, lost_result, read_record, state
+from .leak_free import find_leaks
+from .measures import Task
+from .metrics_files import history, metrics_file, read_json, read_lines, training_seconds
+from .provenance import Provenance
+from .results import Results, Row, SeedResult, tidy
+from .runs import Run, RunJob, Suite
+
+
+def gather(suite: Suite, jobs: Sequence[RunJob]) -> Results:
+    """Read what the folders of all jobs hold.
+
+    Args:
+        jobs: of all runs and seeds of the suite.
+    """
+    by_run = {(job.name, job.seed): job for job in jobs}
+    leaks = find_leaks(jobs, check_configs(jobs, check=False), suite.output)
+    rows = []
+    for run in suite.runs:
+        own = [(None, "once")] if run.once else [(seed, str(seed)) for seed in suite.seeds]
+        found = {text: _seed_result(suite.task, run, by_run[run.of or run.name, seed]) for seed, text in own}
+        rows.append(Row(run, found, leaks.get(run.of or run.name)))
+    frame = tidy(rows)
+    summary = frame.groupby(["run", "measure"])["value"].agg(["mean", "std", "count"])
+    for row in rows:
+        row.summary = summary.loc[row.run.name] if row.run.name in summary.index else None
+    return Results(suite, rows, frame, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _seed_result(task: Task, run: Run, job: RunJob) -> SeedResult:
+    """Read one result.
+
+    Args:
+        run: the row; `job` is its own, or that of the run whose files it is read from.
+    """
+    record, left = read_record(job.folder), state(job)
+    outdated = left.action is Action.REPLACE and record.get("status") == "finished"
+    if left.action is not Action.NONE and not outdated:
+        return _without_result(job, {} if left.action is Action.REPLACE else record)
+    lines = read_lines(job.folder / "metrics.json") if job.trains else []
+    own = read_run_record(job.folder)
+    result = SeedResult(
+        "outdated" if outdated else "finished",
+        left.reason,
+        own_seconds=_step_seconds(job) if job.run.is_step else training_seconds(lines),
+        training_seconds=_training_seconds(job),
+        step_seconds={j.name: _step_seconds(j) for j in job.origins.values() if j.run.is_step and j is not job},
+        wall_seconds=record.get("seconds"),
+        parameters=own.get("parameters"),
+        command=record.get("command", []),
+        threads=record.get("threads"),
+        side_by_side=record.get("side_by_side"),
+        provenance=Provenance.of(own),
+        folder=job.folder,
+    )
+    try:
+        _read_figures(result, task, run, job.folder)
+    except ValueError as error:
+        return SeedResult("failed", str(error))
+    if not run.of:
+        result.history = {
+            m.key: found for m in (*task.measures, *task.logged) if m.scalar and (found := history(lines, m))
+        }
+    return result
+
+
+def _without_result(job: RunJob, record: Mapping[str, Any]) -> SeedResult:
+    if record:
+        return SeedResult(record.get("status", "failed"), record.get("message", ""))
+    for origin in job.origins.values():
+        failed = read_record(origin.folder)
+        if origin is not job and failed.get("status") == "failed":
+            said = failed.get("message")
+            return SeedResult("left out", f"{origin.name} failed" + (f" ({said})" if said else ""))
+    return SeedResult("not run")
+
+
+def _read_figures(result: SeedResult, task: Task, run: Run, folder: Path) -> None:
+    if run.curve:
+        points = read_json(folder / run.curve).get("points", [])
+        result.curve = [{"alpha": point["alpha"], **task.figures_of_point(point)} for point in points]
+    if run.curve_row is not None:
+        chosen = [p for p in result.curve if abs(p["alpha"] - run.curve_row) < 1e-6]
+        if not chosen:
+            raise ValueError(f"{folder / run.curve} has no point at alpha {run.curve_row}.")
+        result.values = {key: value for key, value in chosen[0].items() if key != "alpha"}
+    elif run.metrics:
+        path = metrics_file(folder, run.metrics)
+        if path is None:
+            raise ValueError(f"There is no inference/*/{run.metrics} in {folder}.")
+        content = read_json(path)
+        result.values, result.details = task.figures_of_file(content), task.details(content)
+
+
+def _training_seconds(job: RunJob) -> float | None:
+    """Of a job and all that it builds on; None where a record of these is gone."""
+    origins = job.origins.values()
+    if not all(read_record(origin.folder) for origin in origins):
+        return None
+    return sum(training_seconds(read_lines(j.folder / "metrics.json")) for j in origins if j.trains)
+
+
+def _step_seconds(job: RunJob) -> float | None:
+    """What a step took; None: nobody wrote it down.
+
+    The manifest of a dataset tells it, since the dataset may have been there before, so that the step had nothing to do.
+    """
+    record, made = read_record(job.folder), job.result
+    if made is None:
+        return record.get("seconds")
+    if lost_result(job, record):
+        return None
+    seconds = [
+        split.get("seconds") for split in read_manifest(made if made.is_dir() else made.parent)["splits"].values()
+    ]
+    if not seconds:  # not a dataset
+        return record.get("seconds")
+    return None if None in seconds else sum(seconds)

@@ -1,0 +1,258 @@
+"""Suites: runs and their settings, and the jobs that they expand into over seeds."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ..data.paths import data_folder
+from ..engine.config.packaged import find_config
+from ..engine.config.references import leaves
+from ..engine.config.yaml_files import read_yaml
+from ..engine.errors import ConfigError
+from .job_record import Job
+from .measures import Task
+
+TRAINER = "train_net.py"
+ROLES = ("zero_shot", "upper_bound", "lower_bound")
+RESERVED = ("folder", "output", "seed")
+"""Placeholders that are not runs: the run's own folder, the suite's, and the seed."""
+
+Options = tuple[tuple[str, str], ...]
+"""(KEY, VALUE) pairs."""
+
+_PLACEHOLDER = re.compile(r"\{([\w-]+)\}")
+
+_OF_TRAINING = ("SOLVER.", "TEST.EVAL_PERIOD")
+"""Keys that begin so mean nothing to runs that do not train: options for the whole suite do not reach these."""
+
+_WITHOUT_EFFECT = (
+    "SEED",
+    "OUTPUT_DIR",
+    "VERSION",
+    "DATALOADER.NUM_WORKERS",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "ZSSEG.TEXT_CACHE",
+)
+"""Keys that change no result, or that the suite sets."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a suite, for every seed. Text may hold placeholders: ``{name of a run}`` is that run's folder."""
+
+    name: str
+    label: str  # in tables and plots
+    tool: Path | None  # the program; None: a row of the table that is read from the files of the run `of`
+    config: str = ""  # given as --config-file, with the options behind it
+    arguments: tuple[str, ...] = ()
+    options: Options = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    eval_only: bool = False
+    trains: bool = False  # goes on with --resume; SOLVER options of the suite reach it; its iterations are timed
+    once: bool = False  # nothing random: one run for all seeds
+    needs: tuple[str, ...] = ()  # runs that must have finished
+    of: str = ""
+    metrics: str = ""  # file in inference/<dataset>/; "": the run has none, and no row
+    result: str = ""  # file or folder elsewhere that it makes, without which it has not finished
+    overwrite_argument: str = ""  # given to the program where the suite is asked to --overwrite the run
+    curve: str = ""  # file in the run's folder with ``points`` over alpha
+    curve_row: float | None = None  # the alpha whose point is the row of the table
+    role: str = ""
+    leak_free: bool | None = None  # a claim, which must agree with what the training sets say (see leak_free.py)
+    competes: bool = True  # False: never the best of the table, such as figures that no real output has
+    extra_parameters: int | None = None  # instead of the measured number
+    note: str = ""  # a footnote of the table
+
+    @property
+    def has_row(self) -> bool:
+        """Whether it has a row in the table."""
+        return bool(self.metrics) or self.curve_row is not None
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it only makes something for others, such as pseudo-labels."""
+        return self.tool is not None and not (self.trains or self.has_row or self.curve)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite file."""
+
+    path: Path
+    title: str
+    output: Path
+    seeds: tuple[int, ...]
+    options: Options
+    runs: tuple[Run, ...]
+    task: Task
+    compare: tuple[str, ...]  # runs of the per-class bars; (): chosen by role and result
+    published: tuple[Mapping[str, Any], ...]  # rows: label and figures
+    published_source: str
+    memory_gb: float  # of one run
+    notes: tuple[str, ...]
+
+    def run(self, name: str) -> Run:
+        return next(r for r in self.runs if r.name == name)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunJob(Job):
+    """A job, with the run that it is of."""
+
+    run: Run
+    options: tuple[str, ...]  # KEY VALUE words of the command
+
+    @property
+    def origins(self) -> dict[Path, RunJob]:
+        """This job and all that it builds on, by folder; the deepest first."""
+        found: dict[Path, RunJob] = {}
+        for job in self.needs:
+            found |= job.origins
+        return found | {self.folder: self}
+
+
+def placeholders(text: str) -> list[str]:
+    """Names in braces."""
+    return _PLACEHOLDER.findall(text)
+
+
+def fill(text: str, values: Mapping[str, object]) -> str:
+    """`text` with ``{name}`` replaced by ``values[name]``."""
+    return _PLACEHOLDER.sub(lambda match: str(values[match[1]]), text)
+
+
+def in_order(suite: Suite) -> Iterator[Run]:
+    """Runs, each after those it needs, otherwise as in the file.
+
+    Raises:
+        ConfigError: runs need one another in a circle.
+    """
+    placed: list[str] = []
+
+    def place(run: Run, above: tuple[str, ...]) -> Iterator[Run]:
+        if run.name in above:
+            circle = " -> ".join((*above[above.index(run.name) :], run.name))
+            raise ConfigError(f"{suite.path}: runs need one another in a circle: {circle}.")
+        if run.name in placed:
+            return
+        for name in run.needs:
+            yield from place(suite.run(name), (*above, run.name))
+        placed.append(run.name)
+        yield run
+
+    for run in suite.runs:
+        yield from place(run, ())
+
+
+def make_jobs(suite: Suite, options: Options = (), only: Collection[str] = ()) -> list[RunJob]:
+    """Expand runs over seeds: seed by seed, each job after those it needs.
+
+    Args:
+        options: KEY VALUE pairs for every run, above those of the suite file.
+        only: names of runs; those that they need come with them. Empty: all.
+    """
+    made: dict[tuple[str, int | None], RunJob] = {}
+    for seed in (None, *suite.seeds):
+        for run in in_order(suite):
+            if run.tool is not None and run.once == (seed is None):
+                names = dict.fromkeys(suite.run(name).of or name for name in run.needs)
+                needs = [made[name, None if suite.run(name).once else seed] for name in names]
+                made[run.name, seed] = _job(suite, run, seed, options, tuple(needs))
+    if not only:
+        return list(made.values())
+    chosen = {suite.run(name).of or name for name in only}
+    wanted = {folder for job in made.values() if job.name in chosen for folder in job.origins}
+    return [job for job in made.values() if job.folder in wanted]
+
+
+def run_folder(output: Path, run: Run, seed: int | None) -> Path:
+    """``<output>/seed_1/<run>``, or ``<output>/once/<run>``."""
+    return output / ("once" if run.once else f"seed_{seed}") / (run.of or run.name)
+
+
+def effective_options(suite: Suite, run: Run, above: Options) -> dict[str, str]:
+    """The suite's options, over them the run's, over them those of the command line."""
+
+    def reaching(options: Options) -> Iterator[tuple[str, str]]:
+        return ((k, v) for k, v in options if run.trains or not k.startswith(_OF_TRAINING))
+
+    return dict(reaching(suite.options)) | dict(run.options) | dict(reaching(above))
+
+
+def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[RunJob, ...]) -> RunJob:
+    folder = run_folder(suite.output, run, seed)
+    number = 0 if seed is None else seed
+    values: dict[str, object] = {"folder": folder, "output": suite.output, "seed": number}
+    values |= {name: run_folder(suite.output, suite.run(name), seed) for name in run.needs}
+    options = effective_options(suite, run, above) if run.config else {}
+    words = [word for key, value in options.items() for word in (key, fill(value, values))]
+    if run.config:
+        words += [*(["SEED", str(number)] if seed is not None else []), "OUTPUT_DIR", str(folder)]
+    settings = {
+        "tool": run.tool.name,
+        "arguments": list(run.arguments),
+        "eval_only": run.eval_only,
+        "environment": dict(run.environment),
+        "seed": seed,
+        "values": _values(run, options) if run.config else {},
+    }
+    return RunJob(
+        run=run,
+        name=run.name,
+        seed=seed,
+        folder=folder,
+        command=(
+            *(sys.executable, str(run.tool)),
+            *(["--config-file", run.config] if run.config else []),
+            *["--eval-only"] * run.eval_only,
+            *(fill(word, values) for word in run.arguments),
+            *words,
+        ),
+        options=tuple(words),
+        environment={key: fill(value, values) for key, value in run.environment.items()},
+        settings=settings,
+        fingerprint=_fingerprint(settings, needs),
+        mode="" if not run.config else "train" if run.trains else "eval",
+        trains=run.trains,
+        expects=tuple(filter(None, (run.metrics and f"inference/*/{run.metrics}", run.curve))),
+        needs=needs,
+        result=_outside(fill(run.result, values)) if run.result else None,
+        overwrite_argument=run.overwrite_argument,
+    )
+
+
+def _fingerprint(settings: Mapping[str, Any], needs: tuple[RunJob, ...]) -> str:
+    content = {"settings": settings, "needs": [job.fingerprint for job in needs]}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _values(run: Run, options: Mapping[str, str]) -> dict[str, Any]:
+    """What config file, bases and options set: ``{"SOLVER.MAX_ITER": 150, …}``, in the form that JSON gives back."""
+    found = dict(leaves(CfgNode(read_yaml(find_config(run.config)))))
+    found |= {key: _literal(value) for key, value in options.items()}
+    unused = _WITHOUT_EFFECT if run.trains else (*_WITHOUT_EFFECT, *_OF_TRAINING)
+    return json.loads(json.dumps({k: v for k, v in found.items() if not k.startswith(unused)}, default=str))
+
+
+def _outside(text: str) -> Path:
+    """A path with ``~`` and ``$VARIABLES``, of which ``$DETECTRON2_DATASETS`` is where datasets are looked up."""
+    return Path(os.path.expandvars(text.replace("$DETECTRON2_DATASETS", str(data_folder())))).expanduser()
+
+
+def _literal(text: str) -> object:
+    """As yacs reads values of a command line."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
