@@ -1,4 +1,4 @@
-"""Label the deleted classes of a training set with a zero-shot model (invocab): writes a Cityscapes panoptic data set.
+"""Label the deleted classes of a training set with a zero-shot model (invocab), and write a panoptic dataset.
 
     python tools/make_pseudo_labels.py --config-file configs/minicity/zero_shot.yaml --configuration 008
     python tools/make_pseudo_labels.py --config-file configs/cityscapes/zero_shot_r50.yaml --configuration 008 --num-gpus 4
