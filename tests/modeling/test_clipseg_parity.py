@@ -49,7 +49,7 @@ def small_oracle(refined: bool = True):
     return oracle(refined, vision, text, projection_dim=16, extract_layers=list(LAYERS), reduce_dim=16)
 
 
-def small_ours(model, refined: bool = True) -> tuple[CLIPViT, CLIPSegDecoder]:
+def small_model(model, refined: bool = True) -> tuple[CLIPViT, CLIPSegDecoder]:
     clip = tiny_vit()
     clip.load_state_dict(convert_transformers_clip(model.state_dict()))
     kernels = (2, 2) if refined else (8,)
@@ -61,12 +61,12 @@ def small_ours(model, refined: bool = True) -> tuple[CLIPViT, CLIPSegDecoder]:
 def compare(model, tower: CLIPViT, decoder: CLIPSegDecoder, images, texts) -> None:
     with torch.no_grad():
         # A causal text tower takes the embedding at the end of the text: what pads it does not matter.
-        theirs = model(input_ids=texts, pixel_values=images)
+        reference = model(input_ids=texts, pixel_values=images)
         condition = tower.embed_tokens(texts)
-        ours = decoder(tower(images), condition, tower.grid(*images.shape[-2:]))
-    assert torch.allclose(condition, theirs.conditional_embeddings, atol=1e-4)
-    assert ours.shape == theirs.logits.shape and theirs.logits.std() > 0.02
-    difference = (ours - theirs.logits).abs().max().item()
+        actual = decoder(tower(images), condition, tower.grid(*images.shape[-2:]))
+    assert torch.allclose(condition, reference.conditional_embeddings, atol=1e-4)
+    assert actual.shape == reference.logits.shape and reference.logits.std() > 0.02
+    difference = (actual - reference.logits).abs().max().item()
     assert difference < 1e-4
 
 
@@ -75,31 +75,31 @@ def compare(model, tower: CLIPViT, decoder: CLIPSegDecoder, images, texts) -> No
 def test_logits_of_a_small_model(refined, size):
     """At the tower's own size, and at one where position embeddings are resized."""
     model = small_oracle(refined)
-    compare(model, *small_ours(model, refined), torch.randn(3, 3, size, size), tokens())
+    compare(model, *small_model(model, refined), torch.randn(3, 3, size, size), tokens())
 
 
 def test_logits_of_an_image_prompt():
     model = small_oracle()
-    tower, decoder = small_ours(model)
+    tower, decoder = small_model(model)
     images, prompts = torch.randn(2, 3, 48, 48), torch.randn(2, 3, 48, 48)
     with torch.no_grad():
-        theirs = model(pixel_values=images, conditional_pixel_values=prompts)
+        reference = model(pixel_values=images, conditional_pixel_values=prompts)
         condition = tower.embed_images(prompts)
-        ours = decoder(tower(images), condition, (6, 6))
-    assert torch.allclose(condition, theirs.conditional_embeddings, atol=1e-4)
-    difference = (ours - theirs.logits).abs().max().item()
+        actual = decoder(tower(images), condition, (6, 6))
+    assert torch.allclose(condition, reference.conditional_embeddings, atol=1e-4)
+    difference = (actual - reference.logits).abs().max().item()
     assert difference < 1e-4
 
 
 def test_training_mode_computes_the_same():
     """The attention that PyTorch takes for gradients is another one than without."""
     model = small_oracle()
-    tower, decoder = small_ours(model)
+    tower, decoder = small_model(model)
     images, texts = torch.randn(2, 3, 32, 32), tokens(count=2)
     decoder.train()
-    ours = decoder(tower(images), tower.embed_tokens(texts), (4, 4))
-    theirs = model(input_ids=texts, pixel_values=images).logits
-    difference = (ours - theirs).abs().max().item()
+    actual = decoder(tower(images), tower.embed_tokens(texts), (4, 4))
+    reference = model(input_ids=texts, pixel_values=images).logits
+    difference = (actual - reference).abs().max().item()
     assert difference < 1e-4
 
 
@@ -124,9 +124,9 @@ def test_a_file_that_transformers_saved_runs_from_the_config(tmp_path):
     text |= dict(max_position_embeddings=48, eos_token_id=2013, bos_token_id=2012, pad_token_id=0)
     from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # of CLIPSeg's processor
 
-    theirs = oracle(True, vision, text, projection_dim=16, reduce_dim=64, decoder_intermediate_size=128)
-    theirs.save_pretrained(tmp_path / "released")
-    (tmp_path / "clip_like_theirs.json").write_text(
+    reference = oracle(True, vision, text, projection_dim=16, reduce_dim=64, decoder_intermediate_size=128)
+    reference.save_pretrained(tmp_path / "released")
+    (tmp_path / "clip.json").write_text(
         json.dumps(
             {
                 "embed_dim": 16,
@@ -149,7 +149,7 @@ def test_a_file_that_transformers_saved_runs_from_the_config(tmp_path):
             eval_only=True,
             opts=[
                 "MODEL.FC_CLIP.CLIP_MODEL_NAME",
-                str(tmp_path / "clip_like_theirs.json"),
+                str(tmp_path / "clip.json"),
                 "INPUT.PHRASE.SIZE",
                 "96",
                 "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS",
@@ -161,15 +161,15 @@ def test_a_file_that_transformers_saved_runs_from_the_config(tmp_path):
             ],
         )
     )
-    ours = build_model(cfg).eval()
-    ZssegCheckpointer(ours).load(str(tmp_path / "released" / "model.safetensors"))
+    model = build_model(cfg).eval()
+    ZssegCheckpointer(model).load(str(tmp_path / "released" / "model.safetensors"))
     image = torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8)
     prompts = ["a red car.", "people on the left"]
     with torch.no_grad():
-        logits = torch.stack([o["mask_logits"] for o in ours([{"image": image, "prompt": p} for p in prompts])])
+        logits = torch.stack([o["mask_logits"] for o in model([{"image": image, "prompt": p} for p in prompts])])
         mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
         pixels = ((image / 255 - mean) / std).expand(2, -1, -1, -1)
-        expected = theirs(input_ids=ours.backbone.tokenizer(prompts), pixel_values=pixels).logits
+        expected = reference(input_ids=model.backbone.tokenizer(prompts), pixel_values=pixels).logits
     assert expected.std() > 0.02 and torch.allclose(logits, expected, atol=1e-4)
 
 

@@ -44,9 +44,9 @@ def test_values_and_gradients_equal_the_plain_form(seed, shapes, batch, queries,
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
         assert torch.equal(actual, unrecorded)
         upstream = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        ours = torch.autograd.grad(actual, (value, locations, weights), upstream)
-    for mine, plain in zip(ours, torch.autograd.grad(expected, (value, locations, weights), upstream)):
-        torch.testing.assert_close(mine, plain, rtol=0, atol=1e-10)
+        gradients = torch.autograd.grad(actual, (value, locations, weights), upstream)
+    for fast, plain in zip(gradients, torch.autograd.grad(expected, (value, locations, weights), upstream)):
+        torch.testing.assert_close(fast, plain, rtol=0, atol=1e-10)
 
 
 def test_the_side_that_is_taken_where_the_slope_jumps():
@@ -60,8 +60,8 @@ def test_the_side_that_is_taken_where_the_slope_jumps():
         ms_deform_attn(value, shapes, places, weights),
         gather_cpu.sampler(value, shapes)(places, weights),
     )
-    for mine, plain in zip(torch.autograd.grad(actual.sum(), inputs), torch.autograd.grad(expected.sum(), inputs)):
-        torch.testing.assert_close(mine, plain, rtol=0, atol=1e-12)
+    for fast, plain in zip(torch.autograd.grad(actual.sum(), inputs), torch.autograd.grad(expected.sum(), inputs)):
+        torch.testing.assert_close(fast, plain, rtol=0, atol=1e-12)
 
 
 def test_no_query_at_all():
@@ -133,5 +133,5 @@ def test_gradient_of_the_softmax(seed, heads, samples, spread):
     logits = (spread * torch.randn(2, 3, heads * samples, generator=generator, dtype=torch.float64)).requires_grad_()
     upstream = torch.randn(2, 3, heads, samples, generator=generator, dtype=torch.float64)
     forms = gather_cpu.softmax(logits, heads), logits.unflatten(-1, (heads, samples)).softmax(-1)
-    ours, plain = (torch.autograd.grad(form, logits, upstream)[0] for form in forms)
-    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+    gradients, plain = (torch.autograd.grad(form, logits, upstream)[0] for form in forms)
+    torch.testing.assert_close(gradients, plain, rtol=0, atol=1e-12)

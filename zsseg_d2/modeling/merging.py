@@ -1,4 +1,34 @@
-"""Merge two panoptic maps of one image: the naive intersection. Pure functions."""
+"""Merge two panoptic maps of one image: the naive intersection. Pure functions.
+
+All decisions are made per *pair* of claims, not per pixel. With I In and O Out segments, each pixel has one of
+(I + 1)·(O + 1) pairs, where claim 0 is none. Tables over pairs hold how many pixels have it, who wins, and the new id.
+
+Road (class 0) fills a 2 x 2 image in the In map. The Out map has a car (class 1) on the right and a person
+(class 2) in one of its pixels.
+
+>>> road = {"id": 1, "category_id": 0, "isthing": False}
+>>> car = {"id": 7, "category_id": 1, "isthing": True}
+>>> person = {"id": 9, "category_id": 2, "isthing": True}
+>>> in_map = torch.tensor([[1, 1], [1, 1]]), [road]
+>>> out_map = torch.tensor([[0, 7], [0, 9]]), [car, person]
+
+The claims are ``[[1, 1], [1, 1]]`` and ``[[0, 1], [0, 2]]``, so that the pairs of (In, Out) claims share these
+numbers of pixels, and by "out_first" these are their winners and new ids (road 1, car 2, person 3)::
+
+                pixels    winner    new id
+    Out claim   0  1  2   0  1  2   0  1  2
+    In claim 0  0  0  0   -  O  O   0  2  3
+    In claim 1  2  1  1   I  O  O   1  2  3
+
+>>> merged, segments = merge_panoptic(in_map, out_map, out_classes={1, 2})
+>>> merged.tolist(), [(s["id"], s["category_id"]) for s in segments]
+([[1, 2], [1, 3]], [(1, 0), (2, 1), (3, 2)])
+
+By "in_first" road wins every pair. Car and person keep no pixel and leave the map.
+
+>>> merge_panoptic(in_map, out_map, {1, 2}, "in_first")[0].tolist()
+[[1, 1], [1, 1]]
+"""
 
 from __future__ import annotations
 
@@ -27,13 +57,8 @@ def merge_panoptic(
     """Merge the In segments of one map and the Out segments of another into one valid panoptic map.
 
     Each pixel goes to one segment: where both maps claim it, to the Out segment, to the In segment, or to the one with
-        the
-    higher score (ties: Out). A segment that keeps less than ``min_visible`` of its pixels leaves the map, and its
+    the higher score (ties: Out). A segment that keeps less than ``min_visible`` of its pixels leaves the map, and its
     pixels go to the other claim where there is one. Stuff of one class is one segment.
-
-    All decisions are made per *pair* of claims, not per pixel. With I In and O Out segments, each pixel has one of
-    (I + 1)·(O + 1) pairs, where claim 0 is none; tables over pairs say how many pixels share it, who wins, and the new
-    id.
 
     Args:
         in_map, out_map: (H, W) segment ids, 0 = none, and the segments.
@@ -46,33 +71,6 @@ def merge_panoptic(
 
     Raises:
         ValueError: If ``priority`` is unknown.
-
-    Example:
-        Road (class 0) fills a 2 x 2 image in the In map. The Out map has a car (class 1) on the right and a person
-        (class 2) in one of its pixels.
-
-        >>> road = {"id": 1, "category_id": 0, "isthing": False}
-        >>> car = {"id": 7, "category_id": 1, "isthing": True}
-        >>> person = {"id": 9, "category_id": 2, "isthing": True}
-        >>> in_map = torch.tensor([[1, 1], [1, 1]]), [road]
-        >>> out_map = torch.tensor([[0, 7], [0, 9]]), [car, person]
-
-        The claims are ``[[1, 1], [1, 1]]`` and ``[[0, 1], [0, 2]]``, so that the pairs of (In, Out) claims share these
-        numbers of pixels, and by "out_first" these are their winners and new ids (road 1, car 2, person 3)::
-
-                        pixels    winner    new id
-            Out claim   0  1  2   0  1  2   0  1  2
-            In claim 0  0  0  0   -  O  O   0  2  3
-            In claim 1  2  1  1   I  O  O   1  2  3
-
-        >>> merged, segments = merge_panoptic(in_map, out_map, out_classes={1, 2})
-        >>> merged.tolist(), [(s["id"], s["category_id"]) for s in segments]
-        ([[1, 2], [1, 3]], [(1, 0), (2, 1), (3, 2)])
-
-        By "in_first" road wins every pair. Car and person keep no pixel and leave the map.
-
-        >>> merge_panoptic(in_map, out_map, {1, 2}, "in_first")[0].tolist()
-        [[1, 1], [1, 1]]
     """
     if priority not in PRIORITIES:
         raise ValueError(

@@ -9,18 +9,26 @@ from torch import Tensor
 def geometric_ensemble(
     in_logits: Tensor, out_logits: Tensor, seen: Tensor, alpha: float, beta: float, valid: Tensor | None = None
 ) -> Tensor:
-    """log(in^(1-w) · out^w) with w = alpha for seen classes and beta for unseen ones.
+    """Mix the decoder's and CLIP's class probabilities: log(in^(1-w) · out^w).
 
-    Works on log-probabilities: a probability that underflows gives a very small score, never ``0 · log 0``.
+    w is alpha for seen classes and beta for unseen ones. Computed from log-probabilities: a probability that underflows
+    gives a very small score, never ``0 · log 0``.
 
     Args:
         in_logits: (..., Q, K) the decoder's class logits without void.
         out_logits: (..., Q, K) CLIP's class logits without void.
         seen: (K,) bool.
-        valid: (..., Q) bool; where False, CLIP's score takes no part. None: everywhere True.
+        alpha, beta: weights of CLIP in [0, 1].
+        valid: (..., Q) bool; where False, CLIP's score is left out. None: everywhere True.
 
     Returns:
         (..., Q, K) unnormalised log-scores.
+
+    Example:
+        >>> inside, outside = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.5, 0.5]]).log()
+        >>> seen = torch.tensor([True, False])  # 0.8^0.6 · 0.5^0.4 and 0.2^0.2 · 0.5^0.8
+        >>> geometric_ensemble(inside, outside, seen, alpha=0.4, beta=0.8).exp()
+        tensor([[0.6629, 0.4163]])
     """
     inside, outside = in_logits.log_softmax(-1), out_logits.log_softmax(-1)
     weight = torch.where(seen, alpha, beta).to(inside)
@@ -32,7 +40,8 @@ def apply_void_rule(class_scores: Tensor, void_probability: Tensor) -> Tensor:
     """Scale class probabilities by (1 - p_void) and append p_void.
 
     Args:
-        class_scores: (..., Q, K) unnormalised log-scores. void_probability: (..., Q).
+        class_scores: (..., Q, K) unnormalised log-scores.
+        void_probability: (..., Q).
 
     Returns:
         (..., Q, K + 1) log-probabilities; 1e-8 is added before the logarithm, as in FC-CLIP.
@@ -42,11 +51,13 @@ def apply_void_rule(class_scores: Tensor, void_probability: Tensor) -> Tensor:
 
 
 def suppress_void(void_probability: Tensor, out_logits: Tensor, weight: float, valid: Tensor | None = None) -> Tensor:
-    """p_void · (1 - w · max_k p_CLIP(k)): a region that CLIP can name is less void than the decoder says.
+    """Lower the void probability of regions that CLIP is certain about: p_void · (1 - w · max_k p_CLIP(k)).
 
     Args:
-        void_probability: (..., Q). out_logits: (..., Q, K) CLIP's class logits. weight: w in [0, 1]; 0 changes nothing.
-        valid: (..., Q) bool; where False, CLIP says nothing. None: everywhere True.
+        void_probability: (..., Q).
+        out_logits: (..., Q, K) CLIP's class logits.
+        weight: w in [0, 1]; 0 changes nothing.
+        valid: (..., Q) bool; where False, CLIP's score is left out. None: everywhere True.
 
     Returns:
         (..., Q).
