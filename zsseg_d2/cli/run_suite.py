@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zsseg_d2.cli.scripts import scripts_folder
-from zsseg_d2.engine import suite
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    return suite.main(argv, tools=scripts_folder(), description=__doc__)
+    """Run a suite, and return the exit status."""
+    from zsseg_d2 import experiments
+
+    return experiments.main(argv, tools=scripts_folder(), description=__doc__)
