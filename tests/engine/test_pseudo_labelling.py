@@ -59,7 +59,7 @@ def labelled(datasets):
 
 
 def snapshot(folder: Path) -> dict:
-    """Every file's content and every link's target; of the manifest without paths of this test's own folder and the time."""
+    """Return contents and link targets; the manifest without the time and paths of this test's folder."""
     found = {
         str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else p.read_bytes()
         for p in sorted(folder.rglob("*"))
