@@ -1,14 +1,16 @@
-# make demo   see a zero-shot open-vocabulary model evaluated, with pictures
+# make demo   see a zero-shot open-vocabulary model evaluated, with images
 # make test   the test suite
-# Both install what they need into $(VENV) first. A Detectron2 that is already in $(VENV) is used as it is.
+# make lint   ruff (rules and format) and mypy
+# All install what they need into $(VENV) first. A Detectron2 that is already in $(VENV) is used as it is.
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt --override overrides.txt
 STAMP  := $(VENV)/.zsseg_d2_installed
+TOOLS  := $(VENV)/.zsseg_d2_dev_tools
 
-.PHONY: demo test install clean
+.PHONY: demo test lint install clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -16,6 +18,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+
+lint: $(TOOLS)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 install: $(STAMP)
 
@@ -25,8 +32,8 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python's venv module is missing; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 
-# With a Detectron2 of its own, an environment keeps its torch and everything else that satisfies setup.py.
-$(STAMP): setup.py constraints.txt overrides.txt | $(BIN)/python
+# An environment that has a Detectron2 keeps its torch and everything else that satisfies pyproject.toml.
+$(STAMP): pyproject.toml setup.py constraints.txt overrides.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	@if $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("detectron2") is None)' && \
 	    ! $(BIN)/python -m pip show --quiet detectron2-cdo 2>/dev/null; then \
@@ -38,6 +45,10 @@ $(STAMP): setup.py constraints.txt overrides.txt | $(BIN)/python
 	  $(UV) --no-build-isolation --no-deps -C--global-option=build_py -C--build-option=--skip-build detectron2-cdo==0.5; \
 	  $(UV) --no-build-isolation -e '.[test]'; \
 	fi
+	@touch $@
+
+$(TOOLS): $(STAMP)
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt --override overrides.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
 clean:

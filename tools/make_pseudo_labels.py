@@ -1,4 +1,4 @@
-"""Label deleted classes of a training set with a zero-shot model: the same as ``zsseg-d2 make-pseudo-labels``; see --help."""
+"""Label deleted classes with a zero-shot model: the same as ``zsseg-d2 make-pseudo-labels``; see --help."""
 
 from _console import run
 

@@ -1,4 +1,4 @@
-"""Interpolate zero-shot and fine-tuned weights, and evaluate the curve: the same as ``zsseg-d2 wise-ft``; see --help."""
+"""Interpolate zero-shot and fine-tuned weights: the same as ``zsseg-d2 wise-ft``; see --help."""
 
 from _console import run
 

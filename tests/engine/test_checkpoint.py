@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(saved, monkeypatch):
     before = path.read_bytes()
 
     def half(data, file):
-        open(file, "wb").write(b"half")
+        Path(file).write_bytes(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", half)

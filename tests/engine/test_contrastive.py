@@ -1,4 +1,4 @@
-"""Pre-training on regions and captions: the loss by hand, and crops whose masks, places and captions belong together."""
+"""Pre-training on regions and captions: the loss by hand, and crops with matching masks, places and captions."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_processes_share_a_batch(monkeypatch):
 
 
 def test_test_loader_gives_all_images_one_by_one(make_config):
-    items = [batch for batch in build_test_loader(make_config(), "tiny_engine_val")]
+    items = list(build_test_loader(make_config(), "tiny_engine_val"))
     assert [item["image_id"] for (item,) in items] == ["image_0", "image_1", "image_2"]
     assert items[0][0]["dataset_name"] == "tiny_engine_val" and "instances" not in items[0][0]
 

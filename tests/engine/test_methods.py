@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from contextlib import suppress
 
 import pytest
 import torch
@@ -104,10 +105,8 @@ def train(name: str, output, *options, resume=False, stop_before=None):
             raise Stop
 
     trainer.register_hooks([hooks.CallbackHook(before_step=crash)])
-    try:
+    with suppress(Stop):
         trainer.train()
-    except Stop:
-        pass
     return trainer
 
 
@@ -126,7 +125,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(name, tmp_path):
 def test_a_combined_checkpoint_holds_two_ordinary_ones(tmp_path):
     trainer = train("combined_mean", tmp_path / "combined")
     state = read_checkpoint(str(tmp_path / "combined" / "model_final.pth"))["model"]
-    single = {k for k in read_checkpoint(str(local_path(MINI)))["model"]}
+    single = set(read_checkpoint(str(local_path(MINI)))["model"])
     one, two = (
         {k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in ("model_one.", "model_two.")
     )
@@ -176,7 +175,7 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
         (
             "combined_mean",
             ("ZSSEG.MODEL_TWO.WEIGHTS", combined),
-            "ZSSEG.MODEL_TWO.WEIGHTS: .*holds two models; split it",
+            "ZSSEG.MODEL_TWO.WEIGHTS: .*holds two models. Fix: split it",
         ),
         ("combined_mean", ("MODEL.WEIGHTS", half(combined, tmp_path)), "does not hold the weights of two models"),
         (
@@ -261,7 +260,7 @@ def test_a_resumed_run_keeps_its_method(tmp_path):
 
 
 def test_a_merge_has_nothing_to_train(tmp_path):
-    with pytest.raises(ConfigError, match="nothing to train; add --eval-only"):
+    with pytest.raises(ConfigError, match="nothing to train. Fix: add --eval-only"):
         run("naive", tmp_path)
 
 

@@ -59,7 +59,7 @@ def labelled(datasets):
 
 
 def snapshot(folder: Path) -> dict:
-    """Every file's content and every link's target; of the manifest without paths of this test's own folder and the time."""
+    """Return contents and link targets; the manifest without the time and paths of this test's folder."""
     found = {
         str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else p.read_bytes()
         for p in sorted(folder.rglob("*"))
@@ -305,7 +305,7 @@ def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
         ),
         ({}, ("ZSSEG.PSEUDO_LABELS.MIN_SCORE", 1.5), ConfigError, "MIN_SCORE is 1.5"),
         ({}, ("ZSSEG.PSEUDO_LABELS.MIN_AREA", -1), ConfigError, "MIN_AREA is -1"),
-        ({}, ("TEST.DETECTIONS_PER_IMAGE", 0), ConfigError, "TinyLabeller gives no scores"),
+        ({}, ("TEST.DETECTIONS_PER_IMAGE", 0), ConfigError, "META_ARCHITECTURE=TinyLabeller: pseudo-labels need"),
         (
             {},
             ("DATASETS.TRAIN", "('minicity_panoptic_train_003',)", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 19),

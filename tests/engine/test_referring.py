@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -116,10 +117,8 @@ def train(cfg, resume=False, stop_before=None) -> Trainer:
             raise Stop
 
     trainer.register_hooks([hooks.CallbackHook(before_step=crash)])
-    try:
+    with suppress(Stop):
         trainer.train()
-    except Stop:
-        pass
     return trainer
 
 

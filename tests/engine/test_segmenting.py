@@ -1,4 +1,4 @@
-"""``tools/segment.py``: pictures of every kind and phrases in, overlays and masks out, and one message for a mistake."""
+"""``tools/segment.py``: images of every kind and phrases in, overlays and masks out, one message for a mistake."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_tool_writes_overlays_and_masks(call, model_files, tmp_path, capsys)
     picture = Image.open(tmp_path / "new" / "out.jpg")
     assert picture.format == "JPEG" and picture.width == 3 * 320 + 2 * 6
     expected = segment(model_files[0], pixels(), ["red car", "sky"], threshold=0.48)
-    for k, (name, result) in enumerate(zip(("01_red_car", "02_sky"), expected), start=1):
+    for name, result in zip(("01_red_car", "02_sky"), expected):
         mask, probability = read(f"masks/{name}.png"), read(f"masks/{name}_probability.png")
         assert mask.shape == (H, W) and set(np.unique(mask)) <= {0, 255} and mask.any()
         np.testing.assert_array_equal(mask > 0, result.mask)

@@ -1,4 +1,4 @@
-"""Interpolation against NumPy, splitting and joining as inverses, and what is said of files that do not belong together."""
+"""Interpolation against NumPy, splitting and joining as inverses, and messages about files that do not fit."""
 
 from __future__ import annotations
 

@@ -52,10 +52,13 @@ def split_config_files(words: Sequence[str]) -> list[str]:
             expected = 2
         elif expected == 2 and word.startswith("--"):
             return list(words)  # the file is missing: argparse says so
+        elif word.startswith(f"{CONFIG_FILE}="):
+            found.append(word)
+            expected = 1
         elif expected == 2 or (expected == 1 and word.endswith((".yaml", ".yml"))):
             found.append(f"{CONFIG_FILE}={word}")
             expected = 1
         else:
             found.append(word)
-            expected = 1 if word.startswith(f"{CONFIG_FILE}=") else 0
+            expected = 0
     return found if expected < 2 else list(words)

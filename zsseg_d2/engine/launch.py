@@ -58,8 +58,8 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, 
     here, machines = args.num_gpus, args.num_machines
     if here < 1 or machines < 1 or not 0 <= args.machine_rank < machines:
         raise ConfigError(
-            f"--num-gpus {here} --num-machines {machines} --machine-rank {args.machine_rank}: there must be at least one "
-            "process and one machine, and ranks count from 0."
+            f"--num-gpus {here} --num-machines {machines} --machine-rank {args.machine_rank}: there must be at least "
+            "one process and one machine, and ranks count from 0."
         )
     if here * machines == 1:
         return main(args)

@@ -98,8 +98,8 @@ def check_referring(cfg: CfgNode, *, eval_only: bool) -> None:
     _check_loss_and_threshold(cfg)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0 and not eval_only and not (cfg.DATASETS.TEST and cfg.ZSSEG.SAMPLES.COUNT > 0):
         raise ConfigError(
-            f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it visualizes test samples, but DATASETS.TEST is empty or "
-            "ZSSEG.SAMPLES.COUNT is 0."
+            f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it visualizes test samples, but DATASETS.TEST is empty "
+            "or ZSSEG.SAMPLES.COUNT is 0."
         )
     names = cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     check_datasets(cfg, names, referring=True)

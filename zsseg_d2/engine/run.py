@@ -165,8 +165,8 @@ def check_resumed(cfg: CfgNode, path: Path) -> None:
         old, new = _comparable(before, key), _comparable(cfg, key)
         if old is not None and old != new:
             raise ConfigError(
-                f"--resume: {key} was {old} in {path}, and is {new} now. Fix: give the same config and KEY VALUE pairs as "
-                "before, or another OUTPUT_DIR and the old checkpoint as MODEL.WEIGHTS."
+                f"--resume: {key} was {old} in {path}, and is {new} now. Fix: give the same config and KEY VALUE pairs "
+                "as before, or another OUTPUT_DIR and the old checkpoint as MODEL.WEIGHTS."
             )
 
 

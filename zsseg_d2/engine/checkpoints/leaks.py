@@ -18,7 +18,7 @@ from .sources import local_weights, weights_to_read
 def data_set_with_labels_of(
     classes: Collection[int], vocabulary: Vocabulary, names: Collection[str]
 ) -> tuple[str, list[int]] | None:
-    """Find the first dataset of `names` with that vocabulary and ground truth of some of `classes`; return it and them."""
+    """Return the first dataset with that vocabulary and ground truth of some of `classes`, and those classes."""
     for name in sorted(set(names) & set(MetadataCatalog.list())):
         trained = MetadataCatalog.get(name)
         if trained.get("vocabulary") != vocabulary:
@@ -54,6 +54,7 @@ def check_weights_saw_no_labels(cfg: CfgNode, *, eval_only: bool) -> None:
             name, labelled = found
             raise ConfigError(
                 f"{key}: '{path}' was trained on '{name}', with ground truth of "
-                f"{', '.join(vocabulary.names[k] for k in labelled)}, which count as deleted here. Fix: give weights of a training "
-                "without it" + (", or name the deleted classes: ZSSEG.OUT_CLASSES \"['person', …]\"." if merge else ".")
+                f"{', '.join(vocabulary.names[k] for k in labelled)}, which count as deleted here. Fix: give weights "
+                "of a training without it"
+                + (", or name the deleted classes: ZSSEG.OUT_CLASSES \"['person', …]\"." if merge else ".")
             )

@@ -1,8 +1,8 @@
 """Arithmetic on weights: WiSE-FT, and joining and splitting the checkpoint of two models. Pure functions.
 
-A state maps names to tensors. An ordinary FC-CLIP checkpoint has ``sem_seg_head.*`` and ``void_embedding.weight``; that of
-two models has the same names after ``model_one.`` and ``model_two.``. Most files omit the frozen ``backbone.clip_model.*``,
-and no arithmetic touches it.
+A state maps names to tensors. An ordinary FC-CLIP checkpoint has ``sem_seg_head.*`` and ``void_embedding.weight``; that
+of two models has the same names after ``model_one.`` and ``model_two.``. Most files omit the frozen
+``backbone.clip_model.*``, and no arithmetic touches it.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def check_interpolable(
     for state, source in zip((zero_shot, fine_tuned), sources):
         if kind_of(state) == "combined":
             raise CheckpointError(
-                f"{source} is a checkpoint of two models ({PARTS[0]}*, {PARTS[1]}*), and one is needed. Split it first: "
-                "python tools/combined_weights.py split CHECKPOINT"
+                f"{source} is a checkpoint of two models ({PARTS[0]}*, {PARTS[1]}*), and one is needed. Split it "
+                "first: python tools/combined_weights.py split CHECKPOINT"
             )
     one, two = _plain(zero_shot), _plain(fine_tuned)
     _check_alike(one, two, sources)
@@ -98,8 +98,8 @@ def split_parts(
     rest = [k for k in plain if not k.startswith(PARTS)]
     if kind == "other" or rest:
         raise CheckpointError(
-            f"{source} is not a checkpoint of two models: all names must begin with {PARTS[0]} or {PARTS[1]}, both must "
-            f"occur, and it has {_some(rest or plain)}."
+            f"{source} is not a checkpoint of two models: all names must begin with {PARTS[0]} or {PARTS[1]}, both "
+            f"must occur, and it has {_some(rest or plain)}."
         )
     one, two = ({k.removeprefix(part): v for k, v in plain.items() if k.startswith(part)} for part in PARTS)
     return one, two

@@ -97,7 +97,7 @@ def run_wise_ft(args: argparse.Namespace) -> list[dict] | None:
 
 
 def settings(args: argparse.Namespace) -> CfgNode:
-    """The config of the evaluations. OUTPUT_DIR is a folder ``wise_ft`` in the config's own, unless it is given in `args`.
+    """Return the config of the evaluations. OUTPUT_DIR is ``wise_ft`` in the config's own, unless `args` give it.
 
     Raises:
         ConfigError: see the message.
@@ -107,9 +107,7 @@ def settings(args: argparse.Namespace) -> CfgNode:
             raise ConfigError(f"alpha={alpha:g}: it must be in [0, 1], from zero-shot to fine-tuned.")
     cfg = setup_cfg(args).clone()
     if len(cfg.DATASETS.TEST) != 1:
-        raise ConfigError(
-            f"DATASETS.TEST has {len(cfg.DATASETS.TEST)} datasets, but the curve is of one dataset. Fix: name one"
-        )
+        raise ConfigError(f"DATASETS.TEST={tuple(cfg.DATASETS.TEST)}: the curve is of one dataset. Fix: name one")
     if "OUTPUT_DIR" not in args.opts[::2]:
         cfg.defrost()
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / NAME)
@@ -160,8 +158,8 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
 def evaluate_alphas(cfg: CfgNode, pair: Pair, alphas: Sequence[float], *, config_file: str = "") -> list[dict]:
     """Evaluate the weights at every α on the test set, with one model; write the curve after each.
 
-    ``wise_ft.json``, ``.md`` and ``.png`` are written to OUTPUT_DIR, and each evaluation's own files to ``alpha_<α>`` below
-    it. Existing points of the same files and config are kept, not computed again.
+    ``wise_ft.json``, ``.md`` and ``.png`` are written to OUTPUT_DIR, and each evaluation's own files to ``alpha_<α>``
+    below it. Existing points of the same files and config are kept, not computed again.
 
     Args:
         cfg: the config of the evaluation.

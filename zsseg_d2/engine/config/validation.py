@@ -99,13 +99,11 @@ def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
     referring.check_datasets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), referring=False)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0:
         raise ConfigError(
-            f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it is for phrases. Fix: use ZSSEG.VIS_IMAGES for panoptic maps."
+            f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it is for phrases. Fix: use ZSSEG.VIS_IMAGES"
         )
     panoptic = any(evaluator_type(cfg, name) == PANOPTIC for name in cfg.DATASETS.TEST)
     if panoptic and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
-        raise ConfigError(
-            "MODEL.MASK_FORMER.TEST.PANOPTIC_ON=False: evaluation needs panoptic maps. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True"
-        )
+        raise ConfigError("Evaluation needs panoptic maps. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True")
     _check_classes(cfg)
     _check_method(cfg, eval_only)
 
@@ -134,8 +132,8 @@ def _check_device(cfg: CfgNode, eval_only: bool) -> None:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(
-                f"MODEL.DEVICE={cfg.MODEL.DEVICE}: torch finds no CUDA device here. Fix: MODEL.DEVICE cpu, or omit the key "
-                "to choose automatically"
+                f"MODEL.DEVICE={cfg.MODEL.DEVICE}: torch finds no CUDA device here. Fix: MODEL.DEVICE cpu, or omit the "
+                "key to choose automatically"
             )
         if (device.index or 0) >= torch.cuda.device_count():
             raise ConfigError(
@@ -207,8 +205,8 @@ def _check_method(cfg: CfgNode, eval_only: bool) -> None:
     for key, path in weights_to_read(cfg, eval_only=eval_only).items():
         if not path:
             raise ConfigError(
-                f"{key} is empty, but {cfg.MODEL.META_ARCHITECTURE} starts from the weights of each of its models. Fix: "
-                "give their files: "
+                f"{key} is empty, but {cfg.MODEL.META_ARCHITECTURE} starts from the weights of each of its models. "
+                "Fix: give their files: "
                 + " ".join(f"{k} /path/to/file.pth" for k, p in weights_to_read(cfg).items() if not p)
             )
     zsseg = cfg.ZSSEG

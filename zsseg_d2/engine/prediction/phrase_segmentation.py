@@ -120,7 +120,7 @@ def overlays(image: np.ndarray, found: Sequence[PhrasePrediction]) -> Image.Imag
 
 
 def save_masks(found: Sequence[PhrasePrediction], folder: Path) -> list[Path]:
-    """Write ``01_red_car.png`` (white on black) and ``01_red_car_probability.png`` (grey, white is 1) of each phrase."""
+    """Write ``01_red_car.png`` (white on black) and ``01_red_car_probability.png`` (white is 1) of each phrase."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for k, result in enumerate(found, start=1):

@@ -172,7 +172,8 @@ def _label(task: Labelling) -> None:
                 ids, segments = result["panoptic_seg"]
                 if not all("score" in segment for segment in segments):
                     raise ConfigError(
-                        f"{cfg.MODEL.META_ARCHITECTURE} gives no scores with its segments; pseudo-labels need a model that does."
+                        f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: pseudo-labels need a model that scores "
+                        "its segments."
                     )
                 task.target.add(by_id[item["image_id"]], ids.cpu().numpy(), segments, part=rank)
             if not show_bars():

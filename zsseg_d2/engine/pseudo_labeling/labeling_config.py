@@ -95,6 +95,6 @@ def check_no_leak(cfg: CfgNode, configuration: str, weights: Iterable[str]) -> N
     found = data_set_with_labels_of(family.deleted_ids(configuration), family.vocabulary, names)
     if found:
         raise ConfigError(
-            f"The model was trained on '{found[0]}', with ground truth of classes that configuration {configuration} deletes; "
-            "pseudo-labels must come from a model that never saw it."
+            f"The model was trained on '{found[0]}', with ground truth of classes that configuration {configuration} "
+            "deletes; pseudo-labels must come from a model that never saw it."
         )

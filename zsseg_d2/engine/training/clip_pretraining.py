@@ -148,8 +148,8 @@ def pretrain_clip(
     """Train `model` in place; it is left in eval mode.
 
     Args:
-        model: an open_clip CLIP with a ResNet, or with a ViT that pools the mean; a ViT is given captions in the words of
-            MiniPhrases.
+        model: an open_clip CLIP with a ResNet, or with a ViT that pools the mean; a ViT is given captions in the words
+            of MiniPhrases.
         tokenizer: of the model.
         steps: iterations.
         batch: scene crops per step.

@@ -63,8 +63,8 @@ class ProgressBar(HookBase):
 class DataLoadingMonitor(HookBase):
     """Warn once per run if training waits for data.
 
-    ``data_time`` is how long an iteration waited for its batch, ``time`` how long all of it took. Workers load while the
-    model computes, so loading that keeps up costs no waiting. Register it after the hook that records ``time``.
+    ``data_time`` is how long an iteration waited for its batch, ``time`` how long all of it took. Workers load while
+    the model computes, so loading that keeps up costs no waiting. Register it after the hook that records ``time``.
 
     Args:
         num_workers: DATALOADER.NUM_WORKERS, for the advice.
@@ -123,8 +123,8 @@ def loading_advice(num_workers: int, cores: int) -> str:
     if num_workers < cores:
         return f"Raise DATALOADER.NUM_WORKERS (now {num_workers}; {cores} cores are usable here)."
     return (
-        f"DATALOADER.NUM_WORKERS is {num_workers} and {cores} {'core is' if cores == 1 else 'cores are'} usable here: keep "
-        "images on a fast local disk, smaller, or in a format that decodes faster (JPEG instead of PNG)."
+        f"DATALOADER.NUM_WORKERS is {num_workers} and {cores} {'core is' if cores == 1 else 'cores are'} usable here: "
+        "keep images on a fast local disk, smaller, or in a format that decodes faster (JPEG instead of PNG)."
     )
 
 

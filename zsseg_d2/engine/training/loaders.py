@@ -49,7 +49,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Build the loader of a test set: one image per batch, with all its phrases if there are any; processes share them."""
+    """Build the loader of a test set: one image per batch, with all its phrases if there are any."""
     records, mapper = load_records([dataset_name]), None
     if is_referring(cfg):
         records, mapper = test_samples(cfg, records)
@@ -62,10 +62,10 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
 class TrainLoader:
     """Endless batches, the same for any number of workers, and for a run that was resumed.
 
-    The k-th sample of training (counted over all processes) is a function of the seed and k: which record it is, and the
-    random numbers of its augmentation. So a run that resumes at ``start_iter`` sees what it would have seen. (If images of
-    both aspects are mixed and ``group_by_aspect`` is on, resuming forgets the images that waited for a batch.) Nothing is
-    read before the first batch.
+    The k-th sample of training (counted over all processes) is a function of the seed and k: which record it is, and
+    the random numbers of its augmentation. So a run that resumes at ``start_iter`` sees what it would have seen. (If
+    images of both aspects are mixed and ``group_by_aspect`` is on, resuming forgets the images that waited for a
+    batch.) Nothing is read before the first batch.
 
     Args:
         records: of the dataset.

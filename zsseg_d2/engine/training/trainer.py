@@ -32,8 +32,8 @@ class Trainer(DefaultTrainer):
     """Trains any registered meta-architecture, on CUDA or CPU, in one process or several.
 
     An iteration is a function of the weights, the seed and the iteration's number: its images and their augmentation
-    (:mod:`zsseg_d2.engine.training.loaders`), and the model's own random numbers, which are seeded each time. So a resumed
-    run continues as if it had not stopped.
+    (:mod:`zsseg_d2.engine.training.loaders`), and the model's own random numbers, which are seeded each time. So a
+    resumed run continues as if it had not stopped.
 
     Args:
         cfg: the config of the run. A negative SEED is replaced by a new one.
@@ -136,7 +136,7 @@ class Trainer(DefaultTrainer):
         """
         if self.start_iter >= self.max_iter:
             logger.warning(
-                "Nothing to train: %d iterations are done and SOLVER.MAX_ITER is %d. Fix: give a larger SOLVER.MAX_ITER.",
+                "Nothing to train: %d iterations are done, and SOLVER.MAX_ITER is %d.",
                 self.start_iter,
                 self.max_iter,
             )
@@ -190,8 +190,8 @@ class Trainer(DefaultTrainer):
             self._trainer.load_state_dict(state_dict["_trainer"])
         except (KeyError, ValueError) as error:
             raise CheckpointError(
-                f"The checkpoint's optimizer does not belong to this model and config ({error}). Fix: resume with the config of "
-                "the interrupted run, or start from its weights: MODEL.WEIGHTS <checkpoint>, without --resume"
+                f"The checkpoint's optimizer does not belong to this model and config ({error}). Fix: resume with the "
+                "config of the interrupted run, or start from its weights: MODEL.WEIGHTS <checkpoint>, without --resume"
             ) from error
         for group, values in zip(self.optimizer.param_groups, own):
             group.update(values)

@@ -12,21 +12,21 @@ from PIL import Image
 
 from tests.plain import data as plain
 from zsseg_d2.data import CONFIGURATIONS, load_cityscapes_panoptic, read_panoptic_png
-from zsseg_d2.engine.benchmark import data_rows
+from zsseg_d2.engine.benchmark import data_work
 
 SIZE = (128, 256)
 
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory) -> Path:
-    return data_rows.city_pictures(tmp_path_factory.mktemp("city"), 4, SIZE)
+    return data_work.city_images(tmp_path_factory.mktemp("city"), 4, SIZE)
 
 
 @pytest.mark.parametrize("image_size, segments", [(SIZE, 60), ((60, 50), 7), ((1024, 2048), 60)])
 def test_counting_equals_cityscapesscripts(tmp_path, image_size, segments):
-    maps = data_rows.panoptic_maps(image_size, segments)
+    maps = data_work.panoptic_maps(image_size, segments)
     assert maps[0].shape == maps[2].shape == image_size and len(maps[1]) == segments
-    counts = data_rows.panoptic_evaluation(image_size, segments)()
+    counts = data_work.panoptic_evaluation(image_size, segments)()
     expected = plain.cityscapes_counts(tmp_path, *maps, 19)
     np.testing.assert_allclose(counts.iou, expected["iou"], atol=1e-9)
     for key in ("tp", "fp", "fn"):
@@ -36,22 +36,17 @@ def test_counting_equals_cityscapesscripts(tmp_path, image_size, segments):
 
 
 def test_counting_writes_nothing(monkeypatch):
-    run = data_rows.panoptic_evaluation(SIZE, 9)
+    run = data_work.panoptic_evaluation(SIZE, 9)
     for module, name in ((builtins, "open"), (tempfile, "mkstemp"), (Image.Image, "save")):
         monkeypatch.setattr(module, name, lambda *a, **k: pytest.fail("a file"))
     assert run().tp.sum() > 0
 
 
-def test_decoding(tmp_path):
-    ids = data_rows.panoptic_decoding(tmp_path, SIZE, 20)()
-    np.testing.assert_array_equal(ids, data_rows.panoptic_maps(SIZE, 20)[0])
-
-
 def test_class_deletion_equals_the_plain_loop(city, tmp_path):
-    run = data_rows.class_deletion(city, tmp_path, tuple(CONFIGURATIONS), num_workers=1)
+    run = data_work.class_deletion(city, tmp_path, tuple(CONFIGURATIONS), num_workers=1)
     folder = run()
     assert run() != folder  # a second call does the work again
-    pictures = 0
+    images_compared = 0
     for name in ("000", "003", "008"):
         plain.delete_classes(city, "train", tmp_path / f"plain_{name}", CONFIGURATIONS[name])
         ours, theirs = (load_cityscapes_panoptic(f, "train") for f in (folder / name, tmp_path / f"plain_{name}"))
@@ -60,18 +55,18 @@ def test_class_deletion_equals_the_plain_loop(city, tmp_path):
             written = folder / name / expected.relative_to(tmp_path / f"plain_{name}")
             assert Image.open(written).mode == Image.open(expected).mode
             np.testing.assert_array_equal(np.asarray(Image.open(written)), np.asarray(Image.open(expected)))
-            pictures += 1
-    assert pictures == 3 * 4 * 4
+            images_compared += 1
+    assert images_compared == 3 * 4 * 4
 
 
 def test_masks_equal_the_plain_ones():
-    expected = sum(int(plain.polygon_mask(*polygons).sum()) for polygons in data_rows.phrase_polygons(30))
-    assert data_rows.phrase_masks(30)() == expected > 0
+    expected = sum(int(plain.polygon_mask(*polygons).sum()) for polygons in data_work.phrase_polygons(30))
+    assert data_work.phrase_masks(30)() == expected > 0
 
 
 def test_the_mapper_gives_the_segments_of_the_record(city):
     record = load_cityscapes_panoptic(city, "train")[0]
-    run = data_rows.training_mapper(city)
+    run = data_work.training_mapper(city)
     item = run()
     assert item["image"].shape[0] == 3 and item["image"].shape[1:] == (667, 1333)
     things = [s for s in record["segments_info"] if not s["iscrowd"]]
