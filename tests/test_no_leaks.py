@@ -1,4 +1,4 @@
-"""Labels of deleted classes reach nothing: changing all of them leaves records, batches and losses bit for bit the same."""
+"""Labels of deleted classes reach nothing: changing all of them changes no bit of records, batches and losses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from detectron2.modeling import build_model
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from tests.tiny import tiny_config
-from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, register_cityscapes_panoptic
 from zsseg_d2.data.class_deletion.configurations import CONFIGURATIONS
+from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, register_cityscapes_panoptic
 from zsseg_d2.data.panoptic.png import read_panoptic_png, write_panoptic_png
 from zsseg_d2.engine import setup_cfg
 from zsseg_d2.engine.config.setup import packaged_configs

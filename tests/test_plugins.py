@@ -33,8 +33,8 @@ def test_a_file_is_imported_once(plugin):
 
 
 def test_a_fusion_of_a_plugin_is_accepted_by_the_config(plugin):
-    from zsseg_d2.engine import setup_cfg
     from tests.engine.program import arguments
+    from zsseg_d2.engine import setup_cfg
 
     cfg = setup_cfg(arguments("minicity/combined_entropy.yaml", "ZSSEG.FUSION.NAME", "from_a_plugin"), check=True)
     assert cfg.ZSSEG.FUSION.NAME == "from_a_plugin"

@@ -105,7 +105,8 @@ def test_import_alone_registers_everything():
         "from detectron2.modeling import META_ARCH_REGISTRY, BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY\n"
         "from detectron2.data import DatasetCatalog\n"
         "print(json.dumps(['FCCLIP' in META_ARCH_REGISTRY, 'CLIP' in BACKBONE_REGISTRY,\n"
-        "  'FCCLIPHead' in SEM_SEG_HEADS_REGISTRY, 'openvocab_cityscapes_fine_panoptic_train_008' in DatasetCatalog.list()]))"
+        "  'FCCLIPHead' in SEM_SEG_HEADS_REGISTRY,\n"
+        "  'openvocab_cityscapes_fine_panoptic_train_008' in DatasetCatalog.list()]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert json.loads(done.stdout) == [True] * 4

@@ -146,7 +146,8 @@ class ClassSets:
         if metadata is not None and own is not None:
             if len(own) != len(vocabulary):
                 raise ValueError(
-                    f"ZSSEG.VOCABULARY '{self._source}' has {len(vocabulary)} classes, but '{metadata.name}' has {len(own)}."
+                    f"ZSSEG.VOCABULARY '{self._source}' has {len(vocabulary)} classes, "
+                    f"but '{metadata.name}' has {len(own)}."
                 )
             vocabulary = _in_order_of(own, vocabulary, self._source)
             things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values()
@@ -161,7 +162,8 @@ class ClassSets:
             trained = metadata.get("vocabulary") if metadata else None
             if trained is None:
                 raise ValueError(
-                    f"ZSSEG.SEEN_CLASSES is '{self._seen_classes}', but DATASETS.TRAIN names no dataset with a vocabulary."
+                    f"ZSSEG.SEEN_CLASSES is '{self._seen_classes}', "
+                    "but DATASETS.TRAIN names no dataset with a vocabulary."
                 )
             known.append(trained.subset(i for i in range(len(trained)) if i not in self.training.deleted))
         return tuple(any(seen) for seen in zip(*(vocabulary.seen_in(v) for v in known)))
@@ -211,13 +213,14 @@ def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _in_order_of(own: Vocabulary, words: Vocabulary, source: str) -> Vocabulary:
-    """Put ``words`` into the order of ``own`` if the names are the same; else check that no name is in a wrong place."""
+    """Put ``words`` into the order of ``own`` if the names are the same; else refuse names in a wrong place."""
     if set(own.names) == set(words.names):
         return words.subset(words.names.index(name) for name in own.names)
     for place, name in enumerate(words.names):
         if name in own.names and own.names.index(name) != place:
             raise ValueError(
-                f"ZSSEG.VOCABULARY '{source}': '{name}' is class {place}, but class {own.names.index(name)} of the dataset. "
-                "Name every class as the dataset does (in any order), or give the classes line by line in its order."
+                f"ZSSEG.VOCABULARY '{source}': '{name}' is class {place}, but class {own.names.index(name)} of the "
+                "dataset. Name every class as the dataset does (in any order), or give the classes line by line "
+                "in its order."
             )
     return words

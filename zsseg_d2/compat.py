@@ -113,8 +113,8 @@ def load_weights(path: str) -> dict:
         logging.getLogger(__name__).debug("torch.load failed", exc_info=True)
         if "TorchScript" in str(error):
             raise RuntimeError(
-                f"'{path}' is a TorchScript archive, as OpenAI publishes CLIP; reading it can run code, so it is not. If you "
-                f"trust it, convert it once: python -c \"import torch; torch.save(torch.jit.load('{path}', "
+                f"'{path}' is a TorchScript archive, as OpenAI publishes CLIP; reading it can run code, so it is not. "
+                f"If you trust it, convert it once: python -c \"import torch; torch.save(torch.jit.load('{path}', "
                 f"map_location='cpu').float().state_dict(), 'clip.pth')\" and give clip.pth."
             ) from error
         raise RuntimeError(

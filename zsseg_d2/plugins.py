@@ -14,8 +14,8 @@ VARIABLE = "ZSSEG_D2_PLUGINS"
 def load_plugins() -> list[str]:
     """Import the modules that the environment variable ZSSEG_D2_PLUGINS names, each once.
 
-    Entries are separated by commas: names of importable modules, or paths of ``.py`` files. Only the environment can name
-    them, never a config file or a checkpoint, because importing a module runs its code.
+    Entries are separated by commas: names of importable modules, or paths of ``.py`` files. Only the environment can
+    name them, never a config file or a checkpoint, because importing a module runs its code.
 
     Returns:
         The entries.

@@ -15,7 +15,6 @@ from zsseg_d2.data.phrasecut.check import OFFICIAL_COUNTS, check_phrasecut
 from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES
 
 
-
 def counted(root: Path, **splits: tuple[int, int]) -> None:
     """A manifest with the counts of a dataset that this package made."""
     content = {"splits": {s: {"images": images, "phrases": phrases} for s, (images, phrases) in splits.items()}}

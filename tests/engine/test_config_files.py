@@ -11,10 +11,10 @@ import yaml
 from detectron2.config import get_cfg
 
 from zsseg_d2 import add_zsseg_config
+from zsseg_d2.class_sets import ClassSets
 from zsseg_d2.engine.config.setup import config_root, find_config, packaged_configs, setup_cfg
 from zsseg_d2.engine.config.validation import CHOICES, validate
 from zsseg_d2.engine.config.yaml_files import read_yaml
-from zsseg_d2.class_sets import ClassSets
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.modeling.clip.loading import resolve_clip_name

@@ -44,10 +44,10 @@ def write_tools(folder: Path, **behaviour: dict) -> Path:
     """A folder of programs with the stub as train_net.py.
 
     Args:
-        behaviour: by name of the run: ``fail`` (a message), ``wait`` (seconds an iteration or an evaluation), ``silent``
-            (writes no metrics), ``ignore`` (does not stop when asked to), ``curve`` (writes curve.json), ``commit``,
-            ``makes`` (a manifest.json of a data set: refuses to replace one of other options, as make_pseudo_labels does)
-            and ``seconds`` (that it notes there).
+        behaviour: by name of the run: ``fail`` (a message), ``wait`` (seconds an iteration or an evaluation),
+            ``silent`` (writes no metrics), ``ignore`` (does not stop when asked to), ``curve`` (writes curve.json),
+            ``commit``, ``makes`` (a manifest.json of a data set: refuses to replace one of other options, as
+            make_pseudo_labels does) and ``seconds`` (that it notes there).
     """
     folder.mkdir(exist_ok=True)
     (folder / "train_net.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")

@@ -54,7 +54,11 @@ def write_run(job: RunJob, mean_iou: float, blind: float | None) -> None:
         "dice": 70.0,
     }
     subsets = {"t_obj": {"n": 3, "mean_iou": mean_iou - 1}, "t_stuff": {"n": 0, "mean_iou": None}}
-    report = {**scores, "subsets": subsets, "phrase_blind": {"n": 4 if blind is not None else 0, "mean_iou": blind}}
+    report = {
+        **scores,
+        "subsets": subsets,
+        "shuffled_phrase_baseline": {"n": 4 if blind is not None else 0, "mean_iou": blind},
+    }
     (folder / "inference" / "some_set" / "referring.json").write_text(json.dumps(report))
     lines = [{"iteration": k, "time": 2.0, "total_loss": mean_iou / 10 - k} for k in range(4)]
     lines[1]["referring/mean_iou"], lines[3]["referring/mean_iou"] = mean_iou - 10, mean_iou
@@ -93,9 +97,9 @@ def results(tmp_path):
 
 def test_a_report_is_read_by_hand():
     content = {"mean_iou": 1.0, "cum_iou": 2.0, "acc@0.5": 3, "acc@0.9": 9, "pixel_accuracy": 4.0, "dice": 5.0}
-    found = REFERRING.figures_of_file({**content, "phrase_blind": {"n": 2, "mean_iou": 6.0}})
+    found = REFERRING.figures_of_file({**content, "shuffled_phrase_baseline": {"n": 2, "mean_iou": 6.0}})
     assert found == {"mean_iou": 1.0, "cum_iou": 2.0, "acc_50": 3.0, "pixel_accuracy": 4.0, "dice": 5.0, "blind": 6.0}
-    assert "blind" not in REFERRING.figures_of_file({**content, "phrase_blind": {"n": 0, "mean_iou": None}})
+    assert "blind" not in REFERRING.figures_of_file({**content, "shuffled_phrase_baseline": {"n": 0, "mean_iou": None}})
     subsets = {"t_obj": {"n": 2, "mean_iou": 7.0}, "t_stuff": {"n": 0, "mean_iou": None}}
     assert REFERRING.details({"subsets": subsets}) == {"per_class": {"t_obj": {"mean IoU": 7.0, "n": 2, "group": ""}}}
 
@@ -111,7 +115,7 @@ def test_the_table_tells_scores_and_trained_parameters(results):
         "accuracy at 0.5",
         "pixel accuracy",
         "Dice",
-        "phrase-blind IoU",
+        "shuffled phrase IoU",
         "trained parameters",
         "training time",
     ]

@@ -236,8 +236,8 @@ def test_provenance_in_words():
     )
     many = {str(k): one for k in range(9)} | {f"n{k}": two for k in range(8)}
     assert sentence(many) == (
-        f"By the runs' own records: software torch 2; commit {'c' * 10}. The runs differ in machine: 2 cores (n0; n1; n2; n3; "
-        "n4; n5; 8 runs in all); a GPU (the others)."
+        f"By the runs' own records: software torch 2; commit {'c' * 10}. The runs differ in machine: 2 cores (n0; n1; "
+        "n2; n3; n4; n5; 8 runs in all); a GPU (the others)."
     )
     assert sentence({}) == "" and Provenance.of({}) == Provenance()
     assert (

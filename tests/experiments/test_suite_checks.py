@@ -51,8 +51,8 @@ def naive(of, name="naive"):
 def test_only_ground_truth_of_out_is_a_leak(load):
     found = leaks(load(ZERO, UPPER, LOWER, LABELS, INVOCAB, seeds=[1, 2]))
     assert found == {
-        "upper": "it was trained on 'minicity_panoptic_train', with ground truth of person, rider, car, truck, bus, train, "
-        "motorcycle, bicycle, which are Out in its evaluation"
+        "upper": "it was trained on 'minicity_panoptic_train', with ground truth of person, rider, car, truck, bus, "
+        "train, motorcycle, bicycle, which are Out in its evaluation"
     }
 
 

@@ -180,7 +180,10 @@ def test_ignored_pixels_change_the_loss_only_where_they_are():
         (("ZSSEG.SEEN_CLASSES", "some"), "choose 'pretraining'"),
         (("ZSSEG.TRAINING_VOCABULARY", "few"), "choose 'all' or 'kept'"),
         (("MODEL.MASK_FORMER.PRE_NORM", True), "only post-norm"),
-        (("MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", "FPN"), "there is no such pixel decoder. Registered: MSDeformAttnPixelDecoder"),
+        (
+            ("MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", "FPN"),
+            "there is no such pixel decoder. Registered: MSDeformAttnPixelDecoder",
+        ),
     ],
 )
 def test_contradictions_end_in_one_clear_sentence(options, message):

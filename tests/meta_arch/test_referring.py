@@ -14,8 +14,8 @@ from tests.tiny import random_image
 from tests.tiny_referring import logits_of, phrase_item
 from zsseg_d2.engine.config.setup import setup_cfg
 from zsseg_d2.meta_arch import referring
-from zsseg_d2.modeling.clip.vit import CLIPViT
 from zsseg_d2.modeling.clip.frozen import CLIPPyramid
+from zsseg_d2.modeling.clip.vit import CLIPViT
 
 REF = "MODEL.REFERRING."
 MODELS = {
@@ -110,7 +110,7 @@ def test_many_phrases_of_an_image_are_decoded_in_groups(build, monkeypatch):
         model, image = build(**options_of(name)), random_image(64, 64, 1)
         items = [{"image": image, "prompt": prompt} for prompt in ("red car", "sky", "bus", "tree", "two people")]
         expected, groups = logits_of(model, items), []
-        model.decoder.register_forward_pre_hook(lambda _, args: groups.append(len(args[1])))
+        model.decoder.register_forward_pre_hook(lambda _, args, groups=groups: groups.append(len(args[1])))
         monkeypatch.setattr(referring, "_AT_ONCE", 2)
         for x, y in zip(logits_of(model, items), expected, strict=True):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
@@ -139,8 +139,16 @@ def test_many_phrases_of_an_image_are_decoded_in_groups(build, monkeypatch):
             "tiny_vit_avg",
             "UNET_SIMILARITY=True: it needs .* its last block",
         ),
-        ((REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True), "tiny_resnet", "UNET_SIMILARITY=True: it needs a ViT"),
-        ((REF + "DECODER", "unett"), "tiny_vit", "MODEL.REFERRING.DECODER='unett': there is no such decoder. Did you mean unet. Registered: model0"),
+        (
+            (REF + "DECODER", "unet", REF + "UNET_SIMILARITY", True),
+            "tiny_resnet",
+            "UNET_SIMILARITY=True: it needs a ViT",
+        ),
+        (
+            (REF + "DECODER", "unett"),
+            "tiny_vit",
+            "MODEL.REFERRING.DECODER='unett': there is no such decoder. Did you mean unet. Registered: model0",
+        ),
         ((), "tiny_resnet", "ViT image tower is needed, not ModifiedResNet.* MODEL.FC_CLIP.CLIP_MODEL_NAME"),
     ],
 )

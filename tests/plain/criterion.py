@@ -18,7 +18,9 @@ def forward(
 ) -> dict[str, Tensor]:
     """See :meth:`SetCriterion.forward`; without ignored pixels. Draws the same random numbers in the same order."""
     num_masks = self._num_masks(targets)
-    whole = [[torch.einsum("qc,chw->qhw", *p.mask_embeds, *f) for p, f in zip(layer, mask_features)] for layer in layers]
+    whole = [
+        [torch.einsum("qc,chw->qhw", *p.mask_embeds, *f) for p, f in zip(layer, mask_features)] for layer in layers
+    ]
     sums = [[0.0, 0.0, []] for _ in layers]  # mask loss, dice loss, labels
     for image, target in enumerate(targets):
         drawn = torch.rand(1, self.num_points, 2)

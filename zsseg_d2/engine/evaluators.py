@@ -68,7 +68,7 @@ def zsseg_panoptic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
 @EVALUATOR_REGISTRY.register()
 def zsseg_referring(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     """Build the scores of phrase segmentation, and visualizations."""
-    from ..evaluation.referring.phrase_visualization import PhrasePictureEvaluator
+    from ..evaluation.referring.phrase_visualization import PhraseVisualizer
     from ..evaluation.referring.referring_evaluator import ReferringEvaluator
 
     threshold, save = cfg.MODEL.REFERRING.THRESHOLD, cfg.ZSSEG.SAVE_PREDICTIONS
@@ -77,7 +77,7 @@ def zsseg_referring(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     ]
     if cfg.ZSSEG.VIS_IMAGES > 0:
         folder = visualization_folder(cfg, dataset_name)
-        evaluators.append(PhrasePictureEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, threshold))
+        evaluators.append(PhraseVisualizer(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, threshold))
     return evaluators
 
 

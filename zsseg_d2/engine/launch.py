@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from ..compat import silence_known_warnings
 from ..process import keep_freed_memory
 from .errors import ConfigError
 
@@ -55,6 +56,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, 
         ConfigError: more processes than CUDA devices, or a machine rank that does not exist.
     """
     keep_freed_memory()
+    silence_known_warnings()
     here, machines = args.num_gpus, args.num_machines
     if here < 1 or machines < 1 or not 0 <= args.machine_rank < machines:
         raise ConfigError(

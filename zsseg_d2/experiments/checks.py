@@ -17,6 +17,7 @@ from ..engine.errors import CheckpointError, ConfigError
 from ..files import PREFIX, local_path
 from .runs import RunJob
 
+
 def _rendered() -> tuple[str, ...]:
     """Return the prefixes of datasets that are made at their first use, all but their pseudo-labels."""
     made = [f"{family.prefix}_" for family in PANOPTIC_FAMILIES.values() if family.prepare is not None]

@@ -115,7 +115,8 @@ def _training_seconds(job: RunJob) -> float | None:
 def _step_seconds(job: RunJob) -> float | None:
     """What a step took; None: nobody wrote it down.
 
-    The manifest of a dataset tells it, since the dataset may have been there before, so that the step had nothing to do.
+    The manifest of a dataset tells it, since the dataset may have been there before, so that the step had nothing to
+    do.
     """
     record, made = read_record(job.folder), job.result
     if made is None:

@@ -2,8 +2,8 @@
 
     python job.py PLAN OUTPUT
 
-It runs one tool, with ``--resume`` where a checkpoint is there, keeps the record in the job's folder, and writes the file
-that Snakemake waits for at the very end. It does not import the package, so that it starts in a tenth of a second.
+It runs one tool, with ``--resume`` where a checkpoint is there, keeps the record in the job's folder, and writes the
+file that Snakemake waits for at the very end. It does not import the package, so that it starts in a tenth of a second.
 """
 
 from __future__ import annotations

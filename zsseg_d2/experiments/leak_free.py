@@ -52,8 +52,8 @@ def check_claims(suite: Suite, leaks: Mapping[str, str]) -> None:
             raise ConfigError(f"{suite.path}: run '{run.name}' says `leak_free: true`, but {leak}.")
         if run.leak_free is False and leak is None:
             raise ConfigError(
-                f"{suite.path}: run '{run.name}' says `leak_free: false`, but no training set of its config, or of the runs "
-                "it builds on, has ground truth of an Out class; leave the key out."
+                f"{suite.path}: run '{run.name}' says `leak_free: false`, but no training set of its config, or of the "
+                "runs it builds on, has ground truth of an Out class; leave the key out."
             )
 
 

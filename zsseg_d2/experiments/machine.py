@@ -23,8 +23,8 @@ def places(jobs: int | None, *, memory_gb: float, on_cuda: bool) -> list[Place]:
     """Share the machine out.
 
     Args:
-        jobs: how many; None: one for each visible CUDA device, or as many as there are cores and memory for. Two processes
-            of one thread each do more on two cores than one process of two threads.
+        jobs: how many; None: one for each visible CUDA device, or as many as there are cores and memory for. Two
+            processes of one thread each do more on two cores than one process of two threads.
         memory_gb: main memory of one run.
         on_cuda: whether runs work on CUDA devices.
     Raises:

@@ -93,7 +93,7 @@ PANOPTIC = Task("panoptic", "panoptic_quality.json", (ALL, IN, OUT, HARMONIC), _
 # Referring segmentation: how well decoders and losses find what a phrase means.
 
 MEAN_IOU = Measure("mean_iou", "mean IoU", ("mean_iou",), scalar="referring/mean_iou")
-BLIND = Measure("blind", "phrase-blind IoU", ("phrase_blind", "mean_iou"), ranks=False)
+BLIND = Measure("blind", "shuffled phrase IoU", ("shuffled_phrase_baseline", "mean_iou"), ranks=False)
 LOSS = Measure("loss", "loss", scalar="total_loss")
 
 

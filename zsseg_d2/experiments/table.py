@@ -31,8 +31,8 @@ def _time(_results: Results, row: Row) -> str:
 
 def _explain_time(results: Results) -> str:
     text = (
-        "Training time: the sum of iteration times, without start-up and evaluations, of the run and of all trainings that "
-        "it builds on; footnotes say what else it builds on."
+        "Training time: the sum of iteration times, without start-up and evaluations, of the run and of all trainings "
+        "that it builds on; footnotes say what else it builds on."
     )
     seeds = [s for row in results.table() for s in row.there]
     shared = sorted({(s.side_by_side, s.threads or 1) for s in seeds if s.side_by_side and s.side_by_side > 1})

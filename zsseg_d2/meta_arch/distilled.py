@@ -184,7 +184,7 @@ def compared_classes(choice: str, classes: ClassSets) -> tuple[int, ...] | None:
         return None
     if not classes.training.unlabeled:
         raise ValueError(
-            "ZSSEG.DISTILLATION.CLASSES='deleted': DATASETS.TRAIN deletes no class. Fix: train on a configuration such as "
-            "'…_train_008', or give `ZSSEG.DISTILLATION.CLASSES all`."
+            "ZSSEG.DISTILLATION.CLASSES='deleted': DATASETS.TRAIN deletes no class. Fix: train on a configuration such "
+            "as '…_train_008', or give `ZSSEG.DISTILLATION.CLASSES all`."
         )
     return classes.training.unlabeled

@@ -131,7 +131,8 @@ class ReferringSegmentor(SegmentationModel):
             return self._embed_texts([item["prompt"] for item in items])
         if not all("visual_prompt" in item for item in items):
             raise ValueError(
-                f"MODEL.REFERRING.CONDITION is '{self.condition}', but an item has no 'visual_prompt'; use 'text', or give images."
+                f"MODEL.REFERRING.CONDITION is '{self.condition}', but an item has no 'visual_prompt'; "
+                "use 'text', or give images."
             )
         present = torch.tensor([bool(item.get("has_visual_prompt", True)) for item in items], device=self.device)
         images = self.backbone.embed_images(self._normalised([item["visual_prompt"] for item in items]))

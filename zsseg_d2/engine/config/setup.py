@@ -9,6 +9,7 @@ from pathlib import Path
 from detectron2.config import CfgNode, get_cfg
 
 from ... import add_zsseg_config
+from ...plugins import load_plugins
 from ..errors import ConfigError, did_you_mean
 from .packaged import config_names, config_root, find_config, find_configs, packaged_configs, packaged_suites
 from .references import leaves, resolve_references
@@ -40,6 +41,10 @@ def setup_cfg(args: argparse.Namespace, *, check: bool = True) -> CfgNode:
     Raises:
         ConfigError: a file, key or value is wrong; the message names it and the remedy.
     """
+    try:
+        load_plugins()
+    except ImportError as error:
+        raise ConfigError(str(error)) from error
     cfg = get_cfg()
     add_zsseg_config(cfg)
     merge_files(cfg, find_configs(config_names(args.config_file)))

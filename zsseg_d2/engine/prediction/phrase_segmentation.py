@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from PIL import Image
-from torch import nn
 from tqdm import tqdm
 
 from ...data.panoptic.mapper import read_rgb
@@ -23,6 +22,7 @@ from ...data.panoptic.png import write_png
 from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt
 from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
+from ...meta_arch import ReferringSegmentor
 from ...process import keep_freed_memory
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.sources import local_weights
@@ -53,7 +53,7 @@ class PhrasePrediction:
         return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
 
 
-def build_segmentor(cfg: CfgNode) -> nn.Module:
+def build_segmentor(cfg: CfgNode) -> ReferringSegmentor:
     """Build the model of a config with its weights, for :func:`segment`.
 
     Raises:
@@ -76,7 +76,7 @@ def build_segmentor(cfg: CfgNode) -> nn.Module:
 
 @torch.no_grad()
 def segment(
-    model: nn.Module,
+    model: ReferringSegmentor,
     image: np.ndarray,
     phrases: Sequence[str],
     *,

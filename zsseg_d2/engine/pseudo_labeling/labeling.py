@@ -20,9 +20,9 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ...class_sets import ClassSets
+from ...data.panoptic.family import family_of
 from ...data.panoptic.mapper import PanopticMapper
 from ...data.panoptic.split_writer import exclusive_lock
-from ...data.panoptic.family import family_of
 from ...data.pseudo_labels.dataset import pseudo_labels_folder, pseudo_labels_name
 from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
 from ...data.pseudo_labels.writer import PseudoLabelSet
@@ -172,8 +172,8 @@ def _label(task: Labelling) -> None:
                 ids, segments = result["panoptic_seg"]
                 if not all("score" in segment for segment in segments):
                     raise ConfigError(
-                        f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: pseudo-labels need a model that scores "
-                        "its segments."
+                        f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: pseudo-labels need a model that "
+                        "scores its segments."
                     )
                 task.target.add(by_id[item["image_id"]], ids.cpu().numpy(), segments, part=rank)
             if not show_bars():

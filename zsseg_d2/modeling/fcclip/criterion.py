@@ -103,7 +103,9 @@ def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: 
 def mask_losses(
     logits: Tensor, targets: Tensor, num_masks: float, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Compute binary cross-entropy (mean over points) and dice (1 - (2·Σpt + 1)/(Σp + Σt + 1)), summed over masks / num_masks.
+    """Compute mask losses, summed over masks and divided by ``num_masks``.
+
+    Binary cross-entropy is a mean over points; dice is 1 - (2·Σpt + 1) / (Σp + Σt + 1).
 
     Args:
         logits, targets: (N, P) at the same points.
@@ -304,7 +306,7 @@ class SetCriterion(nn.Module):
     def _mask_losses(
         self, masks: Tensor, truth: Tensor, ignore: Tensor | None, index: Tensor, num_masks: float
     ) -> _MaskLosses:
-        """Losses of matched mask logits (n, h, w) with masks (N, H, W), where mask k is matched to target ``index[k]``."""
+        """Losses of mask logits (n, h, w) with masks (N, H, W); mask k is matched to target ``index[k]``."""
         if len(index) == 0:
             return _MaskLosses(masks.sum(), masks.sum())  # 0, with a gradient
         with torch.no_grad():
