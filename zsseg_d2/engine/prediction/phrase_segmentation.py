@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ def build_segmentor(cfg: CfgNode) -> ReferringSegmentor:
     local_weights(cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
     ZssegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    return model.eval()
+    return cast(ReferringSegmentor, model.eval())
 
 
 @torch.no_grad()
