@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 
 import pytest
 
@@ -33,10 +34,10 @@ def test_a_file_is_imported_once(plugin):
 
 
 def test_a_fusion_of_a_plugin_is_accepted_by_the_config(plugin):
-    from tests.engine.program import arguments
     from zsseg_d2.engine import setup_cfg
 
-    cfg = setup_cfg(arguments("minicity/combined_entropy.yaml", "ZSSEG.FUSION.NAME", "from_a_plugin"), check=True)
+    options = ["ZSSEG.FUSION.NAME", "from_a_plugin"]
+    cfg = setup_cfg(Namespace(config_file="minicity/combined_entropy.yaml", opts=options))
     assert cfg.ZSSEG.FUSION.NAME == "from_a_plugin"
 
 

@@ -45,7 +45,7 @@ def test_kl_is_finite_where_a_probability_underflows():
 
 
 def test_unknown_loss():
-    with pytest.raises(ValueError, match="no distillation loss 'l1'"):
+    with pytest.raises(ValueError, match="DISTILLATION.LOSS='l1'"):
         class_distillation(torch.zeros(1, 2), torch.zeros(1, 2), None, "l1")
 
 
