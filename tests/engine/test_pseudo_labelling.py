@@ -175,7 +175,7 @@ def test_an_interrupted_run_looks_incomplete_and_goes_on(labelled, monkeypatch, 
     monkeypatch.setattr(PseudoLabelSet, "add", stops_at_third)
     with pytest.raises(SystemExit) as stop:
         run_labelling(arguments(labelled))
-    assert stop.value.code == 130 and "the same command goes on" in capsys.readouterr().err
+    assert stop.value.code == 130 and "the same command resumes" in capsys.readouterr().err
     assert not (output(labelled) / "manifest.json").exists()
     with pytest.raises(
         DatasetError, match="not finished; run the same command again: `python tools/make_pseudo_labels.py"
@@ -227,7 +227,7 @@ def test_ctrl_c_stops_all_processes(labelled, monkeypatch, capfd):
         patch.setattr(PseudoLabelSet, "add", interrupted)
         run_labelling(arguments(labelled, num_gpus=2))
     shown = "".join(capfd.readouterr())
-    assert stop.value.code == 130 and "the same command goes on" in shown and "Traceback" not in shown
+    assert stop.value.code == 130 and "the same command resumes" in shown and "Traceback" not in shown
     make_pseudo_labels(arguments(labelled))
     assert snapshot(output(labelled)) == expected
 
@@ -303,8 +303,8 @@ def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
             DatasetError,
             "There is no configuration '008'; choose one of no_things",
         ),
-        ({}, ("ZSSEG.PSEUDO_LABELS.MIN_SCORE", 1.5), ConfigError, "MIN_SCORE is 1.5"),
-        ({}, ("ZSSEG.PSEUDO_LABELS.MIN_AREA", -1), ConfigError, "MIN_AREA is -1"),
+        ({}, ("ZSSEG.PSEUDO_LABELS.MIN_SCORE", 1.5), ConfigError, "MIN_SCORE=1.5"),
+        ({}, ("ZSSEG.PSEUDO_LABELS.MIN_AREA", -1), ConfigError, "MIN_AREA=-1"),
         ({}, ("TEST.DETECTIONS_PER_IMAGE", 0), ConfigError, "META_ARCHITECTURE=TinyLabeller: pseudo-labels need"),
         (
             {},

@@ -210,13 +210,13 @@ PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-m
         (("--threshold", "nan"), "THRESHOLD"),
         (
             ("--example", "b.png", "--example-mask", "other/small.png"),
-            "'other/small.png' is not of the size of 'b.png'",
+            "'other/small.png' has not the size of 'b.png'",
         ),
         (("MODEL.WEIGHTS", ""), "MODEL.WEIGHTS is empty, and a random decoder finds nothing"),
         (("MODEL.WEIGHTS", "none.pth"), "there are no weights 'none.pth'"),
         (("MODEL.REFERRING.CONDITION", "image"), "an item has no 'visual_prompt'"),
         (("MODEL.REFERRING.CONDITON", "image"), "Did you mean MODEL.REFERRING.CONDITION"),
-        (("--config-file", "minicity/zero_shot.yaml"), "Phrases need .*ARCHITECTURE ReferringSegmentor, not FCCLIP"),
+        (("--config-file", "minicity/zero_shot.yaml"), "META_ARCHITECTURE=FCCLIP: phrases need ReferringSegmentor"),
     ],
 )
 def test_mistakes_are_one_message_and_nothing_is_written(call, model_files, tmp_path, words, told):

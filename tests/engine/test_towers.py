@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 
 import pytest
 
+from zsseg_d2.engine.checkpoints.sources import local_weights
 from zsseg_d2.engine.config.packaged import config_root, find_config, find_configs, packaged_configs, packaged_towers
 from zsseg_d2.engine.config.setup import setup_cfg
 from zsseg_d2.engine.config.yaml_files import read_yaml
-from zsseg_d2.engine.errors import ConfigError
+from zsseg_d2.engine.errors import CheckpointError, ConfigError
 
 METHODS = [name for name in packaged_configs() if name.startswith("cityscapes/")]
 CLIPS = {  # tower: (open_clip name, pre-training, width, masks that are empty at stride 32 keep the decoder's score)
@@ -133,3 +135,19 @@ def test_former_keys_work_in_files_and_options(tmp_path, warnings):
     assert warnings() == ["The config key ZSSEG.PICTURES is now ZSSEG.VIS_IMAGES."] * 2
     (tmp_path / "x.yaml").write_text("ZSSEG: {VIS_IMAGES: 5, PICTURES: 3}")
     assert setup(tmp_path / "x.yaml").ZSSEG.VIS_IMAGES == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "files"),
+    [
+        ("output/cityscapes/in_class_finetune_r101/model_final.pth", ["cityscapes/in_class_finetune", "towers/r101"]),
+        ("output/minicity/in_class_finetune/model_final.pth", ["minicity/in_class_finetune"]),
+        ("output/minicity/in_class_finetune_r50/model_final.pth", ["minicity/in_class_finetune", "towers/r50"]),
+    ],
+)
+def test_missing_weights_name_the_training_that_makes_them(path, files):
+    command = "python tools/train_net.py --config-file " + " ".join(f"configs/{name}.yaml" for name in files)
+    with pytest.raises(CheckpointError, match=f"`{re.escape(command)}`"):
+        local_weights(path)
+    with pytest.raises(CheckpointError, match="Model Zoo"):
+        local_weights("output/cityscapes/nothing_r101/model_final.pth")

@@ -78,7 +78,7 @@ def test_the_ends_are_exact_where_the_formula_is_not():
 
 def test_alpha_has_ends():
     for alpha in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="from 0 .zero-shot. to 1"):
+        with pytest.raises(ValueError, match="it must be in .0, 1., from zero-shot"):
             interpolate({}, {}, alpha)
 
 

@@ -135,7 +135,7 @@ def test_files_that_do_not_fit_end_before_anything_is_built(files, monkeypatch):
             run_wise_ft(arguments(files, fine_tuned=name))
     with pytest.raises(SystemExit, match="--zero-shot: There is no file"):
         run_wise_ft(arguments(files, zero_shot="none.pth"))
-    with pytest.raises(SystemExit, match="alpha is 1.5"):
+    with pytest.raises(SystemExit, match="alpha=1.5"):
         run_wise_ft(arguments(files, "--alphas", 0, 1.5))
     with pytest.raises(SystemExit, match="DATASETS.TEST=.*the curve is of one dataset"):
         run_wise_ft(arguments(files, "DATASETS.TEST", ("tiny_engine_val", "tiny_engine_train")))
