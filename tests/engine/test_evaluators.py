@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
@@ -12,8 +9,6 @@ from detectron2.evaluation import DatasetEvaluator
 from zsseg_d2.engine import EVALUATOR_REGISTRY, Trainer, build_evaluator
 from zsseg_d2.engine.config.validation import validate
 from zsseg_d2.engine.errors import ConfigError
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "extending_engine.md"
 
 
 class CountImages(DatasetEvaluator):
@@ -54,8 +49,3 @@ def test_ready_made_evaluators(make_config, phrase_config):
     assert names(build_evaluator(phrase_config(), "tiny_phrases_test")) == ["ReferringEvaluator"]
     with pytest.raises(ConfigError, match="Evaluation needs panoptic maps"):
         validate(make_config("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", False), eval_only=True)
-
-
-def test_the_example_of_the_docs_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", EXAMPLE.read_text(), re.DOTALL)
-    exec(compile(code, str(EXAMPLE), "exec"), {"__name__": "example"})
