@@ -366,7 +366,7 @@ def _drop_an_image(datasets: Path) -> None:
         (
             lambda d: shutil.rmtree(output(d)),
             "There are no pseudo-labels .*cityscapes_pseudo_labels_008; make them with `python tools/make_"
-            "pseudo_labels.py --config-file configs/cityscapes/zero_shot_r50.yaml --configuration 008`",
+            "pseudo_labels.py --config-file configs/cityscapes/zero_shot.yaml --configuration 008`",
         ),
         (lambda d: (output(d) / "manifest.json").unlink(), "not finished; run the same command again"),
         (lambda d: (output(d) / "manifest.json").write_text("{"), "not finished; run the same command again"),

@@ -171,10 +171,12 @@ def check_resumed(cfg: CfgNode, path: Path) -> None:
 
 
 def _comparable(values: Mapping, key: str) -> Any:
-    """Return the value of a key, tuples as lists; None if it is missing."""
+    """Return the value of a key, tuples as lists and dataset names as they are now; None if it is missing."""
     found: Any = values
     for part in key.split("."):
         found = (found or {}).get(part)
+    if key == "DATASETS.TRAIN" and found is not None:
+        return [name.replace("_train_invocab_", "_train_pseudo_labels_") for name in found]
     return list(found) if isinstance(found, tuple) else found
 
 

@@ -175,5 +175,5 @@ def _family(prefix: str, folder: str, config: str, prepare: Callable[[Path], obj
     )
 
 
-CITYSCAPES = _family("openvocab_cityscapes_fine_panoptic", "cityscapes", "configs/cityscapes/zero_shot_r50.yaml")
+CITYSCAPES = _family("openvocab_cityscapes_fine_panoptic", "cityscapes", "configs/cityscapes/zero_shot.yaml")
 MINICITY = _family("minicity_panoptic", "minicity", "configs/minicity/zero_shot.yaml", _make_minicity)
