@@ -209,5 +209,5 @@ def _add_referring(cfg: CN) -> None:
     r.THRESHOLD = 0.5  # probability above which a pixel is in the mask: 0.01, 0.02 .. 0.99
 
     s = cfg.ZSSEG.SAMPLES = CN()
-    s.PERIOD = 0  # iterations between pictures of a few fixed test samples in training; 0: none
+    s.PERIOD = 0  # iterations between visualizations of a few fixed test samples in training; 0: none
     s.COUNT = 4  # how many samples

@@ -1,4 +1,4 @@
-"""Class names, synonyms and prompt templates: words in, text rows out. Knows no data set and no network."""
+"""Class names, synonyms and prompt templates. Knows no dataset and no network."""
 
 from __future__ import annotations
 
@@ -55,40 +55,40 @@ class Vocabulary:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """(K,) the printed name of each class."""
+        """Printed name of each class (K)."""
         return tuple(synonyms[0] for synonyms in self.classes)
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """(T,) every synonym, class by class: one text row each."""
+        """All synonyms, class by class (T): one text row each."""
         return tuple(s for synonyms in self.classes for s in synonyms)
 
     @property
     def synonyms_per_class(self) -> tuple[int, ...]:
-        """(K,) how many of the T rows belong to each class."""
+        """Number of text rows of each class (K)."""
         return tuple(len(synonyms) for synonyms in self.classes)
 
     def subset(self, indices: Iterable[int]) -> Vocabulary:
-        """The classes at ``indices``, in that order."""
+        """Return the classes at ``indices``, in that order."""
         return Vocabulary(tuple(self.classes[i] for i in indices))
 
     def seen_in(self, other: Vocabulary) -> tuple[bool, ...]:
-        """(K,) whether a synonym of each class is one of ``other``'s (FC-CLIP, section 3.3: seen classes)."""
+        """Return for each class (K) whether ``other`` has one of its synonyms (FC-CLIP, section 3.3: seen classes)."""
         known = set(other.rows)
         return tuple(any(s in known for s in synonyms) for synonyms in self.classes)
 
     @classmethod
     def from_strings(cls, entries: Sequence[str]) -> Vocabulary:
-        """Each entry is one class: its synonyms, separated by commas."""
+        """Build a vocabulary of one class per entry: its synonyms, separated by commas."""
         return cls(tuple(tuple(s.strip() for s in entry.split(",") if s.strip()) for entry in entries))
 
     @classmethod
     def load(cls, source: str | Path) -> Vocabulary:
-        """A vocabulary by the name of a packaged one (``cityscapes``, ``coco_panoptic``, …) or from a file.
+        """Load a vocabulary by the name of a packaged one (``cityscapes``, ``coco_panoptic``, …) or from a file.
 
         ``.yaml`` files hold a list; an entry is ``name``, ``"name, synonym"``, or a list of synonyms. Any other file is
         text with one class a line, synonyms separated by commas, blank lines and ``#`` comments skipped; FC-CLIP's
-        leading ``id:`` is accepted, and its ``0:invalid_class_id`` line is left out.
+        leading ``id:`` is accepted, and its line ``0:invalid_class_id`` is skipped.
 
         Raises:
             FileNotFoundError: neither a packaged name nor a file.
@@ -109,7 +109,7 @@ class Vocabulary:
 
 
 def packaged_vocabularies() -> tuple[str, ...]:
-    """Names that :meth:`Vocabulary.load` accepts besides files."""
+    """Return the names that :meth:`Vocabulary.load` accepts in addition to files."""
     folder = resources.files("zsseg_d2") / "vocabularies"
     return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
 
