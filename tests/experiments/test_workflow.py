@@ -165,7 +165,7 @@ def test_a_step_whose_result_is_lost_is_done_again(run, made, tmp_path, capfd, w
     before = job_record.read_record(folder)
     assert run("--list") == (0, [])
     listed = {line.split()[0]: line for line in capfd.readouterr().out.splitlines()}
-    assert f"goes on {made} {what}" in " ".join(listed["labels"].split()) and " finished " in listed["taught,"]
+    assert f"to resume {made} {what}" in " ".join(listed["labels"].split()) and " finished " in listed["taught,"]
     status, started = run()
     assert status == 0 and names(started) == ["labels 0"] and not started[0]["resume"] and not started[0]["overwrite"]
     assert made.is_file() and job_record.read_record(folder)["made"] == before["made"] and run() == (0, [])
@@ -236,7 +236,7 @@ def test_an_interruption_is_gone_on_with(run, tools, tmp_path, capfd, number):
     thread.join()
     output = capfd.readouterr().out
     assert status == 130 and signal.getsignal(signal.SIGINT) is handler
-    assert "Stopping: the runs save what they have" in output and "The same command goes on from here" in output
+    assert "Stopping: the runs save what they have" in output and "The same command continues from here" in output
     assert job_record.read_record(folder)["status"] == "interrupted"
     done = int((folder / "last_checkpoint").read_text())
     assert 0 < done < 4 and len((folder / "metrics.json").read_text().splitlines()) >= done
@@ -289,7 +289,7 @@ def comparable(output):
 
 @pytest.mark.parametrize("whole_tree", [True, False], ids=["machine", "suite"])
 def test_results_do_not_depend_on_kill_9(tools, tmp_path, monkeypatch, whole_tree):
-    """Killed in the middle of a training, alone or with all that it started, the same command goes on to the same results."""
+    """After a kill in the middle of a training, of it alone or of its children too, the same command has the same results."""
     path, undisturbed, out = (
         write_suite(tmp_path / "suite.yaml", seeds=[1]),
         tmp_path / "undisturbed",

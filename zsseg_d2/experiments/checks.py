@@ -102,8 +102,9 @@ def _find_records(name: str) -> None:
     metadata = MetadataCatalog.get(name)
     places = [metadata.get(key) for key in ("image_root", "panoptic_root", "panoptic_json")]
     there = all(place is None or Path(place).exists() for place in places)
-    if not there and (not name.startswith(_rendered()) or "_invocab_" in name):
-        DatasetCatalog.get(name)  # says what is missing, or finds it where DETECTRON2_DATASETS points now
+    pseudo_labels = metadata.get("pseudo_label_contiguous_ids") is not None
+    if not there and (pseudo_labels or not name.startswith(_rendered())):
+        DatasetCatalog.get(name)  # names what is missing, or finds it where DETECTRON2_DATASETS points now
 
 
 def _made_before(name: str, job: RunJob) -> bool:

@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import job_record  # the file in this folder  # type: ignore[import-not-found]
+import job_record  # type: ignore[import-not-found]  # the file in this folder
 import portalocker
-from job_record import Action, Job, State, read_record, write_record  # type: ignore[import-not-found]
+from job_record import Action, Job, State, read_record, write_record
 
 _POLL = 0.05
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

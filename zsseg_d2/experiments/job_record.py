@@ -28,7 +28,7 @@ class Action(Enum):
     """What a job needs."""
 
     NONE = "finished"
-    RESUME = "goes on"
+    RESUME = "to resume"
     START = "to do"
     REPLACE = "to do again"
 
@@ -180,7 +180,7 @@ def locked_log(folder: Path) -> IO[bytes]:
     Raises:
         portalocker.LockException: another process has it.
     """
-    log = open(folder / LOG, "ab")
+    log = open(folder / LOG, "ab")  # noqa: SIM115  # the caller closes it
     try:
         portalocker.lock(log, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
     except portalocker.LockException:

@@ -66,8 +66,9 @@ def _leak(job: RunJob, configs: Mapping[str, CfgNode], output: Path) -> str | No
                 seen = data_set_with_labels_of(out, vocabulary, _training_sets(other, output))
                 if seen:
                     where = "it" if name == job.name else f"'{name}', which it builds on,"
-                    words = ", ".join(vocabulary.names[k] for k in seen[1])
-                    return f"{where} was trained on '{seen[0]}', with ground truth of {words}, which are Out in its evaluation"
+                    classes = ", ".join(vocabulary.names[k] for k in seen[1])
+                    truth = f"with ground truth of {classes}, which are Out in its evaluation"
+                    return f"{where} was trained on '{seen[0]}', {truth}"
     return None
 
 

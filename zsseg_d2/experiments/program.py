@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +23,10 @@ from ..engine.errors import ConfigError
 from ..registry import did_you_mean
 from .arguments import parse_arguments
 from .checks import check_configs, check_data, check_weights
-from .gather import gather
+from .gather import gather, metrics_file, read_json
 from .job_record import Action, State, in_use
 from .leak_free import check_claims, find_leaks
 from .machine import Place, places
-from .metrics_files import metrics_file, read_json
 from .progress import Progress
 from .report import terminal, write_report
 from .runs import RunJob, Suite, make_jobs
@@ -123,7 +122,7 @@ def _work(suite: Suite, workflow: Workflow, every: Sequence[RunJob], iterations:
         status, interrupted = (0, False) if workflow.is_finished() else _follow(workflow, progress)
         _report(suite, every, show=not interrupted)
     if interrupted:
-        print("Stopped. The same command goes on from here.")
+        print("Stopped. The same command continues from here.")
         return 130
     if status and not progress.failed:
         end = "".join(f"\n    {line}" for line in workflow.log.read_text(errors="replace").splitlines()[-15:])
@@ -143,8 +142,9 @@ def _follow(workflow: Workflow, progress: Progress) -> tuple[int, bool]:
     told: dict[int, int] = {}  # requests to stop that were passed on, by process
     command = workflow.command()
     with open(workflow.log, "wb") as log, _stop_signals(requests):
-        options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
-        snakemake = subprocess.Popen(command, **options)
+        snakemake = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
         next_show, passed_on = 0.0, 0
         while snakemake.poll() is None:
             progress.look()
@@ -169,10 +169,8 @@ def _follow(workflow: Workflow, progress: Progress) -> tuple[int, bool]:
 
 
 def _interrupt(process: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(process, signal.SIGINT)
-    except ProcessLookupError:
-        pass
 
 
 @contextmanager

@@ -112,6 +112,7 @@ class RunJob(Job):
 
     run: Run
     options: tuple[str, ...]  # KEY VALUE words of the command
+    needs: tuple[RunJob, ...] = field(default=(), repr=False)
 
     @property
     def origins(self) -> dict[Path, RunJob]:
@@ -199,6 +200,7 @@ def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[
     words = [word for key, value in options.items() for word in (key, fill(value, values))]
     if run.config:
         words += [*(["SEED", str(number)] if seed is not None else []), "OUTPUT_DIR", str(folder)]
+    assert run.tool is not None  # rows that are read from another run's files have no jobs
     settings = {
         "tool": run.tool.name,
         "arguments": list(run.arguments),
