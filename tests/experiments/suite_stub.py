@@ -66,6 +66,11 @@ def calls(folder: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def names(started: list[dict]) -> list[str]:
+    """Return run and seed of each call."""
+    return [f"{call['run']} {call['seed']}" for call in started]
+
+
 def write_suite(path: Path, **changes: object) -> Path:
     """A suite of five runs with the corners, one that needs another, and one that stands for itself."""
     trained = {"config": "minicity/in_class_finetune.yaml"}

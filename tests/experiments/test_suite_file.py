@@ -13,7 +13,7 @@ from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_weights
 from zsseg_d2.experiments.leak_free import check_claims, find_leaks
 from zsseg_d2.experiments.measures import TASKS
-from zsseg_d2.experiments.plots import decoder_of, loss_of
+from zsseg_d2.experiments.referring_plots import decoder_of, loss_of
 from zsseg_d2.experiments.results import Row
 from zsseg_d2.experiments.runs import in_order, make_jobs
 from zsseg_d2.experiments.suite_file import load_suite, parse_options

@@ -29,12 +29,14 @@ def write_report(results: Results, folder: Path) -> Path:
     Returns:
         results.md
     """
-    from .plots import draw  # Matplotlib takes a second to import: only where something is drawn
+    # Matplotlib takes a second to import: only where something is drawn.
+    from . import panoptic_plots, referring_plots
 
     write_json(folder / "results.json", results.as_json())
     with atomic_path(folder / "results.csv") as temporary:
         results.frame.to_csv(temporary, index=False)
-    plots = draw(results, folder / "plots")
+    tasks = {"panoptic": panoptic_plots, "referring": referring_plots}
+    plots = [path for path in tasks[results.task.name].draw(results, folder / "plots") if path is not None]
     for path in set((folder / "plots").glob("*.png")) - set(plots):
         path.unlink()  # of an earlier report; nothing is left to draw in it
     with atomic_path(folder / "results.md") as temporary:
