@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.experiments import suite_stub
@@ -29,3 +31,31 @@ def run(tools, tmp_path, monkeypatch):
         return status, new
 
     return start
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    """``finished_once(name, tools=…, **keys of the suite)`` -> the folder of a suite that ran once for all tests."""
+    folders = {}
+
+    def finish(name, tools=None, **keys):
+        if name not in folders:
+            folder = tmp_path_factory.mktemp(name)
+            behaviour = tools(folder) if tools else {}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("ZSSEG_D2_CACHE", str(folder / "cache"))
+                patch.setenv("DETECTRON2_DATASETS", str(folder / "data"))
+                patch.setattr(program_module, "write_report", lambda results, to: to / "results.md")
+                stubs = suite_stub.write_tools(folder / "tools", **behaviour)
+                path = write_suite(folder / "suite.yaml", seeds=[1], **keys)
+                assert program.main([str(path), "--jobs", "2"], tools=stubs) == 0
+            folders[name] = folder
+        return folders[name]
+
+    return finish
+
+
+@pytest.fixture
+def first_seed(finished_once, run, tmp_path):
+    """The suite of `run`, finished with seed 1."""
+    return shutil.copytree(finished_once("first_seed") / "out", tmp_path / "out")

@@ -10,7 +10,7 @@ from pathlib import Path
 import portalocker
 import pytest
 
-from tests.experiments.suite_stub import names, set_behaviour, write_suite
+from tests.experiments.suite_stub import calls, names, set_behaviour, write_suite
 from zsseg_d2.experiments import job_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,13 +29,18 @@ STEP = [
 
 
 @pytest.fixture
-def made(run, tools, tmp_path, monkeypatch):
+def made(run, tools, finished_once, tmp_path, monkeypatch):
     """The manifest that the step of a suite of two runs makes; both have finished."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
     manifest = tmp_path / "data" / "made" / "manifest.json"
     set_behaviour(tools, labels={"makes": str(manifest)})
     write_suite(tmp_path / "suite.yaml", runs=STEP, seeds=[1])
-    assert names(run()[1]) == ["labels 0", "taught 1"]
+    there = finished_once(
+        "made", lambda folder: {"labels": {"makes": str(folder / "data" / "made" / "manifest.json")}}, runs=STEP
+    )
+    assert names(calls(there / "tools")) == ["labels 0", "taught 1"]
+    for name in ("out", "data"):
+        shutil.copytree(there / name, tmp_path / name)
     return manifest
 
 
@@ -99,14 +104,14 @@ def test_what_is_missing_is_told_before_any_work(run, tmp_path, capfd, monkeypat
     )
     assert str(tmp_path / "nowhere" / "cityscapes") in error and error.count("\n") == 1
     write_suite(tmp_path / "suite.yaml", runs=[{**STEP[1], "needs": [], "leak_free": False}])
-    assert run("--list") == (1, []) and "run 'taught' says `leak_free: false`, but" in capfd.readouterr().err
+    assert run("--list") == (1, []) and "run 'taught' has `leak_free: false`, but" in capfd.readouterr().err
 
 
 def test_two_suites_do_not_work_in_one_folder(run, tmp_path, capfd):
     (tmp_path / "out").mkdir()
     with portalocker.Lock(tmp_path / "out" / ".lock", "w", flags=portalocker.LockFlags.EXCLUSIVE):
         assert run() == (1, [])
-    assert "Another run_suite works in" in capfd.readouterr().err
+    assert "Another run_suite is running in" in capfd.readouterr().err
 
 
 def test_a_dry_run_prints_commands_and_does_nothing(run, tmp_path, capfd):

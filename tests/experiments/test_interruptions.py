@@ -64,7 +64,7 @@ def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path
     killed.kill()
     killed.join()
     assert run(*words)[0] == 1
-    assert "still works in" in capfd.readouterr().err
+    assert "still running in" in capfd.readouterr().err
     wait_for((folder / "run.json").exists)
     time.sleep(0.2)
     wait_for(lambda: not job_record.in_use(folder))

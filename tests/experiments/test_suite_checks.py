@@ -108,16 +108,16 @@ def test_weights_from_outside_are_asked_for_their_training(load, tmp_path):
         ([{**UPPER, "leak_free": False}, {**LOWER, "leak_free": True}], None),
         (
             [{**UPPER, "leak_free": True}],
-            "run 'upper' says `leak_free: true`, but it was trained on 'minicity_panoptic_train'",
+            "run 'upper' has `leak_free: true`, but it was trained on 'minicity_panoptic_train'",
         ),
-        ([{**LOWER, "leak_free": False}], "run 'lower' says `leak_free: false`, but no training set"),
+        ([{**LOWER, "leak_free": False}], "run 'lower' has `leak_free: false`, but no training set"),
         (
             [UPPER, {**naive("upper"), "leak_free": True}],
-            "'naive' says `leak_free: true`, but 'upper', which it builds on, was",
+            "'naive' has `leak_free: true`, but 'upper', which it builds on, was",
         ),
         (
             [UPPER, {"name": "again", "of": "upper", "leak_free": True}],
-            "run 'again' says `leak_free: true`, but it was",
+            "run 'again' has `leak_free: true`, but it was",
         ),
     ],
 )

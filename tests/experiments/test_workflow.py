@@ -55,8 +55,7 @@ def test_a_run_without_its_metrics_has_failed(run, tools, capfd):
     assert "both, seed 1: FAILED (it ended without inference/*/panoptic_quality.json)" in capfd.readouterr().out
 
 
-def test_only_what_changed_and_what_builds_on_it_is_run_again(run, tmp_path, capfd):
-    run("--seeds", "1")
+def test_only_what_changed_and_what_builds_on_it_is_run_again(run, first_seed, tmp_path, capfd):
     path, out = tmp_path / "suite.yaml", tmp_path / "out"
     text = path.read_text()
     changed = text.replace("- name: lower\n", "- name: lower\n  options: {SOLVER.BASE_LR: 0.5}\n")
@@ -78,8 +77,7 @@ def test_only_what_changed_and_what_builds_on_it_is_run_again(run, tmp_path, cap
     assert run("--seeds", "1") == (0, [])
 
 
-def test_what_builds_on_a_run_that_is_done_again_is_done_again(run, tmp_path):
-    run("--seeds", "1")
+def test_what_builds_on_a_run_that_is_done_again_is_done_again(run, first_seed, tmp_path):
     status, started = run("--seeds", "1", "--overwrite", "--only", "lower")
     assert status == 0 and names(started) == ["lower 1"]
     status, started = run("--seeds", "1")
@@ -108,9 +106,8 @@ def test_runs_at_the_same_time_have_a_gpu_each(run, tools, monkeypatch):
     assert {call["gpu"] for call in started[:2]} == {"2", "5"} and started[2]["gpu"] in ("2", "5")
 
 
-def test_folders_without_snakemakes_own_files_are_recognised(run, tmp_path):
+def test_folders_without_snakemakes_own_files_are_recognised(run, first_seed, tmp_path):
     """Those of earlier versions, or copied from elsewhere; what changed since is run again even so."""
-    run("--seeds", "1")
     shutil.rmtree(tmp_path / "out" / ".snakemake")
     status, started = run("--seeds", "1", "SOLVER.BASE_LR", "0.3")
     assert status == 0 and sorted(names(started)) == ["both 1", "lower 1", "naive 1", "upper 1"]

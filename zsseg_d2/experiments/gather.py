@@ -97,7 +97,7 @@ def _read_figures(result: SeedResult, task: Task, run: Run, folder: Path) -> Non
     elif run.metrics:
         path = metrics_file(folder, run.metrics)
         if path is None:
-            raise ValueError(f"There is no inference/*/{run.metrics} in {folder}.")
+            raise ValueError(f"{folder} has no inference/*/{run.metrics}.")
         content = read_json(path)
         result.values, result.details = task.figures_of_file(content), task.details(content)
 

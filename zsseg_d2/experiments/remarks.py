@@ -44,7 +44,7 @@ def _of_panoptic(results: Results) -> list[str]:
 
 
 def reaches_target(row: Row, upper: Row, lower: Row, zero: Row) -> bool:
-    """Whether a method reaches the target, by means over seeds."""
+    """Return whether a method reaches the target, by means over seeds."""
     return (
         row.mean("all") >= TARGET * upper.mean("all")
         and row.mean("in") >= lower.mean("in") - IN_LOST

@@ -58,7 +58,7 @@ class SeedResult:
 
     @property
     def counts(self) -> bool:
-        """Whether its figures count: those of other settings than the present do not."""
+        """Return whether its figures count: those of other settings than the present do not."""
         return self.status == "finished"
 
 
@@ -101,7 +101,7 @@ class Row:
         return figures.get(key, math.nan)
 
     def has(self, *keys: str) -> bool:
-        """Whether there are figures of all these measures."""
+        """Return whether there are figures of all these measures."""
         return not any(math.isnan(self.mean(key)) for key in keys)
 
     def history(self, measure: Measure) -> pd.DataFrame:
