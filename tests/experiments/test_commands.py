@@ -78,7 +78,7 @@ def test_a_step_that_refuses_says_why_until_it_may_overwrite(run, made, tmp_path
     assert status == 0 and names(started) == ["labels 0"] and started[0]["overwrite"]
     status, started = run()
     assert status == 0 and names(started) == ["taught 1", "later 1"] and not started[0]["overwrite"]
-    # Back to the old settings: its old folder comes back, but what it made is gone from the data sets.
+    # Back to the old settings: its old folder comes back, but what it made is gone from the datasets.
     write_suite(path, runs=STEP, seeds=[1])
     status, started = run()
     assert status == 1 and names(started) == ["labels 0"] and "was made with other arguments" in capfd.readouterr().out

@@ -55,7 +55,7 @@ def test_a_run_that_does_not_stop_is_killed_at_the_third_ctrl_c(run, tools, tmp_
 
 
 def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path, capfd):
-    """The suite is killed; its run goes on, and is recognised when it has finished."""
+    """The suite is killed; its run continues, and is recognized when it has finished."""
     set_behaviour(tools, both={"wait": 0.5})
     words, folder = ("--seeds", "1", "--only", "both"), tmp_path / "out" / "seed_1" / "both"
     killed = multiprocessing.get_context("fork").Process(target=run, args=words)

@@ -128,12 +128,12 @@ def test_the_table_tells_scores_and_trained_parameters(results):
         "8 s",
     ]
     assert cells["B, bce"][0] == f"**60.0 ± {spread}**" and cells["B, bce"][-2] == "45,678"
-    assert not any("*" in row[5] for row in cells.values()), "to be deaf is no merit"
+    assert not any("*" in row[5] for row in cells.values()), "ignoring the phrase is no merit"
     text = (write_report(found, found.suite.output)).read_text()
     assert "leak" not in text.lower() and "Trained parameters: of the decoder; CLIP is frozen." in text
 
 
-def test_remarks_name_the_best_its_deaf_score_and_the_target(results):
+def test_remarks_name_the_best_its_phrase_blind_score_and_the_target(results):
     found = results()
     assert found.best(MEAN_IOU.key).run.name == "b_bce"
     first, target = remarks(found)
@@ -144,7 +144,7 @@ def test_remarks_name_the_best_its_deaf_score_and_the_target(results):
     assert target == "Target: mean IoU at least 60. Reached."
 
 
-def test_remarks_without_a_deaf_score_and_below_the_target(results):
+def test_remarks_without_a_phrase_blind_score_and_below_the_target(results):
     first, target = remarks(results(blind=None, better=-0.5))
     assert first == "The best mean IoU is **B, bce**'s with 59.5." and target.endswith("Not reached.")
 

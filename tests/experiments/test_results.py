@@ -16,7 +16,7 @@ from zsseg_d2 import experiments as program
 from zsseg_d2.experiments.gather import gather, history, read_lines, training_seconds
 from zsseg_d2.experiments.measures import IN, PANOPTIC, Measure
 from zsseg_d2.experiments.remarks import remarks
-from zsseg_d2.experiments.report import Footnotes, describe_provenance, figure, page, table
+from zsseg_d2.experiments.report import describe_provenance, figure, footnotes, page, table
 from zsseg_d2.experiments.results import Provenance, mean_curve
 from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
@@ -143,8 +143,8 @@ def test_steps_are_told_beside_the_training_time(results, finished):
     assert taught.mean("training_seconds") == 8.0 and taught.there[0].step_seconds["data"] == 70.0
     assert (
         taught.there[0].step_seconds["labels"] == row(results, "labels").there[0].wall_seconds
-    )  # says nothing of a data set
-    marks, texts = Footnotes(results).marks, Footnotes(results).texts
+    )  # says nothing of a dataset
+    marks, texts = footnotes(results)
     assert "naive" not in marks and "Training time leaves out making labels, which took 1 min 10 s." in " ".join(texts)
     content = manifest.read_text()
     record = finished[0] / "out/once/data/suite_job.json"
@@ -154,7 +154,7 @@ def test_steps_are_told_beside_the_training_time(results, finished):
         record.write_text(told.replace("result_sha256", "other"))
         again = gather(results.suite, make_jobs(results.suite))
         assert row(again, "taught").there[0].step_seconds["data"] is None
-        assert "Training time leaves out making labels, whose time is not recorded." in " ".join(Footnotes(again).texts)
+        assert "Training time leaves out making labels, whose time is not recorded." in " ".join(footnotes(again)[1])
         manifest.unlink()
         assert row(gather(results.suite, make_jobs(results.suite)), "taught").there[0].step_seconds["data"] is None
     finally:
@@ -178,7 +178,7 @@ def test_figures_of_other_settings_do_not_count(results, finished):
     assert figure(both, IN) == "–" and math.isnan(both.mean("training_seconds")) and math.isnan(both.std("in"))
     line = next(line for line in table(again, markdown=True).splitlines() if "both at once" in line)
     assert line.count("–") == 6 and "**" not in line
-    assert "Not up to date (seeds 1, 2): SOLVER.BASE_LR was 0.002, is 0.5." in " ".join(Footnotes(again).texts)
+    assert "Not up to date (seeds 1, 2): SOLVER.BASE_LR was 0.002, is 0.5." in " ".join(footnotes(again)[1])
     assert results.best("all").run.name == "both" and again.best("all").run.name != "both"
     assert not any("both at once" in remark for remark in remarks(again))
     record = finished[0] / "out/seed_2/both/suite_job.json"

@@ -136,7 +136,7 @@ def test_a_report_tells_mistakes_of_unchecked_configs(load):
     assert leaks(load({**ZERO, "options": {"MODEL.META_ARCHITECTURE": "Nothing"}})) == {}
 
 
-# data sets
+# datasets
 
 
 def check(loaded):

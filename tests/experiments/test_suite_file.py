@@ -40,7 +40,7 @@ OF_PHRASES = ["miniphrases/suite.yaml"]
 
 @pytest.mark.parametrize("name", OF_PHRASES)
 def test_packaged_suites_of_phrases_are_complete(name):
-    """Every decoder with every loss, as long as the others; runs beside these say what is different in a note."""
+    """Every decoder with every loss, as long as the others; other runs name the difference in a note."""
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
     configs = check_configs(jobs)

@@ -47,7 +47,7 @@ def write_report(results: Results, folder: Path) -> Path:
 def terminal(results: Results) -> str:
     """Return title, table, footnotes and remarks, for a terminal."""
     plain = [remark.replace("**", "") for remark in remarks(results)]
-    blocks = [results.suite.title, table(results, markdown=False), "\n".join(Footnotes(results).texts), *plain]
+    blocks = [results.suite.title, table(results, markdown=False), "\n".join(footnotes(results)[1]), *plain]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -73,7 +73,7 @@ def page(results: Results, plots: Sequence[Path], folder: Path) -> str:
         f"# {suite.title}",
         _join(spread, f"Written {results.made}.", describe_provenance(provenances)),
         table(results, markdown=True),
-        *Footnotes(results).texts,
+        *footnotes(results)[1],
         *remarks(results),
         _join(*explained),
         *suite.notes,
@@ -184,7 +184,7 @@ def table(results: Results, *, markdown: bool) -> str:
     """
     measures, facts = results.task.measures, FACTS[results.task.name]
     best = {m.key: results.best(m.key) for m in measures if m.ranks and len(results.competitors(m.key)) > 1}
-    marks = Footnotes(results).marks
+    marks, _ = footnotes(results)
     lines = []
     for row in results.table():
         cells = [figure(row, m) for m in measures]
@@ -212,21 +212,22 @@ def figure(row: Row, measure: Measure) -> str:
     return " ± ".join(parts) or NOTHING
 
 
-class Footnotes:
-    """Marks behind the labels of rows, and their texts: holes, other settings, steps, notes of the suite file."""
+def footnotes(results: Results) -> tuple[dict[str, str], list[str]]:
+    """Collect footnotes: holes, other settings, steps, notes of the suite file.
 
-    def __init__(self, results: Results) -> None:
-        numbers: dict[str, int] = {}
-        self.marks: dict[str, str] = {}
-        for row in results.table():
-            notes = [*_holes(row), *_steps(results, row), *([row.run.note] if row.run.note else [])]
-            if notes:
-                own = sorted(numbers.setdefault(text, len(numbers) + 1) for text in notes)
-                self.marks[row.run.name] = f"({', '.join(map(str, own))})"
-        self.texts = [f"({number}) {text[0].upper()}{text[1:].removesuffix('.')}." for text, number in numbers.items()]
-        not_run = results.table(not_run=True)
-        if not_run:
-            self.texts.append(f"Not run: {'; '.join(row.run.label for row in not_run)}.")
+    Returns:
+        Marks behind the labels of rows, by name of the run; and the texts.
+    """
+    numbers: dict[str, int] = {}
+    marks: dict[str, str] = {}
+    for row in results.table():
+        notes = [*_holes(row), *_steps(results, row), *filter(None, [row.run.note])]
+        if notes:
+            own = sorted(numbers.setdefault(text, len(numbers) + 1) for text in notes)
+            marks[row.run.name] = f"({', '.join(map(str, own))})"
+    texts = [f"({number}) {text[0].upper()}{text[1:].removesuffix('.')}." for text, number in numbers.items()]
+    not_run = [row.run.label for row in results.table(not_run=True)]
+    return marks, [*texts, f"Not run: {'; '.join(not_run)}."] if not_run else texts
 
 
 def _steps(results: Results, row: Row) -> list[str]:
