@@ -155,6 +155,7 @@ def test_a_row_of_another_run_is_as_often(load):
         ([{**PLAIN, "seeds": [1]}], {}, "the only `seeds` of a run are `once`"),
         ([{**PLAIN, "seeds": "twice"}], {}, "the only `seeds` of a run are `once`"),
         ([{**PLAIN, "role": "king"}], {}, "role is 'king'; choose one of zero_shot"),
+        ([{**PLAIN, "eval_only": "true"}], {}, "eval_only='true' is of the wrong type"),
         ([{**PLAIN, "eval_only": "yes"}], {}, "eval_only='yes' is of the wrong type .expected bool, got str."),
         ([{**PLAIN, "arguments": "--x"}], {}, "arguments='--x' is of the wrong type .expected array, got str."),
         ([{**PLAIN, "curve_row": 0.5}], {}, "no `curve` is given"),
