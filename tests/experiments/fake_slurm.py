@@ -1,6 +1,7 @@
 """The commands of Slurm, as far as Snakemake's plugin calls them; jobs start at once, on this machine.
 
-``install(folder)`` writes ``sbatch``, ``srun``, ``squeue``, ``sacct``, ``scancel`` and ``sacctmgr`` into a folder for PATH.
+``install(folder)`` writes ``sbatch``, ``srun``, ``squeue``, ``sacct``, ``scancel`` and ``sacctmgr`` into a folder for
+PATH.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A stand-in for ``tools/train_net.py`` that takes no time, and suite files that use it.
+"""A stub of ``tools/train_net.py`` that takes no time, and suite files that use it.
 
 ``python train_net.py --config-file … [--eval-only] [--resume] KEY VALUE …`` writes what the real program writes into
-OUTPUT_DIR. ``behaviour.json`` beside it says, by name of the run, what else happens; ``calls.jsonl`` is its diary.
+OUTPUT_DIR. ``behaviour.json`` next to it lists, by name of the run, what else happens; ``calls.jsonl`` is its log.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_tools(folder: Path, **behaviour: dict) -> Path:
     Args:
         behaviour: by name of the run: ``fail`` (a message), ``wait`` (seconds an iteration or an evaluation),
             ``silent`` (writes no metrics), ``ignore`` (does not stop when asked to), ``curve`` (writes curve.json),
-            ``commit``, ``makes`` (a manifest.json of a data set: refuses to replace one of other options, as
+            ``commit``, ``makes`` (a manifest.json of a dataset: refuses to replace one of other options, as
             make_pseudo_labels does) and ``seconds`` (that it notes there).
     """
     folder.mkdir(exist_ok=True)
@@ -64,6 +64,11 @@ def calls(folder: Path) -> list[dict]:
     """What was started, in that order."""
     path = folder / "calls.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def names(started: list[dict]) -> list[str]:
+    """Return run and seed of each call."""
+    return [f"{call['run']} {call['seed']}" for call in started]
 
 
 def write_suite(path: Path, **changes: object) -> Path:

@@ -1,4 +1,4 @@
-"""A suite on a cluster: what Snakemake's plugin for Slurm submits, and that jobs work and stop there as they do here."""
+"""A suite on a cluster: what Snakemake's plugin for Slurm submits; jobs run and stop there as they do here."""
 
 from __future__ import annotations
 

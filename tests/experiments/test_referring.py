@@ -16,12 +16,11 @@ from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments import job_record, referring_plots
 from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.measures import LOSS, MEAN_IOU, REFERRING
-from zsseg_d2.experiments.referring import plots, remarks
-from zsseg_d2.experiments.report import write_report
+from zsseg_d2.experiments.remarks import remarks
+from zsseg_d2.experiments.report import table, write_report
 from zsseg_d2.experiments.results import Results
 from zsseg_d2.experiments.runs import RunJob, make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
-from zsseg_d2.experiments.table import table
 
 TOOLS = config_root().parent / "tools"
 FIGURES = {"a_bce": 40.0, "a_dice": 50.0, "b_bce": 58.0, "b_dice": 20.0}
@@ -129,12 +128,12 @@ def test_the_table_tells_scores_and_trained_parameters(results):
         "8 s",
     ]
     assert cells["B, bce"][0] == f"**60.0 ± {spread}**" and cells["B, bce"][-2] == "45,678"
-    assert not any("*" in row[5] for row in cells.values()), "to be deaf is no merit"
+    assert not any("*" in row[5] for row in cells.values()), "ignoring the phrase is no merit"
     text = (write_report(found, found.suite.output)).read_text()
     assert "leak" not in text.lower() and "Trained parameters: of the decoder; CLIP is frozen." in text
 
 
-def test_remarks_name_the_best_its_deaf_score_and_the_target(results):
+def test_remarks_name_the_best_its_phrase_blind_score_and_the_target(results):
     found = results()
     assert found.best(MEAN_IOU.key).run.name == "b_bce"
     first, target = remarks(found)
@@ -145,7 +144,7 @@ def test_remarks_name_the_best_its_deaf_score_and_the_target(results):
     assert target == "Target: mean IoU at least 60. Reached."
 
 
-def test_remarks_without_a_deaf_score_and_below_the_target(results):
+def test_remarks_without_a_phrase_blind_score_and_below_the_target(results):
     first, target = remarks(results(blind=None, better=-0.5))
     assert first == "The best mean IoU is **B, bce**'s with 59.5." and target.endswith("Not reached.")
 
@@ -174,7 +173,7 @@ def drawn(monkeypatch):
 
 def test_bars_are_means_by_decoder_and_loss(results, drawn, tmp_path):
     found = results()
-    assert referring_plots.bars(found, MEAN_IOU, tmp_path / "bars.png") == tmp_path / "bars.png"
+    assert referring_plots.decoder_bars(found, MEAN_IOU, tmp_path / "bars.png") == tmp_path / "bars.png"
     (ax,) = drawn[0].axes
     assert [label.get_text() for label in ax.get_xticklabels()] == ["A", "B"]
     bars = sorted(ax.patches, key=lambda bar: bar.get_x())
@@ -200,7 +199,7 @@ def test_runs_of_the_same_decoder_and_loss_stay_apart(results, drawn, tmp_path):
     """What stands behind the loss tells them apart: a bar and a line of its own."""
     found = results()
     found.rows[3].run = replace(found.rows[1].run, label="A, dice, longer")
-    referring_plots.bars(found, MEAN_IOU, tmp_path / "bars.png")
+    referring_plots.decoder_bars(found, MEAN_IOU, tmp_path / "bars.png")
     ax = drawn[0].axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["A", "B", "A, longer"]
     assert len({bar.get_x() for bar in ax.patches}) == 4
@@ -214,7 +213,11 @@ def test_nothing_is_drawn_of_nothing(tmp_path, drawn):
     path.write_text(yaml.safe_dump({"task": "referring", "output": str(tmp_path / "out"), "runs": RUNS}))
     suite = load_suite(path, TOOLS)
     empty = gather(suite, make_jobs(suite))
-    assert remarks(empty) == [] and plots(empty, tmp_path / "plots") == [] and empty.best(MEAN_IOU.key) is None
+    assert (
+        remarks(empty) == []
+        and not any(referring_plots.draw(empty, tmp_path / "plots"))
+        and empty.best(MEAN_IOU.key) is None
+    )
 
 
 def test_a_suite_knows_its_measures(tmp_path):

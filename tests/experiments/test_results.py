@@ -13,16 +13,13 @@ from PIL import Image
 from tests.experiments import suite_stub
 from tests.experiments.suite_stub import set_behaviour, write_suite
 from zsseg_d2 import experiments as program
-from zsseg_d2.experiments import metrics_files
-from zsseg_d2.experiments.gather import gather
+from zsseg_d2.experiments.gather import gather, history, read_lines, training_seconds
 from zsseg_d2.experiments.measures import IN, PANOPTIC, Measure
-from zsseg_d2.experiments.panoptic import remarks
-from zsseg_d2.experiments.provenance import Provenance, sentence
-from zsseg_d2.experiments.report import page
-from zsseg_d2.experiments.results import mean_curve
+from zsseg_d2.experiments.remarks import remarks
+from zsseg_d2.experiments.report import describe_provenance, figure, footnotes, page, table
+from zsseg_d2.experiments.results import Provenance, mean_curve
 from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
-from zsseg_d2.experiments.table import Footnotes, figure, table
 
 CURVE = [
     {
@@ -101,7 +98,7 @@ def test_curves_are_averaged_where_all_have_points():
 def test_training_time_is_that_of_all_iterations():
     # 20 iterations of 0.5 s, 20 of 1 s; an evaluation in between has no time; the last 10 took 2 s each.
     lines = [{"iteration": 19, "time": 0.5}, {"iteration": 24, "x": 1}, {"iteration": 39, "time": 1.0}]
-    assert metrics_files.training_seconds([*lines, {"iteration": 49, "time": 2.0}]) == 20 * 0.5 + 20 * 1.0 + 10 * 2.0
+    assert training_seconds([*lines, {"iteration": 49, "time": 2.0}]) == 20 * 0.5 + 20 * 1.0 + 10 * 2.0
 
 
 def test_iterations_that_were_done_twice_count_once(tmp_path):
@@ -109,11 +106,11 @@ def test_iterations_that_were_done_twice_count_once(tmp_path):
     first = [{"iteration": 1, "time": 1.0}, {"iteration": 3, "time": 9.0}, {"iteration": 3, "q": 5.0}]
     again = [{"iteration": 3, "time": 1.0, "q": 7.0}, {"iteration": 4, "q": 8.0}, {"iteration": 2, "q": float("nan")}]
     path.write_text("\n".join(map(json.dumps, first + again)) + '\n{"iteration": 5, "ti')
-    lines = metrics_files.read_lines(path)
-    assert [line["iteration"] for line in lines] == [1, 2, 3, 4] and metrics_files.training_seconds(lines) == 4.0
+    lines = read_lines(path)
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4] and training_seconds(lines) == 4.0
     # An evaluation after iteration number 3, the fourth, and the one at the end.
-    assert metrics_files.history(lines, Measure("q", "Q", scalar="q")) == [(4, 7.0), (4, 8.0)]
-    assert metrics_files.read_lines(tmp_path / "none.json") == []
+    assert history(lines, Measure("q", "Q", scalar="q")) == [(4, 7.0), (4, 8.0)]
+    assert read_lines(tmp_path / "none.json") == []
 
 
 def test_the_harmonic_mean_is_that_of_each_seed(results):
@@ -146,8 +143,8 @@ def test_steps_are_told_beside_the_training_time(results, finished):
     assert taught.mean("training_seconds") == 8.0 and taught.there[0].step_seconds["data"] == 70.0
     assert (
         taught.there[0].step_seconds["labels"] == row(results, "labels").there[0].wall_seconds
-    )  # says nothing of a data set
-    marks, texts = Footnotes(results).marks, Footnotes(results).texts
+    )  # says nothing of a dataset
+    marks, texts = footnotes(results)
     assert "naive" not in marks and "Training time leaves out making labels, which took 1 min 10 s." in " ".join(texts)
     content = manifest.read_text()
     record = finished[0] / "out/once/data/suite_job.json"
@@ -157,7 +154,7 @@ def test_steps_are_told_beside_the_training_time(results, finished):
         record.write_text(told.replace("result_sha256", "other"))
         again = gather(results.suite, make_jobs(results.suite))
         assert row(again, "taught").there[0].step_seconds["data"] is None
-        assert "Training time leaves out making labels, whose time is not recorded." in " ".join(Footnotes(again).texts)
+        assert "Training time leaves out making labels, whose time is not recorded." in " ".join(footnotes(again)[1])
         manifest.unlink()
         assert row(gather(results.suite, make_jobs(results.suite)), "taught").there[0].step_seconds["data"] is None
     finally:
@@ -177,11 +174,11 @@ def changed(results, *roles, **changes):
 def test_figures_of_other_settings_do_not_count(results, finished):
     again = changed(results, both={"options": (("SOLVER.BASE_LR", "0.5"),)})
     both = row(again, "both")
-    assert [s.status for s in both.seeds.values()] == ["outdated"] * 2 and both.mean("all") is None
-    assert figure(both, IN) == "–" and both.mean("training_seconds") is None and both.std("in") is None
+    assert [s.status for s in both.seeds.values()] == ["outdated"] * 2 and math.isnan(both.mean("all"))
+    assert figure(both, IN) == "–" and math.isnan(both.mean("training_seconds")) and math.isnan(both.std("in"))
     line = next(line for line in table(again, markdown=True).splitlines() if "both at once" in line)
     assert line.count("–") == 6 and "**" not in line
-    assert "Not up to date (seeds 1, 2): SOLVER.BASE_LR was 0.002, is 0.5." in " ".join(Footnotes(again).texts)
+    assert "Not up to date (seeds 1, 2): SOLVER.BASE_LR was 0.002, is 0.5." in " ".join(footnotes(again)[1])
     assert results.best("all").run.name == "both" and again.best("all").run.name != "both"
     assert not any("both at once" in remark for remark in remarks(again))
     record = finished[0] / "out/seed_2/both/suite_job.json"
@@ -231,15 +228,15 @@ def test_where_runs_were_made(results):
 def test_provenance_in_words():
     one, two = Provenance("a GPU", "torch 2", "c" * 40), Provenance("2 cores", "", "c" * 40)
     assert (
-        sentence({"x": one, "y": Provenance()})
+        describe_provenance({"x": one, "y": Provenance()})
         == f"By the runs' own records: machine a GPU; software torch 2; commit {'c' * 10}."
     )
     many = {str(k): one for k in range(9)} | {f"n{k}": two for k in range(8)}
-    assert sentence(many) == (
+    assert describe_provenance(many) == (
         f"By the runs' own records: software torch 2; commit {'c' * 10}. The runs differ in machine: 2 cores (n0; n1; "
         "n2; n3; n4; n5; 8 runs in all); a GPU (the others)."
     )
-    assert sentence({}) == "" and Provenance.of({}) == Provenance()
+    assert describe_provenance({}) == "" and Provenance.of({}) == Provenance()
     assert (
         Provenance.of({"machine": {"gpu": "H200", "cpus": 16, "platform": "Linux"}}).machine == "H200, 16 cores, Linux"
     )
@@ -258,9 +255,9 @@ def test_the_row_of_a_curve(results):
 
 
 def test_history_of_evaluations(results):
-    history = row(results, "upper").seeds["1"].history
+    found = row(results, "upper").seeds["1"].history
     # Evaluations after 2 iterations and, at the end, after 4; In is pq_in - 3 + k.
-    assert history["in"] == [(2, 63.0 - 3 + 1), (4, 63.0 - 3 + 3)] and len(history["out"]) == 2
+    assert found["in"] == [(2, 63.0 - 3 + 1), (4, 63.0 - 3 + 3)] and len(found["out"]) == 2
 
 
 def test_the_table(results):

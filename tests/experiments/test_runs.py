@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.experiments import suite_stub
-from zsseg_d2.experiments import machine
+from zsseg_d2.experiments import job_record, machine
 from zsseg_d2.experiments.arguments import parse_arguments
-from zsseg_d2.experiments.durations import Durations, in_words, iterations_done, time_left
+from zsseg_d2.experiments.job_record import Action, State
+from zsseg_d2.experiments.progress import Progress, in_words, iterations_done
 from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
 from zsseg_d2.experiments.workflow import _priorities
@@ -158,26 +159,35 @@ def test_the_machine_as_it_is():
     assert machine.usable_cores() >= 1 and machine.usable_memory_gb() > 0
 
 
-def test_time_left(suite):
+def test_time_left(suite, monkeypatch):
     jobs = by_title(suite)
-    durations = Durations()
     waiting = [jobs[f"{name}, seed 1"] for name in ("upper", "lower", "naive", "both")]
-    assert time_left(waiting, {}, 2, durations) == (0.0, False)
-    durations.add(jobs["lower, seed 2"], 100.0)
-    assert durations.estimate(jobs["both, seed 1"]) == 100.0  # of the same kind
-    durations.add(jobs["upper, seed 2"], 200.0)
-    assert durations.estimate(jobs["upper, seed 1"]) == 200.0 and durations.estimate(jobs["both, seed 1"]) == 150.0
-    durations.add(jobs["zero_shot"], 10.0)
-    total = 100.0 + 200.0 + 150.0 + 10.0
-    assert time_left(waiting, {}, 1, durations) == (total, True) and time_left(waiting, {}, 2, durations) == (
-        total / 2,
-        True,
-    )
-    assert time_left(waiting, {}, 9, durations) == (200.0, True)  # the longest
-    chain = [jobs["lower, seed 1"], jobs["naive, seed 1"]]
-    assert time_left(chain, {}, 9, durations) == (110.0, True)
-    assert time_left(chain[1:], {chain[0]: 40.0}, 2, durations) == (50.0, True)
-    assert time_left([], {jobs["lower, seed 1"]: None}, 2, durations) == (0.0, False)
+
+    def left(places, **finished):
+        for title, seconds in finished.items():
+            done = jobs[title.replace("_2", ", seed 2")]
+            done.folder.mkdir(parents=True, exist_ok=True)
+            job_record.write_record(done.folder, {"seconds": seconds})
+        states = {job: State(Action.START if job in waiting else Action.NONE) for job in jobs.values()}
+        follow = Progress(states, session="now", places=places, iterations={"both": 100}, result=lambda job: "")
+        follow.look()
+        return follow._left()
+
+    assert left(1) == "time left not known yet"
+    # The mean of two trainings, three times; nothing is known of evaluations.
+    assert left(1, lower_2=100.0, upper_2=200.0) == "more than 7 min 30 s left"
+    assert left(1, zero_shot=10.0) == "about 7 min 40 s left"
+    assert left(2) == "about 3 min 50 s left" and left(9) == "about 1 min 55 s left"  # 4 jobs
+    both = jobs["both, seed 1"]
+    both.folder.mkdir(parents=True)
+    running = {"session": "now", "status": "running", "seconds": 0.0, "resumed": False, "replaced": None}
+    job_record.write_record(both.folder, running)
+    assert left(9) == "about 2 min 30 s left"  # the one that works takes longest
+    (both.folder / "metrics.json").write_text('{"iteration": 24}\n')
+    clock = iter(range(0, 1000, 50))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    assert left(9) == "about 2 min 30 s left"  # 25 of 100 iterations in 50 s
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
 
 
 def test_what_others_wait_for_starts_first(suite):

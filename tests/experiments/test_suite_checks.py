@@ -1,4 +1,4 @@
-"""What a suite finds out before any work: which runs see ground truth of Out classes, and which data sets are missing."""
+"""What a suite checks before any work: which runs see ground truth of Out classes, and which datasets are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tests.experiments import suite_stub
 from zsseg_d2.data import register_cityscapes_panoptic
-from zsseg_d2.data.panoptic.cityscapes import panoptic_paths
+from zsseg_d2.data.panoptic.cityscapes import CityscapesLayout
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_data
 from zsseg_d2.experiments.leak_free import check_claims, find_leaks
@@ -108,16 +108,16 @@ def test_weights_from_outside_are_asked_for_their_training(load, tmp_path):
         ([{**UPPER, "leak_free": False}, {**LOWER, "leak_free": True}], None),
         (
             [{**UPPER, "leak_free": True}],
-            "run 'upper' says `leak_free: true`, but it was trained on 'minicity_panoptic_train'",
+            "run 'upper' has `leak_free: true`, but it was trained on 'minicity_panoptic_train'",
         ),
-        ([{**LOWER, "leak_free": False}], "run 'lower' says `leak_free: false`, but no training set"),
+        ([{**LOWER, "leak_free": False}], "run 'lower' has `leak_free: false`, but no training set"),
         (
             [UPPER, {**naive("upper"), "leak_free": True}],
-            "'naive' says `leak_free: true`, but 'upper', which it builds on, was",
+            "'naive' has `leak_free: true`, but 'upper', which it builds on, was",
         ),
         (
             [UPPER, {"name": "again", "of": "upper", "leak_free": True}],
-            "run 'again' says `leak_free: true`, but it was",
+            "run 'again' has `leak_free: true`, but it was",
         ),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_report_tells_mistakes_of_unchecked_configs(load):
     assert leaks(load({**ZERO, "options": {"MODEL.META_ARCHITECTURE": "Nothing"}})) == {}
 
 
-# data sets
+# datasets
 
 
 def check(loaded):
@@ -154,7 +154,7 @@ def nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))
     for name, split in ((f"{CITYSCAPES}_val", "val"), (f"{CITYSCAPES}_train_008", "train")):
         metadata = vars(MetadataCatalog.get(name))  # says where another test loaded the set from
-        for key, place in panoptic_paths(folder / "cityscapes", split).items():
+        for key, place in CityscapesLayout().paths(folder / "cityscapes", split).as_metadata().items():
             monkeypatch.setitem(metadata, key, place)
     return folder
 
@@ -181,18 +181,19 @@ def test_what_is_rendered_or_not_read_need_not_be_there(load, nowhere):
 
 
 def test_what_a_step_makes_need_not_be_there(load, nowhere, monkeypatch):
-    folder = nowhere / "minicity_invocab_008"
+    folder = nowhere / "minicity_pseudo_labels_008"
     metadata = vars(
-        MetadataCatalog.get("minicity_panoptic_train_invocab_008")
+        MetadataCatalog.get("minicity_panoptic_train_pseudo_labels_008")
     )  # as of the import, when there may be labels
-    for key, place in panoptic_paths(folder, "train").items():
+    for key, place in CityscapesLayout().paths(folder, "train").as_metadata().items():
         monkeypatch.setitem(metadata, key, place)
     for place in (f"{folder}/manifest.json", folder):
         check(load({**LABELS, "result": str(place)}, INVOCAB, {**INVOCAB, "name": "b", "needs": ["invocab"]}))
     check(load(LABELS, INVOCAB))  # it does not say what it makes
     for runs in ([{**INVOCAB, "needs": []}], [{**LABELS, "result": f"{folder}_2/manifest.json"}, INVOCAB]):
         with pytest.raises(
-            ConfigError, match="'invocab': DATASETS.TRAIN: minicity_panoptic_train_invocab_008: There are no pseudo-"
+            ConfigError,
+            match="'invocab': DATASETS.TRAIN: minicity_panoptic_train_pseudo_labels_008: There are no pseudo-",
         ):
             check(load(*runs))
 

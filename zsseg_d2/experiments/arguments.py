@@ -13,7 +13,8 @@ def parse_arguments(words: Sequence[str] | None, description: str) -> argparse.N
     """Read the command line.
 
     Args:
-        words: None: of this process.
+        words: the words of the command line; None: those of this process.
+
     Returns:
         ``suite``, ``only``, ``seeds`` (whole numbers or None), ``jobs``, ``output``, ``overwrite``, ``dry_run``,
         ``report``, ``list``, ``executor``, ``profile``, ``options`` (the KEY VALUE words) and ``for_snakemake``.
@@ -21,7 +22,8 @@ def parse_arguments(words: Sequence[str] | None, description: str) -> argparse.N
         ConfigError: a seed that is not a number.
     """
     words = list(sys.argv[1:] if words is None else words)
-    words, for_snakemake = _split(words, "--")
+    end = words.index("--") if "--" in words else len(words)
+    words, for_snakemake = words[:end], words[end + 1 :]
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", help="a suite file, or its name among the packaged ones, such as minicity/suite.yaml")
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="config options for every run")
@@ -62,9 +64,3 @@ def parse_arguments(words: Sequence[str] | None, description: str) -> argparse.N
     except ValueError:
         raise ConfigError(f"--seeds must be whole numbers, but are {' '.join(args.seeds)}.") from None
     return args
-
-
-def _split(words: list[str], at: str) -> tuple[list[str], list[str]]:
-    """What is before a word and what after it."""
-    where = words.index(at) if at in words else len(words)
-    return words[:where], words[where + 1 :]

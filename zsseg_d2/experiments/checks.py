@@ -64,7 +64,7 @@ def check_weights(configs: Mapping[str, CfgNode], output: Path) -> None:
 
 
 def made_elsewhere(path: str, output: Path) -> bool:
-    """Whether weights are a file that ought to be here before the suite works: not fetched, nor made by a run."""
+    """Return whether weights are a file that must exist before the suite runs: not downloaded, nor made by a run."""
     fetched = "://" in path and not path.startswith(PREFIX)
     return not fetched and output.resolve() not in local_path(path).resolve().parents
 
@@ -102,14 +102,15 @@ def _find_records(name: str) -> None:
     metadata = MetadataCatalog.get(name)
     places = [metadata.get(key) for key in ("image_root", "panoptic_root", "panoptic_json")]
     there = all(place is None or Path(place).exists() for place in places)
-    if not there and (not name.startswith(_rendered()) or "_invocab_" in name):
-        DatasetCatalog.get(name)  # says what is missing, or finds it where DETECTRON2_DATASETS points now
+    pseudo_labels = metadata.get("pseudo_label_contiguous_ids") is not None
+    if not there and (pseudo_labels or not name.startswith(_rendered())):
+        DatasetCatalog.get(name)  # names what is missing, or finds it where DETECTRON2_DATASETS points now
 
 
 def _made_before(name: str, job: RunJob) -> bool:
-    """Whether a step that the job builds on makes the dataset: its `result` lies in the dataset's folder.
+    """Return whether a step that the job builds on makes the dataset: its `result` lies in the dataset's folder.
 
-    A step that does not say what it makes may have made any.
+    A step without a `result` may have made any.
     """
     place = MetadataCatalog.get(name).get("panoptic_json")
     inside = Path(place).resolve().parents if place else ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +14,13 @@ from ..engine.run_record import read_record as read_run_record
 from .checks import check_configs
 from .job_record import Action, lost_result, read_record, state
 from .leak_free import find_leaks
-from .measures import Task
-from .metrics_files import history, metrics_file, read_json, read_lines, training_seconds
-from .provenance import Provenance
-from .results import Results, Row, SeedResult, tidy
+from .measures import Measure, Task
+from .results import Provenance, Results, Row, SeedResult, tidy
 from .runs import Run, RunJob, Suite
 
 
 def gather(suite: Suite, jobs: Sequence[RunJob]) -> Results:
-    """Read what the folders of all jobs hold.
+    """Read the folders of all jobs.
 
     Args:
         jobs: of all runs and seeds of the suite.
@@ -35,7 +35,7 @@ def gather(suite: Suite, jobs: Sequence[RunJob]) -> Results:
     frame = tidy(rows)
     summary = frame.groupby(["run", "measure"])["value"].agg(["mean", "std", "count"])
     for row in rows:
-        row.summary = summary.loc[row.run.name] if row.run.name in summary.index else None
+        row.summary = summary[summary.index.get_level_values("run") == row.run.name].droplevel("run")
     return Results(suite, rows, frame, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -69,10 +69,8 @@ def _seed_result(task: Task, run: Run, job: RunJob) -> SeedResult:
         _read_figures(result, task, run, job.folder)
     except ValueError as error:
         return SeedResult("failed", str(error))
-    if not run.of:
-        result.history = {
-            m.key: found for m in (*task.measures, *task.logged) if m.scalar and (found := history(lines, m))
-        }
+    logged = (*task.measures, *task.logged) if not run.of else ()
+    result.history = {m.key: found for m in logged if m.scalar and (found := history(lines, m))}
     return result
 
 
@@ -82,8 +80,8 @@ def _without_result(job: RunJob, record: Mapping[str, Any]) -> SeedResult:
     for origin in job.origins.values():
         failed = read_record(origin.folder)
         if origin is not job and failed.get("status") == "failed":
-            said = failed.get("message")
-            return SeedResult("left out", f"{origin.name} failed" + (f" ({said})" if said else ""))
+            message = failed.get("message")
+            return SeedResult("left out", f"{origin.name} failed" + (f" ({message})" if message else ""))
     return SeedResult("not run")
 
 
@@ -99,13 +97,13 @@ def _read_figures(result: SeedResult, task: Task, run: Run, folder: Path) -> Non
     elif run.metrics:
         path = metrics_file(folder, run.metrics)
         if path is None:
-            raise ValueError(f"There is no inference/*/{run.metrics} in {folder}.")
+            raise ValueError(f"{folder} has no inference/*/{run.metrics}.")
         content = read_json(path)
         result.values, result.details = task.figures_of_file(content), task.details(content)
 
 
 def _training_seconds(job: RunJob) -> float | None:
-    """Of a job and all that it builds on; None where a record of these is gone."""
+    """Return the seconds of a job and all that it builds on; None where a record of these is gone."""
     origins = job.origins.values()
     if not all(read_record(origin.folder) for origin in origins):
         return None
@@ -113,19 +111,74 @@ def _training_seconds(job: RunJob) -> float | None:
 
 
 def _step_seconds(job: RunJob) -> float | None:
-    """What a step took; None: nobody wrote it down.
+    """Return the seconds of a step; None where they are not recorded.
 
-    The manifest of a dataset tells it, since the dataset may have been there before, so that the step had nothing to
-    do.
+    A dataset's manifest goes first: if the dataset was there before, the step had nothing to do.
     """
     record, made = read_record(job.folder), job.result
     if made is None:
         return record.get("seconds")
     if lost_result(job, record):
         return None
-    seconds = [
-        split.get("seconds") for split in read_manifest(made if made.is_dir() else made.parent)["splits"].values()
-    ]
+    splits = read_manifest(made if made.is_dir() else made.parent)["splits"].values()
+    seconds = [split.get("seconds") for split in splits]
     if not seconds:  # not a dataset
         return record.get("seconds")
     return None if None in seconds else sum(seconds)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the file is missing or not a JSON object; the message names it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a JSON object.")
+    return content
+
+
+def metrics_file(folder: Path, name: str) -> Path | None:
+    """Return ``inference/<dataset>/<name>``; of several datasets the first."""
+    return next(iter(sorted(folder.glob(f"inference/*/{name}"))), None)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of a metrics.json; of iterations that a resumed training wrote twice, the later one.
+
+    A line that a killed process did not finish is skipped.
+    """
+    by_iteration: dict[int, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+            iteration = int(entry["iteration"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        by_iteration[iteration] = by_iteration.get(iteration, {}) | entry
+    return [by_iteration[k] for k in sorted(by_iteration)]
+
+
+def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Sum iteration times: each line's ``time``, a median over the last 20 iterations, for all since the line before.
+
+    Start-up, evaluations and checkpoints do not count, nor iterations that were lost and done again.
+    """
+    total, before = 0.0, -1
+    for line in lines:
+        if "time" in line:
+            total += line["time"] * (line["iteration"] - before)
+            before = line["iteration"]
+    return total
+
+
+def history(lines: Sequence[Mapping[str, Any]], measure: Measure) -> list[tuple[int, float]]:
+    """Return (iterations trained, figure) of the evaluations on the way and at the end."""
+    # Evaluations on the way carry the number of the iteration just done, from 0; the last one the number of iterations.
+    last = max((line["iteration"] + 1 for line in lines if "time" in line), default=0)
+    figures = [(min(line["iteration"] + 1, last), line.get(measure.scalar)) for line in lines]
+    return [(done, figure) for done, figure in figures if isinstance(figure, (int, float)) and math.isfinite(figure)]

@@ -21,16 +21,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import job_record  # the file in this folder  # type: ignore[import-not-found]
+import job_record  # type: ignore[import-not-found]  # the file in this folder
 import portalocker
-from job_record import Action, Job, State, read_record, write_record  # type: ignore[import-not-found]
+from job_record import Action, Job, State, read_record, write_record
 
 _POLL = 0.05
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Place(NamedTuple):
-    """What a job gets of the machine."""
+    """The share of the machine that a job runs on."""
 
     threads: int
     gpu: str | None = None  # its entry of CUDA_VISIBLE_DEVICES
@@ -44,44 +44,44 @@ class Place(NamedTuple):
 
 
 class Attempt:
-    """One try at a job: decide what is left to do, run its tool, and note how that ended."""
+    """One attempt at a job: decide what is left to do, run its tool, and record the result."""
 
     def __init__(self, job: Job, plan: Mapping[str, Any]) -> None:
         """
         Args:
-            plan: of :func:`zsseg_d2.experiments.workflow.write_plan`.
+            plan: of :func:`zsseg_d2.experiments.workflow.Workflow.command`.
         """
         self.job, self.plan = job, plan
         self.overwrite = job.key in plan["overwrite"]
         self._asked_to_stop = 0
 
     def run(self) -> bool:
-        """Do what is left to do; returns whether the job has finished."""
+        """Do what is left to do, and return whether the job has finished."""
         job, old = self.job, Path(self.plan["output"]) / "old"
         for number in _STOP_SIGNALS:
             if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 signal.signal(number, self._ask_to_stop)
         if job_record.in_use(job.folder):
-            print(f"A process that was started before still works in {job.folder}.", file=sys.stderr)
+            print(f"An earlier process is still running in {job.folder}.", file=sys.stderr)
             return False
         now = State(Action.REPLACE, "asked for by --overwrite") if self.overwrite else job_record.state(job)
         if not self.overwrite and (now.action is Action.REPLACE or not read_record(job.folder)):
             now = job_record.state(job) if job_record.bring_back(job, old) else now
         if now.action is not Action.NONE:
-            aside = job_record.put_aside(job, old) if now.action is Action.REPLACE else None
+            moved_to = job_record.put_aside(job, old) if now.action is Action.REPLACE else None
             job.folder.mkdir(parents=True, exist_ok=True)
             with job_record.locked_log(job.folder) as log, self._place() as place:
-                if self._work(log, place, now, aside)["status"] != "finished":
+                if self._work(log, place, now, moved_to)["status"] != "finished":
                     return False
         made = {"run": job.name, "seed": job.seed, "fingerprint": job.fingerprint}
         job_record.write_json(job.folder / job_record.FINISHED, {**made, "made": read_record(job.folder).get("made")})
         return True
 
-    def _work(self, log: IO[bytes], place: Place, now: State, aside: Path | None) -> dict[str, Any]:
-        """Run the tool; returns the record, as written.
+    def _work(self, log: IO[bytes], place: Place, now: State, moved_to: Path | None) -> dict[str, Any]:
+        """Run the tool, and return the record as written.
 
         Args:
-            aside: where what was there before has been moved.
+            moved_to: where the folder's earlier content is now.
         """
         job, resume = self.job, now.action is Action.RESUME
         before, time_of_day = read_record(job.folder), datetime.now(UTC).isoformat()
@@ -106,7 +106,7 @@ class Attempt:
             "pid": os.getpid(),
             "resumed": resume,
             "reason": now.reason,
-            "replaced": None if aside is None else str(aside),
+            "replaced": None if moved_to is None else str(moved_to),
         }
         log.write(f"\n$ {shlex.join(command)}\n".encode())
         log.flush()
@@ -119,7 +119,7 @@ class Attempt:
         return record
 
     def _call(self, command: list[str], log: IO[bytes], place: Place) -> int:
-        """Run the tool until it ends, passing on requests to stop; returns its exit status."""
+        """Run the tool until it ends, passing on requests to stop, and return its exit status."""
         # The tool inherits both locks and holds them for as long as it lives, even where this process is killed.
         process = subprocess.Popen(
             command,
@@ -140,7 +140,7 @@ class Attempt:
                     os.killpg(process.pid, signal.SIGINT if passed_on < 3 else signal.SIGKILL)
 
     def _ending(self, code: int, log_start: int) -> dict[str, Any]:
-        """``status`` is "finished", "interrupted" or "failed"; ``message`` says why it failed."""
+        """Return the ``status`` ("finished", "interrupted" or "failed") and a ``message``, the reason of a failure."""
         missing = job_record.missing_result(self.job) if code == 0 else None
         if code == 0 and missing is None:
             return {"status": "finished", "message": "", "result_sha256": job_record.result_digest(self.job)}
@@ -149,8 +149,8 @@ class Attempt:
         if code == 0:
             return {"status": "failed", "message": f"it ended without {missing}"}
         refusals = [line for line in job_record.last_lines(self.job.folder, log_start) if line.startswith("error: ")]
-        told = f": {refusals[-1].removeprefix('error: ')}" if refusals else ""
-        return {"status": "failed", "message": f"signal {-code}" if code < 0 else f"exit status {code}{told}"}
+        reason = f": {refusals[-1].removeprefix('error: ')}" if refusals else ""
+        return {"status": "failed", "message": f"signal {-code}" if code < 0 else f"exit status {code}{reason}"}
 
     @contextmanager
     def _place(self) -> Iterator[Place]:
@@ -175,7 +175,7 @@ class Attempt:
 
 
 def main(words: list[str]) -> int:
-    """Run the job; returns the exit status: 0, or 1 where it has not finished."""
+    """Run the job, and return the exit status: 0, or 1 if it has not finished."""
     plan = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     os.chdir(plan["working_directory"])
     key = Path(words[1]).parent.as_posix()  # of "seed_1/<run>/suite_finished.json"

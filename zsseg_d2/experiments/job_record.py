@@ -1,4 +1,4 @@
-"""What is known of a job of a suite: its settings, its record on disk, and what is left to do because of them.
+"""A job of a suite: its settings, its record on disk, and what they leave to do.
 
 The program that runs jobs imports this file alone, so it imports nothing but portalocker.
 """
@@ -21,20 +21,20 @@ import portalocker
 RECORD = "suite_job.json"
 LOG = "suite.log"
 FINISHED = "suite_finished.json"
-"""Snakemake's output: written when all else is there. It deletes outputs of jobs that fail, so nothing else is one."""
+"""Snakemake's output, written last. Snakemake deletes outputs of jobs that fail, so nothing else is one."""
 
 
 class Action(Enum):
-    """What a job needs."""
+    """What is left to do for a job."""
 
     NONE = "finished"
-    RESUME = "goes on"
+    RESUME = "to resume"
     START = "to do"
     REPLACE = "to do again"
 
 
 class State(NamedTuple):
-    """What a job needs, and why, where that is not plain."""
+    """What is left to do for a job, and why, if that is not obvious."""
 
     action: Action
     reason: str = ""
@@ -51,7 +51,7 @@ class Job:
     environment: Mapping[str, str]
     settings: Mapping[str, Any]  # with placeholders, so that another output folder changes nothing
     fingerprint: str  # of the settings, and those of all jobs that this one builds on
-    trains: bool  # goes on from a checkpoint with --resume
+    trains: bool  # resumes from a checkpoint with --resume
     mode: str  # of the run.json that the tool writes: "train" or "eval"; "": it writes none
     expects: Sequence[str]  # patterns of files in the folder, without which it has not finished
     result: Path | None = None  # what it makes outside its folder
@@ -68,10 +68,10 @@ class Job:
         return f"{self.folder.parent.name}/{self.folder.name}"
 
     def command_line(self, *, resume: bool, overwrite: bool = False) -> list[str]:
-        """The command; ``--resume`` of a training that goes on, and the run's own word for overwriting, stand first.
+        """Return the command, with ``--resume`` or the run's `overwrite_argument` right after the program.
 
         Args:
-            resume: it was begun before. Programs that do not train go on by themselves.
+            resume: it was started before. Programs that do not train resume by themselves.
             overwrite: the user asked for it to be done again.
         """
         words = ["--resume"] if resume and self.trains else []
@@ -79,7 +79,7 @@ class Job:
         return [*self.command[:2], *words, *self.command[2:]]
 
     def to_json(self) -> dict[str, Any]:
-        """The job in a form that JSON can hold; needs by their keys."""
+        """Return the job in a form that JSON can hold, with its needs by their keys."""
         content = {name: getattr(self, name) for name in Job.__dataclass_fields__}
         return {
             **content,
@@ -90,7 +90,7 @@ class Job:
 
     @classmethod
     def from_plan(cls, jobs: Mapping[str, Mapping[str, Any]], key: str) -> Job:
-        """The job of a key, with those that it needs."""
+        """Return the job of a key, with those that it needs."""
         content = jobs[key]
         needs = tuple(cls.from_plan(jobs, need) for need in content["needs"])
         result = Path(content["result"]) if content["result"] else None
@@ -98,7 +98,7 @@ class Job:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The suite's record in a folder; empty where there is none that can be read."""
+    """Read the suite's record in a folder; empty if there is none that can be read."""
     return _read_json(folder / RECORD)
 
 
@@ -108,7 +108,7 @@ def write_record(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def state(job: Job) -> State:
-    """Tell what the files in a job's own folder leave to do."""
+    """Return what the files in a job's own folder leave to do."""
     record = read_record(job.folder)
     if not record:
         occupied = job.folder.is_dir() and any(job.folder.iterdir())
@@ -121,13 +121,13 @@ def state(job: Job) -> State:
     if _has_finished(job, record):
         return State(Action.NONE)
     lost = lost_result(job, record) if record.get("status") == "finished" else None
-    # A program that makes something outside its folder goes on by itself; those that build on it get the same then.
-    goes_on = (job.folder / "last_checkpoint").is_file() if job.trains else job.result is not None
-    return State(Action.RESUME if goes_on else Action.START, lost or str(record.get("status", "")))
+    # A program with a `result` resumes by itself, and its result is the same for those that build on it.
+    resumable = (job.folder / "last_checkpoint").is_file() if job.trains else job.result is not None
+    return State(Action.RESUME if resumable else Action.START, lost or str(record.get("status", "")))
 
 
 def _has_finished(job: Job, record: Mapping[str, Any]) -> bool:
-    """Whether the job ended well, by its record or, where that was cut off, by the tool's own run.json."""
+    """Return whether the job finished, by its record or, if that was cut off, by the tool's own run.json."""
     status = record.get("status")
     if status == "running" and job.mode:
         own = _read_json(job.folder / "run.json")
@@ -136,7 +136,7 @@ def _has_finished(job: Job, record: Mapping[str, Any]) -> bool:
 
 
 def missing_result(job: Job) -> str | None:
-    """The first file that the job ought to have written and that is not there."""
+    """Return the first file that the job should have written but did not."""
     for pattern in job.expects:
         if not any(job.folder.glob(pattern)):
             return pattern
@@ -144,7 +144,7 @@ def missing_result(job: Job) -> str | None:
 
 
 def lost_result(job: Job, record: Mapping[str, Any]) -> str | None:
-    """What has become of the files of a job that finished, in words; None: they are there.
+    """Describe the files that a finished job has lost; None: none.
 
     What it made outside its folder must be what it was: another suite may have put something else in its place.
     """
@@ -156,31 +156,31 @@ def lost_result(job: Job, record: Mapping[str, Any]) -> str | None:
 
 
 def difference(job: Job, record: Mapping[str, Any]) -> str:
-    """What is different from the settings that a folder was made with, in words."""
+    """Describe what differs from the settings that a folder was made with."""
     old, new = record.get("settings", {}), job.settings
     before, now = old.get("values", {}), new["values"]
-    said = [
+    changes = [
         f"{key} was {before.get(key, '(default)')}, is {now.get(key, '(default)')}"
         for key in sorted({*before, *now})
         if before.get(key) != now.get(key)
     ]
-    said += [f"its {key} changed" for key in new if key != "values" and old.get(key) != new[key]]
+    changes += [f"its {key} changed" for key in new if key != "values" and old.get(key) != new[key]]
     needed = record.get("needs", {})
-    said += [
+    changes += [
         f"the settings of {need.name} changed"
         for need in job.needs
         if needed.get(need.name, {}).get("fingerprint") != need.fingerprint
     ]
-    return "; ".join(said) or "what it needs changed"
+    return "; ".join(changes) or "what it needs changed"
 
 
 def locked_log(folder: Path) -> IO[bytes]:
-    """The log in a run's folder, open at its end, and locked.
+    """Open the log in a run's folder at its end, and lock it.
 
     Raises:
         portalocker.LockException: another process has it.
     """
-    log = open(folder / LOG, "ab")
+    log = open(folder / LOG, "ab")  # noqa: SIM115  # the caller closes it
     try:
         portalocker.lock(log, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
     except portalocker.LockException:
@@ -190,7 +190,7 @@ def locked_log(folder: Path) -> IO[bytes]:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process of a suite works in the folder."""
+    """Return whether a process of a suite is running in the folder."""
     if (folder / LOG).is_file():
         try:
             locked_log(folder).close()
@@ -200,7 +200,7 @@ def in_use(folder: Path) -> bool:
 
 
 def put_aside(job: Job, old: Path) -> Path | None:
-    """Move a job's folder, if there is anything in it, into the folder `old`; returns where it is now."""
+    """Move a job's folder into the folder `old` unless it is empty, and return its new place."""
     if not job.folder.exists():
         return None
     if not any(job.folder.iterdir()):
@@ -213,7 +213,7 @@ def put_aside(job: Job, old: Path) -> Path | None:
 
 
 def bring_back(job: Job, old: Path) -> bool:
-    """Put a finished folder that was made with the job's present settings, and was moved aside since, in its place."""
+    """Move a finished folder with the job's present settings back from `old`, and return whether there is one."""
     for folder in sorted(old.glob(f"{job.folder.parent.name}_{job.folder.name}.*")):
         record = read_record(folder)
         same = record.get("fingerprint") == job.fingerprint and all(_built_on(record, need) for need in job.needs)
@@ -226,14 +226,14 @@ def bring_back(job: Job, old: Path) -> bool:
 
 
 def last_lines(folder: Path, start: int, count: int = 15) -> list[str]:
-    """The end of what an attempt wrote into its log from byte `start` on."""
+    """Return the last lines that an attempt wrote into its log, from byte `start` on."""
     with open(folder / LOG, "rb") as file:
         file.seek(start)
         return file.read().decode(errors="replace").splitlines()[-count:]
 
 
 def needs_of(job: Job) -> dict[str, dict[str, Any]]:
-    """For the record: what a job is built on, by settings and by the time when it was made."""
+    """Return what a job builds on, for its record: settings, and the time when it was made."""
     return {n.name: {"fingerprint": n.fingerprint, "made": read_record(n.folder).get("made")} for n in job.needs}
 
 
@@ -242,7 +242,7 @@ def _built_on(record: Mapping[str, Any], need: Job) -> bool:
 
 
 def result_digest(job: Job) -> str | None:
-    """SHA-256 of the file that the job made outside its folder; None where there is none, or it is a folder."""
+    """Return the SHA-256 of the file that the job made outside its folder; None if there is no such file."""
     if job.result is None or not job.result.is_file():
         return None
     with open(job.result, "rb") as file:
@@ -258,7 +258,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
+    """Write a JSON file, whole or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
         json.dump(content, file, indent=2)
         file.write("\n")

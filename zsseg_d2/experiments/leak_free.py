@@ -49,10 +49,10 @@ def check_claims(suite: Suite, leaks: Mapping[str, str]) -> None:
     for run in suite.runs:
         leak = leaks.get(run.of or run.name)
         if run.leak_free is True and leak:
-            raise ConfigError(f"{suite.path}: run '{run.name}' says `leak_free: true`, but {leak}.")
+            raise ConfigError(f"{suite.path}: run '{run.name}' has `leak_free: true`, but {leak}.")
         if run.leak_free is False and leak is None:
             raise ConfigError(
-                f"{suite.path}: run '{run.name}' says `leak_free: false`, but no training set of its config, or of the "
+                f"{suite.path}: run '{run.name}' has `leak_free: false`, but no training set of its config, or of the "
                 "runs it builds on, has ground truth of an Out class; leave the key out."
             )
 
@@ -66,13 +66,14 @@ def _leak(job: RunJob, configs: Mapping[str, CfgNode], output: Path) -> str | No
                 seen = data_set_with_labels_of(out, vocabulary, _training_sets(other, output))
                 if seen:
                     where = "it" if name == job.name else f"'{name}', which it builds on,"
-                    words = ", ".join(vocabulary.names[k] for k in seen[1])
-                    return f"{where} was trained on '{seen[0]}', with ground truth of {words}, which are Out in its evaluation"
+                    classes = ", ".join(vocabulary.names[k] for k in seen[1])
+                    truth = f"with ground truth of {classes}, which are Out in its evaluation"
+                    return f"{where} was trained on '{seen[0]}', {truth}"
     return None
 
 
 def _out(cfg: CfgNode, dataset: str) -> list[int]:
-    """Contiguous ids of ZSSEG.OUT_CLASSES, else of the test set's own Out classes, else of its things.
+    """Return the contiguous ids of ZSSEG.OUT_CLASSES, else of the test set's own Out classes, else of its things.
 
     Not those that the run's own training set lacks: all rows of a table have to keep the same classes.
     """
@@ -84,7 +85,7 @@ def _out(cfg: CfgNode, dataset: str) -> list[int]:
 
 
 def _training_sets(cfg: CfgNode, output: Path) -> set[str]:
-    """Those of the config, and of the trainings outside the suite whose weights it starts from, as far as known."""
+    """Return those of the config, and of the trainings outside the suite whose weights it starts from, if known."""
     names = set(cfg.DATASETS.TRAIN)
     known = cfg.MODEL.META_ARCHITECTURE in META_ARCH_REGISTRY  # a report reads configs that nothing has checked
     for key, path in (weights_to_read(cfg) if known else {}).items():

@@ -13,7 +13,7 @@ from ..engine.errors import ConfigError
 
 
 class Place(NamedTuple):
-    """What one of the runs that work at the same time gets."""
+    """The share of the machine of one of several runs."""
 
     threads: int
     gpu: str | None  # its entry of CUDA_VISIBLE_DEVICES
@@ -40,13 +40,13 @@ def places(jobs: int | None, *, memory_gb: float, on_cuda: bool) -> list[Place]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def usable_memory_gb() -> float:
-    """Memory that can be had without swapping, within the limit of a control group."""
+    """Return the GiB of memory available without swapping, within the limit of a control group."""
     available = psutil.virtual_memory().available
     group = Path("/sys/fs/cgroup")
     try:
@@ -58,7 +58,7 @@ def usable_memory_gb() -> float:
 
 
 def visible_gpus() -> list[str]:
-    """The CUDA devices that this process sees, as entries of CUDA_VISIBLE_DEVICES."""
+    """Return the CUDA devices that this process sees, as entries of CUDA_VISIBLE_DEVICES."""
     count = torch.cuda.device_count()
     listed = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
     return listed[:count] if listed else [str(k) for k in range(count)]

@@ -16,9 +16,7 @@ class Measure:
     key: str  # in results.json and in `published` rows
     label: str  # heading
     path: tuple[str, ...] = ()  # where it is in a metrics file
-    derive: Callable[[Mapping[str, float]], float] | None = (
-        None  # from the other figures of one seed, in place of `path`
-    )
+    derive: Callable[[Mapping[str, float]], float | None] | None = None  # from the measures before it, not from `path`
     scalar: str = ""  # its name in the metrics.json of a training that evaluates on the way
     point: str = ""  # its name in the points of a curve file
     ranks: bool = True  # higher is better
@@ -31,34 +29,28 @@ class Task:
     name: str
     metrics_file: str  # in OUTPUT_DIR/inference/<dataset>/
     measures: tuple[Measure, ...]
-    details: Callable[
-        [Mapping[str, Any]], dict[str, Any]
-    ]  # what results.json keeps of a metrics file beyond the measures
-    logged: tuple[Measure, ...] = ()  # figures of metrics.json that the history holds beyond the measures
-
-    def figures(self, read: Callable[[Measure], float | None]) -> dict[str, float]:
-        """All measures that there are.
-
-        Args:
-            read: the figure of a measure that is not derived from others; None where there is none.
-        """
-        found = {m.key: read(m) for m in self.measures if m.derive is None}
-        found = {key: float(value) for key, value in found.items() if value is not None}
-        for measure in self.measures:
-            if measure.derive is not None:
-                try:
-                    found[measure.key] = float(measure.derive(found))
-                except KeyError:  # one of its figures is missing
-                    continue
-        return {m.key: found[m.key] for m in self.measures if m.key in found}
+    details: Callable[[Mapping[str, Any]], dict[str, Any]]  # what else results.json keeps of a metrics file
+    logged: tuple[Measure, ...] = ()  # further figures of metrics.json that the history holds
 
     def figures_of_file(self, content: Mapping[str, Any]) -> dict[str, float]:
-        """The measures of a metrics file."""
-        return self.figures(lambda measure: _at(content, measure.path))
+        """Return the measures in a metrics file, by key."""
+        return self._figures(lambda measure: _at(content, measure.path))
 
     def figures_of_point(self, point: Mapping[str, Any]) -> dict[str, float]:
-        """The measures of a point of a curve file."""
-        return self.figures(lambda measure: point.get(measure.point))
+        """Return the measures in a point of a curve file, by key."""
+        return self._figures(lambda measure: point.get(measure.point))
+
+    def figures_of_published(self, row: Mapping[str, Any]) -> dict[str, float]:
+        """Return the measures in a published row of a suite file, by key."""
+        return self._figures(lambda measure: row.get(measure.key))
+
+    def _figures(self, read: Callable[[Measure], Any]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for measure in self.measures:
+            value = measure.derive(found) if measure.derive else read(measure)
+            if value is not None:
+                found[measure.key] = float(value)
+        return found
 
 
 def _at(content: Any, path: tuple[str, ...]) -> Any:
@@ -69,36 +61,31 @@ def _at(content: Any, path: tuple[str, ...]) -> Any:
 
 # Panoptic quality: of all classes, of those with labels (In) and of those without (Out).
 
-ALL = Measure("all", "PQ All", ("All", "PQ"), scalar="panoptic_seg/PQ", point="pq_all")
-IN = Measure("in", "In", ("In", "PQ"), scalar="panoptic_seg/PQ_in", point="pq_in")
-OUT = Measure("out", "Out", ("Out", "PQ"), scalar="panoptic_seg/PQ_out", point="pq_out")
-HARMONIC = Measure(
-    "harmonic", "harmonic mean", point="harmonic_mean", derive=lambda found: harmonic_mean(found["in"], found["out"])
-)
+
+def _harmonic(found: Mapping[str, float]) -> float | None:
+    return harmonic_mean(found["in"], found["out"]) if {"in", "out"} <= found.keys() else None
 
 
 def _panoptic_details(content: Mapping[str, Any]) -> dict[str, Any]:
-    """PQ and group of each class, and how many classes In and Out average."""
+    """Keep PQ and group of each class, and how many classes In and Out average."""
+    classes = content.get("per_class", {}).items()
     return {
-        "per_class": {
-            name: {"PQ": scores.get("PQ"), "group": scores.get("group")}
-            for name, scores in content.get("per_class", {}).items()
-        },
+        "per_class": {name: {"PQ": scores.get("PQ"), "group": scores.get("group")} for name, scores in classes},
         "sizes": {key: content.get(group, {}).get("n") for key, group in (("in", "In"), ("out", "Out"))},
     }
 
 
+ALL = Measure("all", "PQ All", ("All", "PQ"), scalar="panoptic_seg/PQ", point="pq_all")
+IN = Measure("in", "In", ("In", "PQ"), scalar="panoptic_seg/PQ_in", point="pq_in")
+OUT = Measure("out", "Out", ("Out", "PQ"), scalar="panoptic_seg/PQ_out", point="pq_out")
+HARMONIC = Measure("harmonic", "harmonic mean", point="harmonic_mean", derive=_harmonic)
 PANOPTIC = Task("panoptic", "panoptic_quality.json", (ALL, IN, OUT, HARMONIC), _panoptic_details)
 
 # Referring segmentation: how well decoders and losses find what a phrase means.
 
-MEAN_IOU = Measure("mean_iou", "mean IoU", ("mean_iou",), scalar="referring/mean_iou")
-BLIND = Measure("blind", "shuffled phrase IoU", ("shuffled_phrase_baseline", "mean_iou"), ranks=False)
-LOSS = Measure("loss", "loss", scalar="total_loss")
-
 
 def _referring_details(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes and mean IoU of the subsets."""
+    """Keep sizes and mean IoU of the subsets that are not empty."""
     return {
         "per_class": {
             name: {"mean IoU": scores.get("mean_iou"), "n": scores.get("n"), "group": ""}
@@ -108,6 +95,9 @@ def _referring_details(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+MEAN_IOU = Measure("mean_iou", "mean IoU", ("mean_iou",), scalar="referring/mean_iou")
+BLIND = Measure("blind", "shuffled phrase IoU", ("shuffled_phrase_baseline", "mean_iou"), ranks=False)
+LOSS = Measure("loss", "loss", scalar="total_loss")
 REFERRING = Task(
     "referring",
     "referring.json",

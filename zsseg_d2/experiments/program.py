@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +23,10 @@ from ..engine.errors import ConfigError
 from ..registry import did_you_mean
 from .arguments import parse_arguments
 from .checks import check_configs, check_data, check_weights
-from .gather import gather
+from .gather import gather, metrics_file, read_json
 from .job_record import Action, State, in_use
 from .leak_free import check_claims, find_leaks
 from .machine import Place, places
-from .metrics_files import metrics_file, read_json
 from .progress import Progress
 from .report import terminal, write_report
 from .runs import RunJob, Suite, make_jobs
@@ -57,7 +56,7 @@ def main(words: Sequence[str] | None = None, *, tools: Path, description: str = 
 
 
 def run_suite(args: argparse.Namespace, tools: Path) -> int:
-    """Do what a command line asks for; returns the exit status.
+    """Do what a command line asks for, and return the exit status.
 
     Args:
         args: of :func:`parse_arguments`.
@@ -106,9 +105,7 @@ def _work(suite: Suite, workflow: Workflow, every: Sequence[RunJob], iterations:
     with _only_one(suite.output):
         for job in workflow.jobs:
             if in_use(job.folder):
-                raise ConfigError(
-                    f"A process that was started before still works in {job.folder}; wait for it, or stop it."
-                )
+                raise ConfigError(f"An earlier process is still running in {job.folder}. Fix: wait for it, or stop it.")
         progress = Progress(
             workflow.states(),
             session=workflow.session,
@@ -123,7 +120,7 @@ def _work(suite: Suite, workflow: Workflow, every: Sequence[RunJob], iterations:
         status, interrupted = (0, False) if workflow.is_finished() else _follow(workflow, progress)
         _report(suite, every, show=not interrupted)
     if interrupted:
-        print("Stopped. The same command goes on from here.")
+        print("Stopped. The same command continues from here.")
         return 130
     if status and not progress.failed:
         end = "".join(f"\n    {line}" for line in workflow.log.read_text(errors="replace").splitlines()[-15:])
@@ -132,7 +129,7 @@ def _work(suite: Suite, workflow: Workflow, every: Sequence[RunJob], iterations:
 
 
 def _follow(workflow: Workflow, progress: Progress) -> tuple[int, bool]:
-    """Let Snakemake work, and tell what happens.
+    """Run Snakemake, and print what happens.
 
     Ctrl-C: no more jobs start, and the running ones save and end; again: at once; a third time: they are killed.
 
@@ -140,11 +137,12 @@ def _follow(workflow: Workflow, progress: Progress) -> tuple[int, bool]:
         Snakemake's exit status, and whether it was asked to stop.
     """
     requests: list[int] = []
-    told: dict[int, int] = {}  # requests to stop that were passed on, by process
+    passed: dict[int, int] = {}  # requests to stop that were passed on, by process
     command = workflow.command()
     with open(workflow.log, "wb") as log, _stop_signals(requests):
-        options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
-        snakemake = subprocess.Popen(command, **options)
+        snakemake = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
         next_show, passed_on = 0.0, 0
         while snakemake.poll() is None:
             progress.look()
@@ -156,8 +154,8 @@ def _follow(workflow: Workflow, progress: Progress) -> tuple[int, bool]:
                 snakemake.send_signal(signal.SIGTERM if workflow.executor.is_local else signal.SIGINT)
             if workflow.executor.is_local:
                 for process in progress.processes:
-                    while told.get(process, 0) < passed_on:
-                        told[process] = told.get(process, 0) + 1
+                    while passed.get(process, 0) < passed_on:
+                        passed[process] = passed.get(process, 0) + 1
                         _interrupt(process)
             if time.monotonic() >= next_show:
                 progress.show()
@@ -169,15 +167,13 @@ def _follow(workflow: Workflow, progress: Progress) -> tuple[int, bool]:
 
 
 def _interrupt(process: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(process, signal.SIGINT)
-    except ProcessLookupError:
-        pass
 
 
 @contextmanager
 def _stop_signals(requests: list[int]) -> Iterator[None]:
-    """Note signals that ask to stop."""
+    """Collect signals that ask to stop."""
     previous: dict = {}
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
@@ -191,7 +187,7 @@ def _stop_signals(requests: list[int]) -> Iterator[None]:
 
 
 def list_of(states: Mapping[RunJob, State]) -> str:
-    """A line for each job: what is left to do, where, and what it needs."""
+    """Return a line for each job: what is left to do, where, and what it needs."""
     rows = [
         [job.title, state.action.value, state.reason, ", ".join(need.name for need in job.needs), job.folder]
         for job, state in states.items()
@@ -200,7 +196,7 @@ def list_of(states: Mapping[RunJob, State]) -> str:
 
 
 def commands_of(states: Mapping[RunJob, State], overwrite: Sequence[str]) -> str:
-    """The commands of what is left to do, in an order in which they work, each below what it is."""
+    """Return the commands that are left to do, in a valid order, each below its title."""
     lines = []
     for job, state in states.items():
         lines.append(f"# {job.title}: {state.action.value}{state.reason and f' ({state.reason})'}")
@@ -221,7 +217,7 @@ def _report(suite: Suite, jobs: Sequence[RunJob], *, show: bool) -> None:
 
 
 def _in_short(suite: Suite) -> Callable[[RunJob], str]:
-    """The first measure of a finished job."""
+    """Return a function that gives the first measure of a finished job."""
 
     def text(job: RunJob) -> str:
         path = metrics_file(job.folder, job.run.metrics) if job.run.metrics else None
@@ -247,4 +243,6 @@ def _only_one(folder: Path) -> Iterator[None]:
         with portalocker.Lock(folder / ".lock", "w", flags=flags, timeout=0):
             yield
     except portalocker.LockException:
-        raise ConfigError(f"Another run_suite works in {folder}; wait for it, or give another --output.") from None
+        raise ConfigError(
+            f"Another run_suite is running in {folder}. Fix: wait for it, or give another --output."
+        ) from None

@@ -1,53 +1,61 @@
-"""Plots of suites about phrases: losses over the iterations, and mean IoU by decoder and loss."""
+"""Plots of suites about phrases: mean IoU by decoder and loss, losses over the iterations, and samples."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from .measures import Measure
-from .plots import GREY, look, new_figure, save
-from .results import Results, Row, mean_curve
+from ..files import atomic_path
+from .measures import LOSS, MEAN_IOU, Measure
+from .plots import DARK_GREY, GREY, known, look, new_figure, over_iterations, save
+from .results import Results, Row
 
-_LOSS = "MODEL.REFERRING.LOSS"
+
+def draw(results: Results, folder: Path) -> list[Path | None]:
+    """Draw all plots of a suite about phrases; None where the results are not enough for one."""
+    best = results.best(MEAN_IOU.key)
+    return [
+        decoder_bars(results, MEAN_IOU, folder / "mean_iou.png"),
+        loss_curves(results, LOSS, folder / "losses.png"),
+        over_iterations(results, (MEAN_IOU,), "percent", folder / "iterations.png"),
+        *(copy_sample(best, folder / name) for name in ("strip.png", "samples.gif")),
+    ]
 
 
 def loss_of(row: Row) -> str:
-    """Of a run's options; "": its config's."""
-    return dict(row.run.options).get(_LOSS, "")
+    """Return the loss in a run's options; "": its config's."""
+    return dict(row.run.options).get("MODEL.REFERRING.LOSS", "")
 
 
 def decoder_of(row: Row) -> str:
-    """The label without its second part, which is the loss: "U-Net, longer" of "U-Net, Dice, longer"."""
-    parts = [part.strip() for part in row.run.label.split(",")]
-    return ", ".join([parts[0], *parts[2:]])
+    """Return the label without its second part, which is the loss: "U-Net, longer" of "U-Net, Dice, longer"."""
+    first, *rest = [part.strip() for part in row.run.label.split(",")]
+    return ", ".join([first, *rest[1:]])
 
 
 def loss_curves(results: Results, loss: Measure, path: Path) -> Path | None:
-    """Draw a panel for each loss (their values cannot be compared), a line for each decoder: mean over seeds."""
-    found: dict[str, list[tuple[str, list]]] = {}
-    for row in results.table():
-        curves = [dict(s.history[loss.key]) for s in row.there if loss.key in s.history]
-        if curves:
-            found.setdefault(loss_of(row), []).append((decoder_of(row), mean_curve(curves)))
-    if not found:
+    """Draw a panel for each loss (their values cannot be compared), a line for each decoder."""
+    rows = [row for row in results.table() if not row.history(loss).empty]
+    if not rows:
         return None
     decoders = list(dict.fromkeys(decoder_of(row) for row in results.table()))
-    figure, axes = new_figure(3.4 * len(found) + 1.5, 3.6, columns=len(found))
-    for ax, (name, lines) in zip(axes, found.items()):
-        for decoder, curve in lines:
-            style = look(decoders.index(decoder))
-            ax.plot(curve.index, curve["mean"], color=style.colour, linestyle=style.line, label=decoder)
-        ax.set(
-            title=name or "loss", xlabel="iteration", ylabel="training loss" if ax is axes[0] else "", xlim=(0, None)
-        )
+    losses = list(dict.fromkeys(map(loss_of, rows)))
+    figure, axes = new_figure(3.4 * len(losses) + 1.5, 3.6, columns=len(losses))
+    for row in rows:
+        style, curve = look(decoders.index(decoder_of(row))), row.history(loss)
+        ax = axes[losses.index(loss_of(row))]
+        ax.plot(curve.index, curve["mean"], color=style.color, linestyle=style.line, label=decoder_of(row))
+    for ax, name in zip(axes, losses):
+        ylabel = "training loss" if ax is axes[0] else ""
+        ax.set(title=name or "loss", xlabel="iteration", ylabel=ylabel, xlim=(0, None))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     return save(figure, path)
 
 
-def bars(results: Results, measure: Measure, path: Path) -> Path | None:
+def decoder_bars(results: Results, measure: Measure, path: Path) -> Path | None:
     """Draw a group for each decoder, a bar for each loss; error bars of one deviation."""
-    rows = [row for row in results.table() if row.mean(measure.key) is not None]
+    rows = [row for row in results.table() if row.has(measure.key)]
     if not rows:
         return None
     decoders = list(dict.fromkeys(map(decoder_of, rows)))
@@ -55,19 +63,27 @@ def bars(results: Results, measure: Measure, path: Path) -> Path | None:
     figure, (ax,) = new_figure(max(6.5, 1.7 * len(decoders)), 4.2)
     width = 0.84 / len(losses)
     for row in rows:
-        k = losses.index(loss_of(row))
+        k, mean, std = losses.index(loss_of(row)), row.mean(measure.key), row.std(measure.key)
         x = decoders.index(decoder_of(row)) + (k - (len(losses) - 1) / 2) * width
-        label = losses[k] or None
-        known = label in ax.get_legend_handles_labels()[1]
-        ax.bar(x, row.mean(measure.key), width * 0.92, color=look(k).colour, label=None if known else label)
-        ax.text(
-            x, row.mean(measure.key), f"{row.mean(measure.key):.0f}", ha="center", va="bottom", fontsize=8, color=GREY
-        )
-        if row.std(measure.key) is not None:
-            ax.errorbar(x, row.mean(measure.key), row.std(measure.key), fmt="none", ecolor="#333333", elinewidth=0.8)
+        labelled = losses[k] in ax.get_legend_handles_labels()[1]
+        ax.bar(x, mean, width * 0.92, color=look(k).color, label=None if labelled else losses[k] or None)
+        ax.text(x, mean, f"{mean:.0f}", ha="center", va="bottom", fontsize=8, color=GREY)
+        if known(std) is not None:
+            ax.errorbar(x, mean, std, fmt="none", ecolor=DARK_GREY, elinewidth=0.8)
     ax.set_xticks(range(len(decoders)), decoders)
     ax.set(ylabel=f"{measure.label} (percent)", ylim=(0, None))
     ax.grid(axis="x", visible=False)
     if losses != [""]:
         figure.legend(loc="outside upper center", ncols=len(losses), frameon=False, fontsize=9)
     return save(figure, path)
+
+
+def copy_sample(row: Row | None, path: Path) -> Path | None:
+    """Copy an image from the samples of a row's first seed."""
+    folder = row.there[0].folder if row is not None else None
+    if folder is None or not (folder / "samples" / path.name).is_file():
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(folder / "samples" / path.name, temporary)
+    return path

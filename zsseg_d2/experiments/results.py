@@ -1,7 +1,8 @@
-"""Results of a suite: one tidy table of figures, and what else each run and seed left."""
+"""Results of a suite: one tidy frame of figures, and what else each run and seed left."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,20 +10,40 @@ from typing import Any
 
 import pandas as pd
 
-from .measures import Task
-from .provenance import Provenance
+from .measures import Measure, Task
 from .runs import Run, Suite
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run was made, in words; empty where its run.json has nothing."""
+
+    machine: str = ""
+    software: str = ""
+    commit: str = ""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Provenance:
+        """Read it from the content of a run.json."""
+        machine, versions = record.get("machine") or {}, record.get("versions") or {}
+        cores = f"{machine['cpus']} cores" if machine.get("cpus") else ""
+        software = [f"{name} {versions[name]}" for name in ("torch", "detectron2", "zsseg_d2") if versions.get(name)]
+        return cls(
+            ", ".join(part for part in (machine.get("gpu"), cores, machine.get("platform")) if part),
+            ", ".join(software),
+            record.get("git_commit") or "",
+        )
 
 
 @dataclass
 class SeedResult:
-    """One run with one seed."""
+    """One run with one seed, as results.json holds it."""
 
     status: str  # "finished", "outdated" (of other settings than the present), "failed", "not run", …
     message: str = ""
     values: dict[str, float] = field(default_factory=dict)  # by key of the measure
     details: dict[str, Any] = field(default_factory=dict)
-    history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # (iterations, figure) by measure
     curve: list[dict[str, float]] = field(default_factory=list)
     own_seconds: float | None = None  # of training, or of a step
     training_seconds: float | None = None  # with those of all trainings that it builds on
@@ -36,8 +57,8 @@ class SeedResult:
     folder: Path | None = None
 
     @property
-    def there(self) -> bool:
-        """Whether its figures count: those of other settings than the present do not."""
+    def counts(self) -> bool:
+        """Return whether its figures count: those of other settings than the present do not."""
         return self.status == "finished"
 
 
@@ -48,7 +69,7 @@ class Row:
     run: Run
     seeds: dict[str, SeedResult]  # by seed; "once"
     leak: str | None = None  # ground truth of Out that it has seen, in words
-    summary: pd.DataFrame | None = None  # by measure: mean, std and count over seeds
+    summary: pd.DataFrame = field(default_factory=pd.DataFrame)  # by measure: mean, std and count over seeds
 
     @property
     def leak_free(self) -> bool:
@@ -60,26 +81,32 @@ class Row:
 
     @property
     def there(self) -> list[SeedResult]:
-        """Results whose figures count."""
-        return [s for s in self.seeds.values() if s.there]
+        """The results whose figures count."""
+        return [s for s in self.seeds.values() if s.counts]
 
-    @property
-    def parameters(self) -> int | None:
-        """Of the model as built."""
-        return self.there[0].parameters.get("total") if self.there and self.there[0].parameters else None
+    def parameters(self, kind: str = "total") -> int | None:
+        """Return the number of parameters of the model as built, "total" or "trainable"; None: not known."""
+        return (self.there[0].parameters or {}).get(kind) if self.there else None
 
-    def mean(self, key: str) -> float | None:
-        return self._figure(key, "mean")
+    def mean(self, key: str) -> float:
+        """Return the mean over seeds; NaN where there is no figure."""
+        return self._figure("mean", key)
 
-    def std(self, key: str) -> float | None:
-        """Sample standard deviation (n - 1 in the denominator); None for fewer than two values."""
-        return self._figure(key, "std")
+    def std(self, key: str) -> float:
+        """Return the sample standard deviation (n - 1 in the denominator); NaN for fewer than two values."""
+        return self._figure("std", key)
 
-    def _figure(self, key: str, column: str) -> float | None:
-        if self.summary is None or key not in self.summary.index:
-            return None
-        value = self.summary.at[key, column]
-        return None if pd.isna(value) else float(value)
+    def _figure(self, column: str, key: str) -> float:
+        figures = self.summary[column].to_dict() if column in self.summary else {}
+        return figures.get(key, math.nan)
+
+    def has(self, *keys: str) -> bool:
+        """Return whether there are figures of all these measures."""
+        return not any(math.isnan(self.mean(key)) for key in keys)
+
+    def history(self, measure: Measure) -> pd.DataFrame:
+        """Return the mean over seeds of the evaluations on the way; see :func:`mean_curve`."""
+        return mean_curve(dict(s.history[measure.key]) for s in self.there if measure.key in s.history)
 
 
 @dataclass
@@ -88,57 +115,45 @@ class Results:
 
     suite: Suite
     rows: list[Row]  # of all runs, also those that have no row in the table
-    frame: pd.DataFrame  # tidy: one line a run, seed and measure
+    frame: pd.DataFrame  # see tidy()
     made: str  # when they were read
 
     @property
     def task(self) -> Task:
         return self.suite.task
 
-    def table(self) -> list[Row]:
-        """Rows of methods that were run, or ought to have been."""
-        return [row for row in self.rows if row.run.has_row and not row.not_run]
-
-    def not_run(self) -> list[Row]:
-        """Rows that would be in the table, had anybody asked for them."""
-        return [row for row in self.rows if row.run.has_row and row.not_run]
+    def table(self, *, not_run: bool = False) -> list[Row]:
+        """Return the rows of the table, or those that would be in it if they had been run."""
+        return [row for row in self.rows if row.run.has_row and row.not_run == not_run]
 
     def competitors(self, key: str) -> list[Row]:
-        """Leak-free methods with a figure, without the corners of the comparison."""
+        """Return leak-free methods with a figure, without the corners of the comparison."""
         rows = [row for row in self.table() if row.leak_free and row.run.competes and not row.run.role]
-        return [row for row in rows if row.mean(key) is not None]
+        return [row for row in rows if row.has(key)]
 
     def best(self, key: str) -> Row | None:
-        """The competitor with the highest figure."""
-        return max(self.competitors(key), key=lambda row: row.mean(key) or 0.0, default=None)
+        """Return the competitor with the highest figure."""
+        return max(self.competitors(key), key=lambda row: row.mean(key), default=None)
 
     def row(self, *, role: str) -> Row | None:
-        """The row with a role, if there is one with figures."""
+        """Return the row with a role, if there is one with results."""
         return next((r for r in self.rows if r.run.role == role and r.there), None)
 
+    def plain(self) -> Row | None:
+        """Return the row of the single model that others are compared with by size: zero shot, else lower bound."""
+        rows = [self.row(role=role) for role in ("zero_shot", "lower_bound")]
+        return next((row for row in rows if row is not None and row.parameters() is not None), None)
+
     def extra_parameters(self, row: Row) -> int | None:
-        """Parameters of the model as built, beyond those of :meth:`plain`; None: not known."""
+        """Return the parameters of the model as built, beyond those of :meth:`plain`; None: not known."""
         if row.run.extra_parameters is not None and row.there:
             return row.run.extra_parameters
         plain = self.plain()
-        return None if plain is None or row.parameters is None else row.parameters - plain.parameters
-
-    def plain(self) -> Row | None:
-        """The row of a single model that others are compared with by size: zero shot, else the lower bound."""
-        rows = [self.row(role=role) for role in ("zero_shot", "lower_bound")]
-        return next((row for row in rows if row is not None and row.parameters is not None), None)
-
-    def provenances(self) -> dict[str, Provenance]:
-        """Where the runs of the present figures were run, by what the runs are called."""
-        return {
-            row.run.label if seed == "once" else f"{row.run.label}, seed {seed}": result.provenance
-            for row in self.rows
-            for seed, result in row.seeds.items()
-            if result.there and not row.run.of
-        }
+        own, others = row.parameters(), plain.parameters() if plain else None
+        return None if own is None or others is None else own - others
 
     def as_json(self) -> dict[str, Any]:
-        """For results.json."""
+        """Return the content of results.json."""
         return {
             "title": self.suite.title,
             "made": self.made,
@@ -167,21 +182,23 @@ class Results:
 
 
 def tidy(rows: Iterable[Row]) -> pd.DataFrame:
-    """One line a run, seed and measure, of the results that count.
+    """Collect the figures that count.
 
     Returns:
         Columns ``run``, ``seed``, ``measure``, ``value``; training time in seconds is a measure, too.
     """
-    lines = []
-    for row in rows:
-        for seed, result in row.seeds.items():
-            if result.there:
-                figures = {**result.values, "training_seconds": result.training_seconds}
-                lines += [(row.run.name, seed, key, value) for key, value in figures.items() if value is not None]
+    lines = [
+        (row.run.name, seed, key, value)
+        for row in rows
+        for seed, result in row.seeds.items()
+        if result.counts
+        for key, value in {**result.values, "training_seconds": result.training_seconds}.items()
+        if value is not None
+    ]
     return pd.DataFrame(lines, columns=["run", "seed", "measure", "value"]).astype({"value": float})
 
 
-def mean_curve(curves: Iterable[Mapping[float, float]]) -> pd.DataFrame:
+def mean_curve(curves: Iterable[Mapping[Any, float]]) -> pd.DataFrame:
     """Average curves over seeds.
 
     Args:
@@ -189,8 +206,6 @@ def mean_curve(curves: Iterable[Mapping[float, float]]) -> pd.DataFrame:
     Returns:
         Columns ``mean`` and ``std`` (NaN of a single seed), by every x that all curves have, in order.
     """
-    series = [pd.Series(dict(curve), dtype=float) for curve in curves]
-    if not series:
-        return pd.DataFrame({"mean": [], "std": []})
-    table = pd.concat(series, axis="columns", join="inner").sort_index()
+    series = [pd.Series(curve, dtype=float) for curve in curves]
+    table = pd.concat(series or [pd.Series(dtype=float)], axis="columns", join="inner").sort_index()
     return pd.DataFrame({"mean": table.mean(axis="columns"), "std": table.std(axis="columns")})

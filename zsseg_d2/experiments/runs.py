@@ -59,7 +59,7 @@ class Run:
     options: Options = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     eval_only: bool = False
-    trains: bool = False  # goes on with --resume; SOLVER options of the suite reach it; its iterations are timed
+    trains: bool = False  # resumes with --resume; SOLVER options of the suite reach it; its iterations are timed
     once: bool = False  # nothing random: one run for all seeds
     needs: tuple[str, ...] = ()  # runs that must have finished
     of: str = ""
@@ -76,18 +76,18 @@ class Run:
 
     @property
     def has_row(self) -> bool:
-        """Whether it has a row in the table."""
+        """Return whether it has a row in the table."""
         return bool(self.metrics) or self.curve_row is not None
 
     @property
     def is_step(self) -> bool:
-        """Whether it only makes something for others, such as pseudo-labels."""
+        """Return whether it only makes something for others, such as pseudo-labels."""
         return self.tool is not None and not (self.trains or self.has_row or self.curve)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file."""
+    """The content of a suite file."""
 
     path: Path
     title: str
@@ -108,14 +108,15 @@ class Suite:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunJob(Job):
-    """A job, with the run that it is of."""
+    """A job of a run."""
 
     run: Run
     options: tuple[str, ...]  # KEY VALUE words of the command
+    needs: tuple[RunJob, ...] = field(default=(), repr=False)
 
     @property
     def origins(self) -> dict[Path, RunJob]:
-        """This job and all that it builds on, by folder; the deepest first."""
+        """This job and all that it builds on, by folder, those first that others build on."""
         found: dict[Path, RunJob] = {}
         for job in self.needs:
             found |= job.origins
@@ -123,17 +124,17 @@ class RunJob(Job):
 
 
 def placeholders(text: str) -> list[str]:
-    """Names in braces."""
+    """Return the names in braces."""
     return _PLACEHOLDER.findall(text)
 
 
 def fill(text: str, values: Mapping[str, object]) -> str:
-    """`text` with ``{name}`` replaced by ``values[name]``."""
+    """Replace each ``{name}`` in `text` by ``values[name]``."""
     return _PLACEHOLDER.sub(lambda match: str(values[match[1]]), text)
 
 
 def in_order(suite: Suite) -> Iterator[Run]:
-    """Runs, each after those it needs, otherwise as in the file.
+    """Yield runs, each after those it needs, otherwise as in the file.
 
     Raises:
         ConfigError: runs need one another in a circle.
@@ -177,12 +178,12 @@ def make_jobs(suite: Suite, options: Options = (), only: Collection[str] = ()) -
 
 
 def run_folder(output: Path, run: Run, seed: int | None) -> Path:
-    """``<output>/seed_1/<run>``, or ``<output>/once/<run>``."""
+    """Return ``<output>/seed_1/<run>``, or ``<output>/once/<run>``."""
     return output / ("once" if run.once else f"seed_{seed}") / (run.of or run.name)
 
 
 def effective_options(suite: Suite, run: Run, above: Options) -> dict[str, str]:
-    """The suite's options, over them the run's, over them those of the command line."""
+    """Merge the suite's options, over them the run's, over them those of the command line."""
 
     def reaching(options: Options) -> Iterator[tuple[str, str]]:
         return ((k, v) for k, v in options if run.trains or not k.startswith(_OF_TRAINING))
@@ -199,6 +200,7 @@ def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[
     words = [word for key, value in options.items() for word in (key, fill(value, values))]
     if run.config:
         words += [*(["SEED", str(number)] if seed is not None else []), "OUTPUT_DIR", str(folder)]
+    assert run.tool is not None  # rows that are read from another run's files have no jobs
     settings = {
         "tool": run.tool.name,
         "arguments": list(run.arguments),
@@ -238,7 +240,7 @@ def _fingerprint(settings: Mapping[str, Any], needs: tuple[RunJob, ...]) -> str:
 
 
 def _values(run: Run, options: Mapping[str, str]) -> dict[str, Any]:
-    """What config file, bases and options set: ``{"SOLVER.MAX_ITER": 150, …}``, in the form that JSON gives back."""
+    """Return what config file, bases and options set, ``{"SOLVER.MAX_ITER": 150, …}``, as read back from JSON."""
     found = dict(leaves(CfgNode(read_yaml(find_config(run.config)))))
     found |= {key: _literal(value) for key, value in options.items()}
     unused = _WITHOUT_EFFECT if run.trains else (*_WITHOUT_EFFECT, *_OF_TRAINING)
@@ -246,12 +248,12 @@ def _values(run: Run, options: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _outside(text: str) -> Path:
-    """A path with ``~`` and ``$VARIABLES``, of which ``$DETECTRON2_DATASETS`` is where datasets are looked up."""
+    """Expand ``~`` and ``$VARIABLES``; ``$DETECTRON2_DATASETS`` is the folder of the datasets, set or not."""
     return Path(os.path.expandvars(text.replace("$DETECTRON2_DATASETS", str(data_folder())))).expanduser()
 
 
 def _literal(text: str) -> object:
-    """As yacs reads values of a command line."""
+    """Parse a value as yacs does on a command line."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

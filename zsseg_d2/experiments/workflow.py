@@ -61,8 +61,8 @@ class Workflow:
         """Write the plan, and return the command that carries it out."""
         plan = self.output / STATE_FOLDER / "plan.json"
         plan.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(plan) as beside:
-            beside.write_text(json.dumps(self._plan(plan), indent=1), encoding="utf-8")
+        with atomic_path(plan) as temporary:
+            temporary.write_text(json.dumps(self._plan(plan), indent=1), encoding="utf-8")
         return self._command(plan)
 
     def due(self) -> set[str]:
@@ -84,7 +84,7 @@ class Workflow:
         return {str(Path(line[0]).parent) for line in lines}
 
     def states(self, due: Collection[str] | None = None) -> dict[RunJob, State]:
-        """What each job needs, by the records of its own and of those it needs.
+        """Return what is left to do for each job, by the records of its own and of those it needs.
 
         Args:
             due: keys of the jobs that Snakemake would start; None: all may be.
@@ -101,7 +101,7 @@ class Workflow:
         return found
 
     def is_finished(self) -> bool:
-        """Whether every job has finished with its present settings, and Snakemake's file says so."""
+        """Return whether every job has finished with its present settings, and has Snakemake's output."""
         there = all((job.folder / FINISHED).exists() for job in self.jobs)
         return there and all(state.action is Action.NONE for state in self.states().values())
 
@@ -163,12 +163,12 @@ class Workflow:
 
 
 def _is_stale(job: Job) -> bool:
-    """Whether it has finished once, and what is there now is not that."""
+    """Return whether it has finished once, but its files or settings have changed since."""
     return (job.folder / FINISHED).exists() and state(job).action is not Action.NONE
 
 
 def _priorities(jobs: Sequence[Job]) -> dict[str, int]:
-    """Seed by seed, and within a seed those first that the longest chain of others waits for."""
+    """Return priorities by key: seed by seed, within a seed those first that the longest chain waits for."""
     behind: dict[str, int] = {}
     for job in reversed(jobs):
         behind.setdefault(job.key, 0)

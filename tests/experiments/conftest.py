@@ -1,0 +1,61 @@
+"""Fixtures of suites with programs that take no time."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.experiments import suite_stub
+from tests.experiments.suite_stub import calls, write_suite
+from zsseg_d2 import experiments as program
+from zsseg_d2.experiments import program as program_module
+
+
+@pytest.fixture
+def tools(tmp_path):
+    return suite_stub.write_tools(tmp_path / "tools")
+
+
+@pytest.fixture
+def run(tools, tmp_path, monkeypatch):
+    """``run(*words)`` -> (exit status, calls since the last time)."""
+    monkeypatch.setattr(program_module, "write_report", lambda results, folder: folder / "results.md")
+    path = write_suite(tmp_path / "suite.yaml")
+    told = [0]
+
+    def start(*words):
+        status = program.main([str(path), *words], tools=tools)
+        new = calls(tools)[told[0] :]
+        told[0] = len(calls(tools))
+        return status, new
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    """``finished_once(name, tools=…, **keys of the suite)`` -> the folder of a suite that ran once for all tests."""
+    folders = {}
+
+    def finish(name, tools=None, **keys):
+        if name not in folders:
+            folder = tmp_path_factory.mktemp(name)
+            behaviour = tools(folder) if tools else {}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("ZSSEG_D2_CACHE", str(folder / "cache"))
+                patch.setenv("DETECTRON2_DATASETS", str(folder / "data"))
+                patch.setattr(program_module, "write_report", lambda results, to: to / "results.md")
+                stubs = suite_stub.write_tools(folder / "tools", **behaviour)
+                path = write_suite(folder / "suite.yaml", seeds=[1], **keys)
+                assert program.main([str(path), "--jobs", "2"], tools=stubs) == 0
+            folders[name] = folder
+        return folders[name]
+
+    return finish
+
+
+@pytest.fixture
+def first_seed(finished_once, run, tmp_path):
+    """The suite of `run`, finished with seed 1."""
+    return shutil.copytree(finished_once("first_seed") / "out", tmp_path / "out")
