@@ -132,14 +132,14 @@ def _check_numbers(cfg: CfgNode) -> None:
 def _check_loss_and_threshold(cfg: CfgNode) -> None:
     from ..evaluation.referring.metrics import threshold_index
 
-    for key, value, check in (
-        ("LOSS", cfg.MODEL.REFERRING.LOSS, parse_loss),
-        ("THRESHOLD", cfg.MODEL.REFERRING.THRESHOLD, threshold_index),
-    ):
-        try:
-            check(value)
-        except ValueError as error:
-            raise ConfigError(f"MODEL.REFERRING.{key}: {error}") from error
+    try:
+        parse_loss(cfg.MODEL.REFERRING.LOSS)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        threshold_index(cfg.MODEL.REFERRING.THRESHOLD)
+    except ValueError as error:
+        raise ConfigError(f"MODEL.REFERRING.THRESHOLD: {error}") from error
 
 
 def check_datasets(cfg: CfgNode, names: Collection[str], *, referring: bool) -> None:
