@@ -82,8 +82,8 @@ def test_what_a_run_makes_elsewhere(suite, tmp_path, monkeypatch):
     monkeypatch.delenv("DETECTRON2_DATASETS")
     assert made("$DETECTRON2_DATASETS/x").result == Path("datasets/x")
     assert made("{folder}/x").result == tmp_path / "out" / "once" / "zero_shot" / "x"
-    monkeypatch.setenv("HOME", "/home/me")
-    assert made("~/x").result == Path("/home/me/x")
+    monkeypatch.setenv("HOME", "/users/me")
+    assert made("~/x").result == Path("/users/me/x")
     words = made("$HOME/x", overwrite_argument="--again").command_line(resume=False, overwrite=True)
     assert words[2] == "--again" and "--again" not in made("x", overwrite_argument="--again").command
 
