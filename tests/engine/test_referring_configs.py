@@ -8,6 +8,7 @@ import pytest
 from detectron2.engine import default_argument_parser
 
 from tests.tiny_referring import write_clip
+from zsseg_d2.engine.checkpoints.leaks import check_weights_saw_no_labels
 from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.config.setup import config_root, packaged_configs
 from zsseg_d2.engine.config.validation import validate
@@ -143,3 +144,7 @@ def test_an_evaluation_does_not_ask_about_training(phrase_config, tiny_data):
 def test_models_of_classes_have_nothing_to_do_with_phrases(make_config, phrase_data, options, told):
     with pytest.raises(ConfigError, match=told):
         validate(make_config(*options))
+
+
+def test_the_number_of_classes_does_not_matter_to_phrases(phrase_config):
+    check_weights_saw_no_labels(phrase_config("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 19), eval_only=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from ...class_sets import ClassSets
 from ...vocabulary import Vocabulary
@@ -42,7 +43,10 @@ def check_weights_saw_no_labels(cfg: CfgNode, *, eval_only: bool) -> None:
         ConfigError: naming the weights, the dataset and the classes.
         CheckpointError: a file is missing.
     """
-    merge = cfg.MODEL.META_ARCHITECTURE == "NaiveIntersection"
+    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    if getattr(architecture, "task", "panoptic") != "panoptic":
+        return  # phrases have no classes, and their configs no NUM_CLASSES that fits
+    merge = not getattr(architecture, "trainable", True)
     classes = ClassSets.from_config(cfg)
     out = classes.evaluation().out if merge and cfg.DATASETS.TEST else classes.training.unlabeled
     if not out or (eval_only and not merge):
