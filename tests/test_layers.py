@@ -13,7 +13,20 @@ PACKAGE = Path(__file__).resolve().parents[1] / "zsseg_d2"
 NAME = PACKAGE.name
 
 # Files, words and registries, for every room.
-BASE = frozenset(("compat", "errors", "files", "plugins", "process", "registry", "suggestions", "vocabulary"))
+BASE = frozenset(
+    (
+        "compat",
+        "errors",
+        "files",
+        "folder_lock",
+        "plugins",
+        "process",
+        "reading",
+        "registry",
+        "suggestions",
+        "vocabulary",
+    )
+)
 CORE = BASE | {"config", "class_sets"}
 
 # What a room may import, besides itself. A room is a subpackage or a module at the top of the package.

@@ -12,6 +12,7 @@ from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler
 
 PREFIX = "zsseg_d2://"
+_PART = (".zsseg_d2-", ".part")
 _ROOT = Path(__file__).resolve().parent
 
 
@@ -50,7 +51,7 @@ PathManager.register_handler(PackageHandler(), allow_override=True)
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary file in the folder of `path`; it replaces `path` on success, and is removed otherwise."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=Path(path).parent)
+    handle, name = tempfile.mkstemp(prefix=_PART[0], suffix=_PART[1], dir=Path(path).parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -60,6 +61,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether :func:`atomic_path` gives such names to its temporary files."""
+    return name.startswith(_PART[0]) and name.endswith(_PART[1])
 
 
 def _umask() -> int:

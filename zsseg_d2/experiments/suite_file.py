@@ -10,9 +10,9 @@ from typing import Any, TypedDict, TypeVar
 
 import msgspec
 
-from ..data.json_errors import explain
 from ..engine.config.yaml_files import read_yaml
 from ..engine.errors import ConfigError
+from ..reading import explain
 from ..registry import did_you_mean
 from .measures import TASKS, Task
 from .runs import RESERVED, ROLES, TRAINER, Options, Run, Suite, in_order, placeholders

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from ...reading import explain
 from ..errors import DatasetError
-from ..json_errors import explain
 
 ImageId = int | str
 Number = int | float

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import msgspec
 
+from ...reading import explain
 from ..errors import DatasetError
-from ..json_errors import explain
 from .json_stream import iterate_json_list
 from .polygons import LIMIT
 from .tasks import name_of

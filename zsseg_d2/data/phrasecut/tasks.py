@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..json_errors import explain
+from ...reading import explain
 from .polygons import Polygons, pack_polygons
 
 

@@ -1,0 +1,78 @@
+"""One writer a folder, tried with real processes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from zsseg_d2.files import atomic_path
+from zsseg_d2.folder_lock import LOCK, FolderInUse, writing
+
+HOLD = """
+import os, sys, time
+from zsseg_d2.files import atomic_path
+from zsseg_d2.folder_lock import writing
+with writing(sys.argv[1], "train_net.py"):
+    with atomic_path(sys.argv[1] + "/model.pth") as part:
+        part.write_bytes(b"half")
+        print("held", os.getpid(), flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("held")
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_writer_is_told_who_writes(tmp_path, holder):
+    told = rf"train_net.py \(process {holder.pid}\) is writing here. Fix: wait"
+    with pytest.raises(FolderInUse, match=told), writing(tmp_path, "segment.py"):
+        raise AssertionError("two writers")
+    assert len(list(tmp_path.glob(".*.part"))) == 1, "its file is still being written"
+
+
+def test_a_killed_writer_leaves_neither_lock_nor_orphan(tmp_path, holder):
+    (tmp_path / ".download.part").write_text("of a browser")
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with writing(tmp_path, "segment.py"):
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([".download.part", LOCK])
+
+
+def test_a_folder_with_a_writer_of_its_own_is_left_alone(tmp_path, holder):
+    inner = tmp_path / "runs" / "a"
+    with writing(inner, "train_net.py"), atomic_path(inner / "model.pth"):
+        (inner.parent / ".zsseg_d2-x.part").write_text("orphan")
+        holder.kill()
+        holder.wait()
+        with writing(tmp_path, "run_suite.py"):
+            assert len(list(inner.glob(".*.part"))) == 1
+            assert not list(inner.parent.glob(".*.part"))
+
+
+def test_waiting_ends_when_the_other_ends(tmp_path, holder, capfd):
+    started = time.monotonic()
+    killer = subprocess.Popen(["sh", "-c", f"sleep 1; kill -9 {holder.pid}"])
+    with writing(tmp_path, "delete_classes.py", wait=True):
+        assert time.monotonic() - started > 0.5
+    killer.wait()
+    assert "waiting for it" in capfd.readouterr().err
+
+
+def test_calls_nest_within_a_process(tmp_path):
+    with writing(tmp_path, "a"):
+        with writing(tmp_path / ".." / tmp_path.name, "b"):
+            pass
+        done = subprocess.run([sys.executable, "-c", HOLD, tmp_path], capture_output=True, text=True)
+        assert "FolderInUse" in done.stderr, "still held"
+    with writing(tmp_path, "a"):
+        pass
