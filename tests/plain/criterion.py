@@ -43,14 +43,14 @@ def losses(
     ]
     sums: list[list] = [[0.0, 0.0, [], []] for _ in layers]  # mask loss, dice loss, labels, weights of queries
     for image, target in enumerate(targets):
-        drawn = torch.rand(1, settings.points, 2)
+        drawn = torch.rand(1, settings.points, 2, device=mask_features[0][0].device)
         matches = [
             match(layer[image].class_logits, masks[image], target, drawn, settings)
             for layer, masks in zip(layers, whole)
         ]
         for total, layer, masks, (query, index) in zip(sums, layers, whole, matches):
             logits, matched = layer[image].class_logits, masks[image][query]
-            labels = torch.full((len(logits),), logits.shape[-1] - 1)
+            labels = torch.full((len(logits),), logits.shape[-1] - 1, device=logits.device)
             labels[query] = target.labels[index]
             total[2].append(labels)
             total[3].append(query_weights(masks[image], query, target, drawn))
@@ -83,7 +83,7 @@ def sample(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
 def valid(target: Any, points: Tensor) -> Tensor:
     """Return (N, P) 0 at points (N, P, 2) on ignored pixels, else 1."""
     if target.ignore is None:
-        return torch.ones(points.shape[:2])
+        return torch.ones(points.shape[:2], device=points.device)
     ignored = target.ignore[None, None].float().expand(len(points), -1, -1, -1)
     return 1 - sample(ignored, points, "nearest")[:, 0]
 
@@ -106,11 +106,11 @@ def mask_losses(logits: Tensor, truth: Tensor, weight: Tensor) -> tuple[Tensor, 
 
 def uncertain_points(masks: Tensor, number: int, oversample: float, importance: float) -> Tensor:
     """Draw (N, P, 2) points: of many random ones those with the logit nearest 0, and some more at random."""
-    candidates = torch.rand(len(masks), int(number * oversample), 2)
+    candidates = torch.rand(len(masks), int(number * oversample), 2, device=masks.device)
     chosen = int(number * importance)
     nearest = sample(masks[:, None], candidates)[:, 0].abs().argsort(dim=1)[:, :chosen]
     points = torch.stack([of_mask[order] for of_mask, order in zip(candidates, nearest)])
-    return torch.cat((points, torch.rand(len(masks), number - chosen, 2)), dim=1)
+    return torch.cat((points, torch.rand(len(masks), number - chosen, 2, device=masks.device)), dim=1)
 
 
 @torch.no_grad()
@@ -127,7 +127,7 @@ def match(
     dice = 1 - (2 * p @ inside.T + 1) / ((w * p).sum(-1)[:, None] + inside.sum(-1) + 1)
     right = class_logits.softmax(-1)[:, target.labels]
     cost = settings.mask_weight * entropy + settings.dice_weight * dice - settings.class_weight * right
-    query, index = (torch.as_tensor(x) for x in linear_sum_assignment(cost.numpy()))
+    query, index = (torch.as_tensor(x, device=cost.device) for x in linear_sum_assignment(cost.cpu().numpy()))
     order = index.argsort()
     return query[order], index[order]
 

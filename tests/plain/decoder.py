@@ -38,7 +38,7 @@ def decode(state: Mapping[str, Tensor], scales: list[Tensor], mask_features: Ten
         level = layer % 3
         height, width = scales[level].shape[-2:]
         memory = scales[level].flatten(2).transpose(1, 2) + state["level_embed.weight"][level]
-        key = memory + sine_position(height, width, memory.shape[-1])
+        key = memory + sine_position(height, width, memory.shape[-1]).to(memory.device)
         logits = F.interpolate(predictions[-1].mask_logits, (height, width), mode="bilinear", align_corners=False)
         blocked = logits.sigmoid().flatten(2).detach() < 0.5
         blocked[blocked.all(-1)] = False
