@@ -92,6 +92,8 @@ def replace_file(path: Path, rng: random.Random) -> str:
             file.truncate(2**40)
     elif kind == "text":
         path.write_text("<html>404 not found</html>\n")
+    elif kind == "deep":
+        path.write_text("[" * 100_000)
     return f"replaced by {kind}"
 
 
@@ -116,7 +118,7 @@ def damage_structure(path: Path, rng: random.Random) -> str:
         parent.insert(0, copy.deepcopy(parent[key]))
     else:
         deep: Any = 1
-        for _ in range(rng.choice((3, 100, 400))):
+        for _ in range(rng.choice((3, 60))):
             deep = [deep]
         parent[key] = deep
     path.write_text(json.dumps(content) if as_json else yaml.safe_dump(content), encoding="utf-8")
