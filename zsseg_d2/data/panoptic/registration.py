@@ -58,6 +58,7 @@ def panoptic_metadata(
         # Detectron2's drawing and FC-CLIP's inference look up any class in either list, so both hold all K.
         "thing_classes": names,
         "stuff_classes": names,
+        "category_names": [c.name for c in categories],
         "thing_colors": colors,
         "stuff_colors": colors,
         "thing_dataset_id_to_contiguous_id": {c.id: k for k, c in enumerate(categories) if c.isthing},
