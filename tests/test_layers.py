@@ -15,6 +15,7 @@ NAME = PACKAGE.name
 # Files, words and registries, for every room.
 BASE = frozenset(
     (
+        "class_names",
         "compat",
         "errors",
         "files",
