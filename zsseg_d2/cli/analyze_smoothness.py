@@ -18,6 +18,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog
 
 from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.cli.image_arguments import add_image_rules, image_rules
 from zsseg_d2.data import DatasetError
 from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
 
@@ -29,6 +30,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--pairs", type=int, default=500, help="of each population and image; default: 500")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--things-only", action="store_true", help="without stuff such as sky and road")
+    add_image_rules(parser)
     parser.add_argument("--output", type=Path, help="folder; default: output/smoothness/<dataset>")
     options = parser.parse_args(argv)
     if options.images < 1 or options.pairs < 2:
@@ -51,6 +53,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             pairs=options.pairs,
             seed=options.seed,
             things_only=options.things_only,
+            rules=image_rules(options),
         )
     except (DatasetError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
