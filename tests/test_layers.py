@@ -24,6 +24,7 @@ BASE = frozenset(
         "reading",
         "registry",
         "suggestions",
+        "tensor_files",
         "vocabulary",
     )
 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...files import atomic_path
 from ...modeling.referring.clipseg_weights import from_transformers
+from ...tensor_files import save_checkpoint
 from ..errors import CheckpointError
 from .loading import State, frozen_clip_prefixes, load_state
 from .reading import read_checkpoint
@@ -33,6 +34,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         save_dir: folder of the checkpoints.
         save_frozen: whether to save the frozen CLIP too: for random CLIP weights, which no other file holds.
         read_frozen_parts: whether to read the weights of frozen parts, such as a teacher.
+        strict: see :func:`zsseg_d2.engine.checkpoints.loading.load_state`.
         checkpointables: further objects with ``state_dict`` and ``load_state_dict``, such as the trainer.
     """
 
@@ -43,11 +45,13 @@ class ZssegCheckpointer(DetectionCheckpointer):
         *,
         save_frozen: bool = False,
         read_frozen_parts: bool = True,
+        strict: bool = True,
         **checkpointables,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.save_frozen = save_frozen
         self.read_frozen_parts = read_frozen_parts
+        self.strict = strict
         self._clip: dict[str, Tensor] = {}
 
     def save(self, name: str, **kwargs) -> None:
@@ -60,8 +64,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         data = {"model": state, **{key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs}
         path = Path(self.save_dir) / f"{name}.pth"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            torch.save(data, temporary)
+        save_checkpoint(data, path)
         self.tag_last_checkpoint(path.name)
         logger.info("Saved %s", path)
 
@@ -101,7 +104,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         self._clip.update(clip)
         logger.info("%s starts from %s", part, path)
         with _prefixed_errors(f"{key}: '{path}': "):
-            load_state(self.model.get_submodule(part), state)
+            load_state(self.model.get_submodule(part), state, strict=self.strict)
 
     def _load_file(self, filename: str) -> dict:
         return read_checkpoint(filename)
@@ -112,7 +115,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         except ValueError as error:
             raise CheckpointError(f"MODEL.WEIGHTS: {error}") from error
         self._check_kind(state)
-        load_state(self.model, state)
+        load_state(self.model, state, strict=self.strict)
 
     def _check_kind(self, state: State) -> None:
         """Refuse a checkpoint of one model for an architecture of two, and the other way round."""

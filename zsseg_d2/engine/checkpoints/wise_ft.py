@@ -187,7 +187,7 @@ def evaluate_alphas(cfg: CfgNode, pair: Pair, alphas: Sequence[float], *, config
         model = Trainer.build_model(cfg) if missing else nn.Identity()
         for alpha in tqdm(missing, desc=NAME, unit="alpha", dynamic_ncols=True, disable=not show_bars()):
             logger.info("alpha %s", alpha_name(alpha))
-            load_state(model, pair.at(alpha))
+            load_state(model, pair.at(alpha), strict=cfg.ZSSEG.STRICT_WEIGHTS)
             results = Trainer.test(_below(cfg, f"alpha_{alpha_name(alpha)}"), model)
             if comm.is_main_process():
                 points = sorted([*points, _point(alpha, results["panoptic_seg"])], key=lambda point: point["alpha"])

@@ -91,7 +91,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_checkpointer(cls, cfg: CfgNode, model: nn.Module, **checkpointables) -> ZssegCheckpointer:
         random_clip = not cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS
-        return ZssegCheckpointer(model, cfg.OUTPUT_DIR, save_frozen=random_clip, **checkpointables)
+        options = {"save_frozen": random_clip, "strict": cfg.ZSSEG.STRICT_WEIGHTS, **checkpointables}
+        return ZssegCheckpointer(model, cfg.OUTPUT_DIR, **options)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader:
