@@ -64,6 +64,24 @@ def read_tensors(path: str | os.PathLike) -> TensorFile:
     return content
 
 
+def read_entries(path: str | os.PathLike) -> dict[str, Any]:
+    """Read what a file holds besides tensors; of a safetensors file, without reading those.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnusableFile: see :func:`read_tensors`.
+    """
+    if not str(path).endswith(SAFETENSORS):
+        return _read_pickled(path).rest
+    with open_regular(path):
+        pass
+    try:
+        with safe_open(path, "pt") as file:
+            return _metadata(file.metadata() or {})
+    except (SafetensorError, ValueError, AttributeError) as error:
+        raise _damaged(path, str(error)) from None
+
+
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping | None = None) -> None:
     """Write a safetensors file as a whole, with a digest of its tensors that :func:`read_tensors` compares.
 

@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from detectron2.utils.logger import setup_logger
 
 from ..data.panoptic.png import DatasetError
 from ..files import atomic_path
+from ..folder_lock import FolderInUse, writing
+from ..reading import UnusableFile
 from .checkpoints.leaks import check_weights_saw_no_labels
+from .checkpoints.resuming import checkpoint_to_resume, untag_checkpoints
 from .checkpoints.sources import local_weights, weights_to_read
 from .config.packaged import config_names
 from .config.renamed import rename_keys
@@ -27,14 +31,24 @@ from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
 from .errors import CheckpointError, ConfigError
 from .launch import launch
-from .run_record import RunRecord, count_parameters, recorded_seed
+from .run_record import RunRecord, count_parameters, earlier_checkpoints, recorded_seed
 from .training.hooks import Interrupted
 from .training.trainer import Trainer, with_seed
 
 logger = logging.getLogger(__name__)
 
-USER_ERRORS = (ConfigError, CheckpointError, DatasetError, FileNotFoundError, FileExistsError)
+USER_ERRORS = (
+    ConfigError,
+    CheckpointError,
+    DatasetError,
+    UnusableFile,
+    FolderInUse,
+    FileNotFoundError,
+    FileExistsError,
+)
 _SAME_ON_RESUME = (
+    "SEED",
+    "SOLVER.IMS_PER_BATCH",
     "DATASETS.TRAIN",
     "ZSSEG.TRAINING_VOCABULARY",
     "ZSSEG.DELETED_PIXELS",
@@ -66,11 +80,22 @@ def run(args: argparse.Namespace) -> dict | None:
         SystemExit: 130 after Ctrl-C; a message for errors that the user can fix.
     """
     try:
-        return launch(run_process, args, setup_cfg(args).MODEL.DEVICE)
+        cfg = setup_cfg(args)
+        with output_lock(cfg, args, "an evaluation" if args.eval_only else "a training"):
+            return launch(run_process, args, cfg.MODEL.DEVICE)
     except USER_ERRORS as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def output_lock(cfg: CfgNode, args: argparse.Namespace, program: str) -> AbstractContextManager[None]:
+    """Return the lock of OUTPUT_DIR; of several machines, the first one has it.
+
+    Raises:
+        FolderInUse: another process writes OUTPUT_DIR.
+    """
+    return writing(cfg.OUTPUT_DIR, program) if args.machine_rank == 0 else nullcontext()
 
 
 def run_process(args: argparse.Namespace) -> dict | None:
@@ -79,8 +104,8 @@ def run_process(args: argparse.Namespace) -> dict | None:
         cfg = prepare(setup_cfg(args), args)
         for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
             local_weights(path, key)  # a missing file is reported before data and model are built
-        if not args.resume:
-            check_weights_saw_no_labels(cfg, eval_only=args.eval_only)
+        resumed = _checkpoint_to_resume(cfg) if args.resume else None
+        check_weights_saw_no_labels(cfg, eval_only=args.eval_only, resumed=str(resumed or ""))
         record = RunRecord(
             cfg.OUTPUT_DIR,
             mode="eval" if args.eval_only else "train",
@@ -105,7 +130,13 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     Raises:
         ConfigError: see :func:`check_resumed`.
     """
+    resumed = _checkpoint_to_resume(cfg) if args.resume else None
     seed = recorded_seed(cfg.OUTPUT_DIR) if args.resume and cfg.SEED < 0 else None
+    if seed is None and resumed is not None and cfg.SEED < 0 and not args.eval_only:
+        raise ConfigError(
+            f"--resume: {cfg.OUTPUT_DIR} has no run.json, which holds the seed of the training. Fix: give the SEED "
+            "that its log.txt names."
+        )
     if seed is not None:
         cfg = cfg.clone()
         cfg.defrost()
@@ -138,6 +169,10 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     seed_all_rng(cfg.SEED)  # the same on every process: weights that are not loaded must agree
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
+
+
+def _checkpoint_to_resume(cfg: CfgNode) -> Path | None:
+    return checkpoint_to_resume(cfg.OUTPUT_DIR, earlier=earlier_checkpoints(cfg.OUTPUT_DIR))
 
 
 def _log_to(output: Path) -> None:
@@ -202,6 +237,9 @@ def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | 
     main = comm.is_main_process()
     if main:
         record.content["resumed_at"] = trainer.start_iter or None
+        record.content["earlier_checkpoints"] = (
+            earlier_checkpoints(cfg.OUTPUT_DIR) if args.resume else untag_checkpoints(cfg.OUTPUT_DIR)
+        )
         record.write()
     status, results = "failed", None
     try:

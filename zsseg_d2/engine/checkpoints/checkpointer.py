@@ -16,7 +16,9 @@ from ...modeling.referring.clipseg_weights import from_transformers
 from ...tensor_files import save_checkpoint
 from ..errors import CheckpointError
 from .loading import State, frozen_clip_prefixes, load_state
+from .provenance import ENTRY, Provenance
 from .reading import read_checkpoint
+from .resuming import LAST, checkpoint_to_resume
 from .sources import frozen_parts, local_weights, part_weights
 from .weight_arithmetic import CLIP, PARTS, kind_of
 
@@ -36,6 +38,9 @@ class ZssegCheckpointer(DetectionCheckpointer):
         read_frozen_parts: whether to read the weights of frozen parts, such as a teacher.
         strict: see :func:`zsseg_d2.engine.checkpoints.loading.load_state`.
         checkpointables: further objects with ``state_dict`` and ``load_state_dict``, such as the trainer.
+
+    Attributes:
+        provenance: where the weights come from; written into checkpoints.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         self.save_frozen = save_frozen
         self.read_frozen_parts = read_frozen_parts
         self.strict = strict
+        self.provenance: Provenance | None = None
         self._clip: dict[str, Tensor] = {}
 
     def save(self, name: str, **kwargs) -> None:
@@ -62,6 +68,8 @@ class ZssegCheckpointer(DetectionCheckpointer):
         left_out += () if self.save_frozen else tuple(frozen_clip_prefixes(self.model))
         state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(left_out)}
         data = {"model": state, **{key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs}
+        if self.provenance is not None:
+            data[ENTRY] = self.provenance.as_entry()
         path = Path(self.save_dir) / f"{name}.pth"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(data, path)
@@ -69,8 +77,17 @@ class ZssegCheckpointer(DetectionCheckpointer):
         logger.info("Saved %s", path)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        with atomic_path(Path(self.save_dir) / "last_checkpoint") as temporary:
+        with atomic_path(Path(self.save_dir) / LAST) as temporary:
             temporary.write_text(last_filename_basename, encoding="utf-8")
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
+        """Load the last checkpoint with all its states if `resume` and there is one, else the weights of `path`.
+
+        Raises:
+            CheckpointError: see :meth:`load` and :func:`zsseg_d2.engine.checkpoints.resuming.checkpoint_to_resume`.
+        """
+        last = checkpoint_to_resume(self.save_dir) if resume and self.save_dir else None
+        return self.load(path, checkpointables=[]) if last is None else self.load(str(last))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
         """Load weights, and the states named in `checkpointables`. Default: all that the file has.
