@@ -8,16 +8,14 @@ A file says what it was trained on; weights from elsewhere do not, and --trained
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
-import zsseg_d2  # noqa: F401 (registers the datasets that --trained-on names)
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.engine.checkpoints.provenance import ENTRY, exported
-from zsseg_d2.engine.checkpoints.weights_files import check_output, find_weights, read_weights, write_weights
-from zsseg_d2.engine.run import USER_ERRORS
+from zsseg_d2.cli.program import program
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     parser = ArgumentParser(__doc__, prog)
     parser.add_argument("checkpoint")
     parser.add_argument("output", help="a .safetensors file")
@@ -25,12 +23,18 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     parser.add_argument(
         "--trained-on", nargs="*", metavar="DATASET", help="training sets behind weights that do not say it themselves"
     )
-    args = parser.parse_args(argv)
-    try:
-        check_output(args.output)
-        source = find_weights(args.checkpoint)
-        # A checkpoint holds CLIP only where nothing else does (random CLIP weights): then it belongs to the weights.
-        metadata = {ENTRY: exported(source, args.trained_on).as_entry()}
-        print(write_weights(args.output, read_weights(source), half=args.half, metadata=metadata))
-    except USER_ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
+    return parser.parse_args(argv)
+
+
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> None:
+    """Write the weights."""
+    import zsseg_d2  # noqa: F401 (registers the datasets that --trained-on names)
+    from zsseg_d2.engine.checkpoints.provenance import ENTRY, exported
+    from zsseg_d2.engine.checkpoints.weights_files import check_output, find_weights, read_weights, write_weights
+
+    check_output(args.output)
+    source = find_weights(args.checkpoint)
+    # A checkpoint holds CLIP only where nothing else does (random CLIP weights): then it belongs to the weights.
+    metadata = {ENTRY: exported(source, args.trained_on).as_entry()}
+    print(write_weights(args.output, read_weights(source), half=args.half, metadata=metadata))

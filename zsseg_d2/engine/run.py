@@ -18,10 +18,8 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from ..data.panoptic.png import DatasetError
 from ..files import atomic_path
-from ..folder_lock import FolderInUse, writing
-from ..reading import UnusableFile
+from ..folder_lock import writing
 from .checkpoints.leaks import check_weights_saw_no_labels
 from .checkpoints.resuming import checkpoint_to_resume, untag_checkpoints
 from .checkpoints.sources import local_weights, weights_to_read
@@ -29,7 +27,7 @@ from .config.packaged import config_names
 from .config.renamed import rename_keys
 from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
-from .errors import CheckpointError, ConfigError
+from .errors import USER_ERRORS, ConfigError, one_line_errors
 from .launch import launch
 from .run_record import RunRecord, count_parameters, earlier_checkpoints, recorded_seed
 from .training.hooks import Interrupted
@@ -37,15 +35,8 @@ from .training.trainer import Trainer, with_seed
 
 logger = logging.getLogger(__name__)
 
-USER_ERRORS = (
-    ConfigError,
-    CheckpointError,
-    DatasetError,
-    UnusableFile,
-    FolderInUse,
-    FileNotFoundError,
-    FileExistsError,
-)
+__all__ = ["USER_ERRORS", "check_resumed", "prepare", "run", "run_process"]
+
 _SAME_ON_RESUME = (
     "SEED",
     "SOLVER.IMS_PER_BATCH",
@@ -79,14 +70,10 @@ def run(args: argparse.Namespace) -> dict | None:
     Raises:
         SystemExit: 130 after Ctrl-C; a message for errors that the user can fix.
     """
-    try:
+    with one_line_errors(debug=getattr(args, "debug", False)):
         cfg = setup_cfg(args)
         with output_lock(cfg, args, "an evaluation" if args.eval_only else "a training"):
             return launch(run_process, args, cfg.MODEL.DEVICE)
-    except USER_ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def output_lock(cfg: CfgNode, args: argparse.Namespace, program: str) -> AbstractContextManager[None]:
@@ -100,7 +87,8 @@ def output_lock(cfg: CfgNode, args: argparse.Namespace, program: str) -> Abstrac
 
 def run_process(args: argparse.Namespace) -> dict | None:
     """Do the work of one process, and return the results of the evaluation."""
-    try:
+    alone = comm.get_world_size() == 1  # then run() explains errors
+    with one_line_errors(debug=alone or getattr(args, "debug", False)):
         cfg = prepare(setup_cfg(args), args)
         for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
             local_weights(path, key)  # a missing file is reported before data and model are built
@@ -114,11 +102,6 @@ def run_process(args: argparse.Namespace) -> dict | None:
             config_files=config_names(args.config_file),
         )
         return _evaluate(cfg, args, record) if args.eval_only else _train(cfg, args, record)
-    except USER_ERRORS as error:
-        logger.debug("The traceback behind the message:", exc_info=True)  # for log.txt
-        if comm.get_world_size() == 1:
-            raise
-        raise SystemExit(f"error: {error}") from error  # no traceback from the other processes
 
 
 def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
