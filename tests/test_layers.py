@@ -25,6 +25,7 @@ BASE = frozenset(
         "reading",
         "registry",
         "suggestions",
+        "tensor_files",
         "vocabulary",
     )
 )
