@@ -15,6 +15,7 @@ NAME = PACKAGE.name
 # Files, words and registries, for every room.
 BASE = frozenset(
     (
+        "class_names",
         "compat",
         "errors",
         "files",
@@ -24,6 +25,7 @@ BASE = frozenset(
         "reading",
         "registry",
         "suggestions",
+        "tensor_files",
         "vocabulary",
     )
 )
