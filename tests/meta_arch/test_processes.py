@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.tiny import tiny_config, tiny_dataset, training_item
 from tests.two_processes import on_two_processes
+from zsseg_d2.modeling.distillation import mask_distillation
 from zsseg_d2.modeling.fcclip.criterion import Prediction, SetCriterion, Target, class_loss
 
 TRAIN = tiny_dataset("tiny_train_processes", deleted=(2, 3))
@@ -88,6 +89,22 @@ def test_the_number_of_masks_is_a_mean_over_processes(tmp_path):
     ln3 = torch.log(torch.tensor(3.0))
     torch.testing.assert_close(found[0]["loss_ce"], 2 * 3.0 * ln3 / 2.1)
     torch.testing.assert_close(found[1]["loss_ce"], 2 * 1.2 * ln3 / 2.1)
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (3, 0)])
+def test_masks_of_distillation_are_counted_over_processes(counts, tmp_path):
+    """Logits of 0: ln 2 for every mask; dice of P = 10 points 1 - (2 · 2.5 + 1) / (5 + 5 + 1)."""
+
+    def losses(rank: int) -> dict[str, Tensor]:
+        masks = torch.zeros(counts[rank], 10)
+        entropy, dice = mask_distillation(masks, masks)
+        return {"entropy": entropy, "dice": dice}
+
+    found = on_two_processes(losses, tmp_path)
+    number = sum(counts) / 2
+    for count, of_rank in zip(counts, found):
+        assert of_rank["entropy"].item() == pytest.approx(0.6931472 * count / number)
+        assert of_rank["dice"].item() == pytest.approx(5 / 11 * count / number)
 
 
 def test_one_process_divides_by_its_own_weights():

@@ -61,6 +61,13 @@ def test_equal_scores_give_pixels_to_the_out_segment():
         assert classes(ids, segments) == [[ROAD, expected, ROAD]]
 
 
+def test_stuff_in_pieces_becomes_one_segment_with_the_best_score():
+    in_map = torch.tensor([[1, 2, 3]]), [segment(1, ROAD, 0.5), segment(2, SKY, 0.6), segment(3, ROAD, 0.8)]
+    ids, segments = merge_panoptic(in_map, (torch.zeros(1, 3, dtype=torch.int64), []), OUT)
+    assert ids.tolist() == [[1, 2, 1]]
+    assert [(s["category_id"], s["score"]) for s in segments] == [(ROAD, 0.8), (SKY, 0.6)]
+
+
 def test_unknown_priority():
     with pytest.raises(ValueError, match="PRIORITY='first': unknown priority.*out_first"):
         merge_panoptic((IN, IN_SEGMENTS), (OUT_MAP, OUT_SEGMENTS), OUT, "first")

@@ -121,6 +121,13 @@ def test_the_first_of_equal_queries_wins():
         assert all(torch.equal(a, b) for a, b in zip(argmax_masks(*arguments), (winner, inside, area)))
 
 
+@pytest.mark.parametrize(("threshold", "count"), [(0.0, 1), (0.3, 1), (0.5, 0)])
+def test_queries_below_the_object_threshold_take_no_part(threshold, count):
+    scores, upsample = torch.tensor([[0.4, 0.3, 0.3]]).log(), Upsampler((4, 4), (4, 4), (4, 4))
+    _, segments = panoptic_inference(scores, torch.ones(1, 2, 2), upsample, {0}, object_mask_threshold=threshold)
+    assert len(segments) == count
+
+
 def test_panoptic_of_only_void_is_empty():
     scores = torch.tensor([[-5.0, 5.0]])
     segmentation, segments = panoptic_inference(scores, torch.ones(1, 2, 2), Upsampler((4, 4), (4, 4), (4, 4)), {0})
