@@ -77,6 +77,7 @@ def test_blocks_are_the_parts_of_the_whole(low, padded, image, output, elements,
     expected = F.interpolate(expected, output, mode="bilinear")[0]
     actual, times = torch.zeros(len(queries), *output), torch.zeros(output)
     upsample = Upsampler(padded, image, output)
+    torch.testing.assert_close(upsample(masks[queries]), expected, rtol=0, atol=2e-6)
     for (rows, columns), block in upsampled_blocks(upsample, masks, torch.tensor(queries), elements):
         actual[:, rows, columns] = block
         times[rows, columns] += 1
