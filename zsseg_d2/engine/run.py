@@ -15,7 +15,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.logger import setup_logger
 
 from ..files import atomic_path
 from .checkpoints.leaks import check_weights_saw_no_labels
@@ -26,6 +25,7 @@ from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
 from .errors import USER_ERRORS, ConfigError, one_line_errors
 from .launch import launch
+from .log_files import log_to
 from .run_record import RunRecord, count_parameters, recorded_seed
 from .training.hooks import Interrupted
 from .training.trainer import Trainer, with_seed
@@ -116,7 +116,7 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         with atomic_path(settings) as temporary:
             temporary.write_text(cfg.dump(), encoding="utf-8")
     comm.synchronize()
-    _log_to(output)
+    log_to(output)
     logger.info(
         "zsseg_d2 with Detectron2 %s and torch %s on %s; %d process(es); seed %d; config %s; all settings in %s",
         detectron2.__version__,
@@ -130,14 +130,6 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     seed_all_rng(cfg.SEED)  # the same on every process: weights that are not loaded must agree
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
-
-
-def _log_to(output: Path) -> None:
-    """Write ``log.txt`` in a folder; details, such as the traceback behind a message, are in the file only."""
-    for name in ("detectron2", "fvcore", "zsseg_d2"):
-        for handler in setup_logger(str(output), distributed_rank=comm.get_rank(), name=name).handlers:
-            if getattr(handler, "stream", None) is sys.stdout:
-                handler.setLevel(logging.INFO)
 
 
 def check_resumed(cfg: CfgNode, path: Path) -> None:
