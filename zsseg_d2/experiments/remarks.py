@@ -23,8 +23,11 @@ def _of_panoptic(results: Results) -> list[str]:
     best, upper = results.best("all"), results.row(role="upper_bound")
     zero, lower = results.row(role="zero_shot"), results.row(role="lower_bound")
     if best is None or not best.has("all", "in", "out"):
-        return []
+        return [_zero_shot_alone(zero)] if zero is not None and zero.has("all") and results.table() else []
     text = f"The best leak-free method by PQ All is **{best.run.label}** with {best.mean('all'):.1f}"
+    if zero is not None and zero.has("all"):
+        text += f" (zero shot, which trains nothing and takes no part, has {zero.mean('all'):.1f}"
+        text += ", which is more)" if zero.mean("all") > best.mean("all") else ")"
     if upper is not None and upper.has("all") and upper.mean("all"):
         text += f", {100 * best.mean('all') / upper.mean('all'):.1f} % of the upper bound's {upper.mean('all'):.1f}"
     for other, key, against in ((lower, "in", "the lower bound's"), (zero, "out", "zero shot's")):
@@ -41,6 +44,10 @@ def _of_panoptic(results: Results) -> list[str]:
         f"bound's, Out above zero shot's. Reached by {'; '.join(reached) or 'none of the leak-free methods'}."
     )
     return [f"{text}.", target]
+
+
+def _zero_shot_alone(zero: Row) -> str:
+    return f"No leak-free method that trains has a result yet; zero shot has PQ All {zero.mean('all'):.1f}."
 
 
 def reaches_target(row: Row, upper: Row, lower: Row, zero: Row) -> bool:
