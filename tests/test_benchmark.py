@@ -222,6 +222,19 @@ def test_ctrl_c_keeps_the_rows_measured(monkeypatch, capsys):
     assert "missed" not in capsys.readouterr().out
 
 
+def test_a_row_that_fails_costs_no_other_row(monkeypatch, capsys):
+    def measured(name, row, args, rates):
+        if name == "mapper":
+            raise RuntimeError("out of memory")
+        return benchmark_rows.row_line(row, form(20.0), None, [], rates, 1)
+
+    monkeypatch.setattr(benchmark_rows, "measure", measured)
+    assert tool.main(["--rows", "evaluation", "mapper", "phrase-masks"]) == 1
+    told = capsys.readouterr()
+    assert "error: mapper: out of memory" in told.err
+    assert "evaluation" in told.out and "phrase-masks" in told.out and "mapper" not in told.out
+
+
 def test_the_table_of_parts(monkeypatch, capsys):
     calls = [{"CLIP": s, "rest": 1.0, "all": s + 1} for s in (2.0, 4.0, 3.0)]
     monkeypatch.setattr(benchmark_rows, "keep_freed_memory", lambda: True)

@@ -40,16 +40,20 @@ def run_benchmark(args: argparse.Namespace) -> int:
         return 0
     rates = {d: matrix_rate(d, args.device) for d in {ROWS[name].precision for name in args.rows} if d is not None}
     lines: dict[str, dict] = {}
+    status = 0
     for name in tqdm(args.rows, "rows", disable=args.json or not sys.stderr.isatty()):
         try:
             lines[name] = measure(name, ROWS[name], args, rates)
         except (BrokenProcessPool, ConfigError, RuntimeError) as error:
-            raise SystemExit(f"error: {name}: {error}") from error
+            print(f"error: {name}: {error}", file=sys.stderr)
+            status = 1  # the other rows are measured all the same
         except KeyboardInterrupt:
             print(f"Stopped in row {name}.", file=sys.stderr)
+            status = 130
             break
-    report(lines, rates, args)
-    return 0 if len(lines) == len(args.rows) else 130
+    if lines:
+        report(lines, rates, args)
+    return status
 
 
 def measure(name: str, row: Row, args: argparse.Namespace, rates: dict[torch.dtype, float]) -> dict:

@@ -6,68 +6,40 @@ import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from PIL import Image
 
 from ...files import atomic_path
 from ..errors import DatasetError
+from ..images.opening import MAX_PIXELS, open_image
 from .png_bands import encode_png, rgb_bytes
 
 MAX_SEGMENT_ID = 256**3 - 1
 
 
-def read_panoptic_png(path: str | os.PathLike, expected_size: tuple[int, int] | None = None) -> np.ndarray:
+def read_panoptic_png(
+    path: str | os.PathLike, expected_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Read the segment id of each pixel.
 
     Args:
         path: an 8-bit RGB PNG.
-        expected_size: (H, W) in pixels, compared with the file's.
+        expected_size: (H, W) in pixels, compared with the file's before it is decoded.
+        max_pixels: number of pixels that it may have, where its size is not known.
 
     Returns:
         (H, W) int32 segment ids; 0 = void.
 
     Raises:
-        DatasetError: the file is missing, truncated, not RGB, or not of the expected size.
+        DatasetError: the file is missing, truncated, damaged, not RGB, too large, or not of the expected size.
     """
-    image = open_image(path, "panoptic PNG")
+    image = open_image(path, "panoptic PNG", size=expected_size, max_pixels=max_pixels)
     if image.mode != "RGB":
         raise DatasetError(
             f"{path} holds {image.mode} pixels, but a panoptic PNG is 8-bit RGB (id = R + 256 G + 256² B); "
             "make the panoptic PNGs again."
         )
-    _check_size(path, (image.height, image.width), expected_size)
     # Pillow keeps RGB in four bytes a pixel, so this is one copy where three planes would need many passes.
     packed = np.frombuffer(image.tobytes("raw", "RGBX"), dtype="<i4")
     return (packed & MAX_SEGMENT_ID).reshape(image.height, image.width)
-
-
-def open_image(path: str | os.PathLike, kind: str = "image") -> Image.Image:
-    """Open and decode an image.
-
-    Args:
-        path: the file.
-        kind: the word for it in messages.
-
-    Raises:
-        DatasetError: the file is missing, or cannot be decoded to its end.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise DatasetError(f"The {kind} {path} is missing; restore it from its dataset.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"The {kind} {path} is truncated or damaged ({error}); restore it or make it again."
-        ) from error
-
-
-def _check_size(path: str | os.PathLike, size: tuple[int, int], expected: tuple[int, int] | None) -> None:
-    if expected is not None and tuple(expected) != size:
-        raise DatasetError(
-            f"{path} is {size[1]}x{size[0]} pixels, but its image is {expected[1]}x{expected[0]} (width x height); "
-            "image, JSON and PNG must come from the same dataset."
-        )
 
 
 def write_panoptic_png(path: str | os.PathLike, ids: np.ndarray) -> None:

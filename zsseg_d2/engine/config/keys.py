@@ -8,6 +8,7 @@ from typing import NamedTuple
 from detectron2.config import CfgNode, get_cfg
 
 from ...config import add_zsseg_config
+from ...data.images.opening import LARGEST_MAX_PIXELS
 from ..errors import ConfigError
 from .kinds import AnyOf, Anything, Flag, Kind, Listed, Number, Text
 from .references import leaves
@@ -118,6 +119,8 @@ KEYS: dict[str, Key] = {
     "INPUT.FORMAT": Key(CHOICE, _CHECKS),
     "INPUT.DATASET_MAPPER_NAME": Key(CHOICE, _MAPPER),
     "INPUT.COLOR_AUG_SSD": Key(FLAG, _IMAGES),
+    "INPUT.MAX_PIXELS": Key(Number(1, LARGEST_MAX_PIXELS, whole=True), "data/images/reading.py"),
+    "INPUT.EXIF_ORIENTATION": Key(CHOICE, "data/images/reading.py"),
     "INPUT.IMAGE_SIZE": Key(Number(0, 65536, whole=True, above_low=True), _IMAGES, training=True),
     "INPUT.MIN_SCALE": Key(Number(0, 100, above_low=True), _IMAGES, training=True),
     "INPUT.MAX_SCALE": Key(Number(0, 100, above_low=True), _IMAGES, training=True),
@@ -171,6 +174,7 @@ KEYS: dict[str, Key] = {
     "ZSSEG.DELETED_PIXELS": Key(CHOICE, _MAPPER),
     "ZSSEG.OUT_CLASSES": Key(Listed(AnyOf(NAME, Number(0, 10**9, whole=True)), what="names or label ids"), _CLASSES),
     "ZSSEG.TEXT_CACHE": Key(TEXT, _FCCLIP),
+    "ZSSEG.STRICT_WEIGHTS": Key(FLAG, _TRAINER),
     "ZSSEG.SAVE_PREDICTIONS": Key(FLAG, _EVALUATORS),
     "ZSSEG.VIS_IMAGES": Key(COUNT, _EVALUATORS),
     "ZSSEG.ENSEMBLE": Key(FLAG, _FCCLIP),

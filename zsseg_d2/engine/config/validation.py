@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
 from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
+from ...data.images.reading import EXIF_RULES
 from ...data.panoptic.mapper import MAPPERS
 from ...meta_arch.base import SegmentationModel
 from ...modeling.fcclip.matcher import PAIRINGS
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
     "INPUT.FORMAT": ("RGB",),
+    "INPUT.EXIF_ORIENTATION": EXIF_RULES,
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
     "MODEL.PRECISION": ("float32", "bfloat16"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),

@@ -18,13 +18,14 @@ from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
-from ...data.panoptic.mapper import read_rgb
+from ...data.images.reading import read_rgb
 from ...data.panoptic.png import write_png
 from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt
 from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
 from ...meta_arch import ReferringSegmentor
 from ...process import keep_freed_memory
+from ...vocabulary import CLIP_TOKENS, clip_tokens, same_to_clip
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.sources import local_weights
 from ..config.packaged import find_configs
@@ -94,8 +95,12 @@ def segment(
 
     Returns:
         N results, in the order of the phrases.
+
+    Raises:
+        ConfigError: two phrases are so long that CLIP reads the same of both.
     """
     (template,) = prompt_templates(model.test_prompts)
+    _check_distinct(phrases, template)
     small = Image.fromarray(image).resize((model.image_size, model.image_size), Image.Resampling.BILINEAR)
     shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
     if example is not None:
@@ -105,6 +110,16 @@ def segment(
         probability = output["mask_logits"].sigmoid().cpu().numpy()
         found.append(PhrasePrediction(text, probability, probability > threshold))
     return found
+
+
+def _check_distinct(phrases: Sequence[str], template: str) -> None:
+    prompts = {clip_tokens(prompt): prompt for prompt in map(template.format, phrases)}
+    same = same_to_clip(prompts.values())
+    if same:
+        raise ConfigError(
+            f"--phrase {same[0]!r} and {same[1]!r}: CLIP reads {CLIP_TOKENS} tokens of a text, and these are the same. "
+            "Fix: shorten the phrases."
+        )
 
 
 def overlays(image: np.ndarray, found: Sequence[PhrasePrediction]) -> Image.Image:
