@@ -26,9 +26,11 @@ from .config.packaged import config_names
 from .config.renamed import rename_keys
 from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
+from .datasets import check_datasets_exist
 from .errors import USER_ERRORS, ConfigError, one_line_errors
 from .launch import launch
 from .log_files import log_to
+from .referring_task import is_referring
 from .run_record import RunRecord, count_parameters, earlier_checkpoints, recorded_seed
 from .training.hooks import Interrupted
 from .training.trainer import Trainer, with_seed
@@ -40,6 +42,7 @@ __all__ = ["USER_ERRORS", "check_resumed", "prepare", "run", "run_process"]
 _SAME_ON_RESUME = (
     "SEED",
     "SOLVER.IMS_PER_BATCH",
+    "DATALOADER.ASPECT_RATIO_GROUPING",
     "DATASETS.TRAIN",
     "ZSSEG.TRAINING_VOCABULARY",
     "ZSSEG.DELETED_PIXELS",
@@ -90,8 +93,9 @@ def run_process(args: argparse.Namespace) -> dict | None:
     alone = comm.get_world_size() == 1  # then run() explains errors
     with one_line_errors(debug=alone or getattr(args, "debug", False)):
         cfg = prepare(setup_cfg(args), args)
+        check_datasets_exist(cfg, training=not args.eval_only)
         for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
-            local_weights(path, key)  # a missing file is reported before data and model are built
+            local_weights(path, key, phrases=is_referring(cfg))  # what is missing is told before CLIP is fetched
         resumed = _checkpoint_to_resume(cfg) if args.resume else None
         check_weights_saw_no_labels(cfg, eval_only=args.eval_only, resumed=str(resumed or ""))
         record = RunRecord(

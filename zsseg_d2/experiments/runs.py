@@ -275,5 +275,5 @@ def _literal(text: str) -> object:
     """Parse a value as yacs does on a command line."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
