@@ -25,9 +25,6 @@ def _of_panoptic(results: Results) -> list[str]:
     if best is None or not best.has("all", "in", "out"):
         return [_zero_shot_alone(zero)] if zero is not None and zero.has("all") and results.table() else []
     text = f"The best leak-free method by PQ All is **{best.run.label}** with {best.mean('all'):.1f}"
-    if zero is not None and zero.has("all"):
-        text += f" (zero shot, which trains nothing and takes no part, has {zero.mean('all'):.1f}"
-        text += ", which is more)" if zero.mean("all") > best.mean("all") else ")"
     if upper is not None and upper.has("all") and upper.mean("all"):
         text += f", {100 * best.mean('all') / upper.mean('all'):.1f} % of the upper bound's {upper.mean('all'):.1f}"
     for other, key, against in ((lower, "in", "the lower bound's"), (zero, "out", "zero shot's")):
@@ -37,13 +34,21 @@ def _of_panoptic(results: Results) -> list[str]:
             text += f"{other.mean(key):.1f}"
     corners = [row for row in (upper, lower, zero) if row is not None and row.has("all", "in", "out")]
     if len(corners) < 3:
-        return [f"{text}."]
+        return [f"{text}.{_beside_zero_shot(best, zero)}"]
     reached = [row.run.label for row in results.competitors("all") if reaches_target(row, *corners)]
     target = (
         f"Target: PQ All at least {100 * TARGET:.0f} % of the upper bound's, In at most {IN_LOST:g} below the lower "
         f"bound's, Out above zero shot's. Reached by {'; '.join(reached) or 'none of the leak-free methods'}."
     )
-    return [f"{text}.", target]
+    return [f"{text}.{_beside_zero_shot(best, zero)}", target]
+
+
+def _beside_zero_shot(best: Row, zero: Row | None) -> str:
+    """Return the sentence on zero shot, which is a corner of the comparison and so never the best method."""
+    if zero is None or not zero.has("all"):
+        return ""
+    than = "more" if zero.mean("all") > best.mean("all") else "not more"
+    return f" Zero shot, which trains nothing and is not among the methods, has {zero.mean('all'):.1f}: {than}."
 
 
 def _zero_shot_alone(zero: Row) -> str:
