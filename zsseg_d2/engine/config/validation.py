@@ -120,18 +120,18 @@ def _check_parts(cfg: CfgNode) -> None:
 
 
 def _check_widths(cfg: CfgNode) -> None:
-    """Check that the widths of FC-CLIP's decoders are multiples of what shares them."""
+    """Check that the widths of FC-CLIP's own decoders are multiples of what shares them."""
     head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
-    for key, width, other, parts in (
-        ("MODEL.SEM_SEG_HEAD.CONVS_DIM", head.CONVS_DIM, "the 32 groups of its norms", 32),
-        (
-            "MODEL.SEM_SEG_HEAD.CONVS_DIM",
-            head.CONVS_DIM,
-            "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS",
-            head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS,
-        ),
-        ("MODEL.MASK_FORMER.HIDDEN_DIM", former.HIDDEN_DIM, "MODEL.MASK_FORMER.NHEADS", former.NHEADS),
-    ):
+    heads = "DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS"
+    shared: list[tuple[str, int, str, int]] = []
+    if head.PIXEL_DECODER_NAME == "MSDeformAttnPixelDecoder":
+        shared += [
+            ("MODEL.SEM_SEG_HEAD.CONVS_DIM", head.CONVS_DIM, "the groups of its norms", 32),
+            ("MODEL.SEM_SEG_HEAD.CONVS_DIM", head.CONVS_DIM, f"MODEL.SEM_SEG_HEAD.{heads}", head[heads]),
+        ]
+    if former.TRANSFORMER_DECODER_NAME == "MultiScaleExtendedMaskTransformerDecoder":
+        shared.append(("MODEL.MASK_FORMER.HIDDEN_DIM", former.HIDDEN_DIM, "MODEL.MASK_FORMER.NHEADS", former.NHEADS))
+    for key, width, other, parts in shared:
         if width % parts:
             raise ConfigError(f"{key}={width}: it must be a multiple of {other} ({parts}).")
 
@@ -181,6 +181,8 @@ def _check_device(cfg: CfgNode, eval_only: bool) -> None:
         device = torch.device(cfg.MODEL.DEVICE)
     except RuntimeError as error:
         raise ConfigError(f"MODEL.DEVICE={cfg.MODEL.DEVICE}: {str(error).splitlines()[0]}") from error
+    if device.type not in ("cpu", "cuda", "mps", "xpu"):
+        raise ConfigError(f"MODEL.DEVICE={cfg.MODEL.DEVICE}: models do not run there. Fix: cpu, or cuda")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(
