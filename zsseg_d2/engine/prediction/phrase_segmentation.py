@@ -69,7 +69,7 @@ def build_segmentor(cfg: CfgNode) -> ReferringSegmentor:
         raise ConfigError(
             "MODEL.WEIGHTS is empty, and a random decoder finds nothing. Fix: MODEL.WEIGHTS /path/to/model_final.pth"
         )
-    local_weights(cfg.MODEL.WEIGHTS)
+    local_weights(cfg.MODEL.WEIGHTS, phrases=True)
     model = Trainer.build_model(cfg)
     ZssegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return cast(ReferringSegmentor, model.eval())
