@@ -31,6 +31,9 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
     cfg.INPUT.SIZE_DIVISIBILITY = -1  # kept for FC-CLIP's YAML files; the model pads and masks, the mapper never does
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # try again while one class fills more than this part of the crop
+    cfg.INPUT.MAX_PIXELS = 50_000_000  # larger image files are refused before they are decoded; at most 178 million
+    # images whose EXIF data turn or mirror them: "refuse", "apply" (labels fit the image as it is shown) or "ignore"
+    cfg.INPUT.EXIF_ORIENTATION = "refuse"
     cfg.INPUT.IMAGE_SIZE = 1024  # large-scale jitter: side of the square that is cropped, in pixels
     cfg.INPUT.MIN_SCALE = 0.1  # large-scale jitter: smallest resize factor
     cfg.INPUT.MAX_SCALE = 2.0  # large-scale jitter: largest resize factor
@@ -134,6 +137,7 @@ def _add_zsseg(cfg: CN) -> None:
     z.DELETED_PIXELS = "no_object"  # "no_object": negatives of every mask; "ignore": no loss on pixels of no target
     z.OUT_CLASSES = []  # Out in the PQ table, by name or label id; []: deleted in training, else those of 008
     z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
+    z.STRICT_WEIGHTS = True  # weights that are missing, not finite or of another type end the program; False: warn
     # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.SAVE_PREDICTIONS = False
     z.VIS_IMAGES = 0  # number of images to visualize (image, prediction, ground truth) in an evaluation

@@ -369,7 +369,7 @@ def _drop_an_image(datasets: Path) -> None:
             "pseudo_labels.py --config-file configs/cityscapes/zero_shot.yaml --configuration 008`",
         ),
         (lambda d: (output(d) / "manifest.json").unlink(), "not finished; run the same command again"),
-        (lambda d: (output(d) / "manifest.json").write_text("{"), "not finished; run the same command again"),
+        (lambda d: (output(d) / "manifest.json").write_text("{"), "manifest.json: is not valid JSON"),
         (lambda d: _edit(d, configuration="003"), "holds pseudo-labels of configuration 003, not 008"),
         (lambda d: _edit(d, kind=None), "does not hold pseudo-labels"),
         (lambda d: _edit(d, arguments={"format": 0}), "made by another version"),

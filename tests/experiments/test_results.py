@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -211,6 +212,16 @@ def test_what_has_seen_labels_of_out_is_not_leak_free(results):
     assert row(again, "again").leak_free is False and row(again, "lower").leak_free is True
     assert row(again, "naive") not in again.competitors("all") and row(results, "naive") in results.competitors("all")
     assert again.as_json()["runs"]["naive"]["leak_free"] is False
+
+
+def test_what_builds_on_unknown_weights_is_neither_leak_free_nor_not(results):
+    again = copy.deepcopy(results)
+    row(again, "naive").unknown = "weights/foreign.pth"
+    assert row(again, "naive").leak_free is None and row(again, "naive") not in again.competitors("all")
+    lines = {line.split("  ")[0]: line for line in table(again, markdown=False).splitlines()}
+    assert lines["naive"].split()[-1] == "unknown" and again.as_json()["runs"]["naive"]["leak_free"] is None
+    row(again, "naive").leak = "it was trained on a set"
+    assert row(again, "naive").leak_free is False
 
 
 def test_where_runs_were_made(results):

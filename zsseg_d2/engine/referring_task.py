@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from ..data.images.reading import ImageRules
 from ..data.phrasecut.dataset import group_by_image
 from ..data.phrasecut.phrase_mapper import PhraseMapper
 from ..data.phrasecut.prompts import PROMPTS, NegativePhrases, prompt_templates
@@ -54,6 +55,7 @@ def training_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict],
         negative_probability=phrase.NEGATIVE_PROBABILITY,
         templates=prompt_templates(phrase.PROMPTS_TRAIN),
         supports=_supports(cfg, records),
+        rules=ImageRules.from_config(cfg),
     )
     return (group_by_image(records) if phrase.PER_IMAGE > 1 else records), mapper
 
@@ -65,6 +67,7 @@ def test_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict], Cal
         cfg.INPUT.PHRASE.SIZE,
         templates=prompt_templates(cfg.INPUT.PHRASE.PROMPTS_TEST),
         supports=_supports(cfg, records),
+        rules=ImageRules.from_config(cfg),
     )
     return group_by_image(records), SeededByImage(mapper)
 

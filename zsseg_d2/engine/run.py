@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from ..files import atomic_path
+from ..folder_lock import writing
 from .checkpoints.leaks import check_weights_saw_no_labels
+from .checkpoints.resuming import checkpoint_to_resume, untag_checkpoints
 from .checkpoints.sources import local_weights, weights_to_read
 from .config.packaged import config_names
 from .config.renamed import rename_keys
@@ -26,7 +29,7 @@ from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
 from .errors import USER_ERRORS, ConfigError, one_line_errors
 from .launch import launch
-from .run_record import RunRecord, count_parameters, recorded_seed
+from .run_record import RunRecord, count_parameters, earlier_checkpoints, recorded_seed
 from .training.hooks import Interrupted
 from .training.trainer import Trainer, with_seed
 
@@ -35,6 +38,8 @@ logger = logging.getLogger(__name__)
 __all__ = ["USER_ERRORS", "check_resumed", "prepare", "run", "run_process"]
 
 _SAME_ON_RESUME = (
+    "SEED",
+    "SOLVER.IMS_PER_BATCH",
     "DATASETS.TRAIN",
     "ZSSEG.TRAINING_VOCABULARY",
     "ZSSEG.DELETED_PIXELS",
@@ -66,7 +71,18 @@ def run(args: argparse.Namespace) -> dict | None:
         SystemExit: 130 after Ctrl-C; a message for errors that the user can fix.
     """
     with one_line_errors(debug=getattr(args, "debug", False)):
-        return launch(run_process, args, setup_cfg(args).MODEL.DEVICE)
+        cfg = setup_cfg(args)
+        with output_lock(cfg, args, "an evaluation" if args.eval_only else "a training"):
+            return launch(run_process, args, cfg.MODEL.DEVICE)
+
+
+def output_lock(cfg: CfgNode, args: argparse.Namespace, program: str) -> AbstractContextManager[None]:
+    """Return the lock of OUTPUT_DIR; of several machines, the first one has it.
+
+    Raises:
+        FolderInUse: another process writes OUTPUT_DIR.
+    """
+    return writing(cfg.OUTPUT_DIR, program) if args.machine_rank == 0 else nullcontext()
 
 
 def run_process(args: argparse.Namespace) -> dict | None:
@@ -76,8 +92,8 @@ def run_process(args: argparse.Namespace) -> dict | None:
         cfg = prepare(setup_cfg(args), args)
         for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
             local_weights(path, key)  # a missing file is reported before data and model are built
-        if not args.resume:
-            check_weights_saw_no_labels(cfg, eval_only=args.eval_only)
+        resumed = _checkpoint_to_resume(cfg) if args.resume else None
+        check_weights_saw_no_labels(cfg, eval_only=args.eval_only, resumed=str(resumed or ""))
         record = RunRecord(
             cfg.OUTPUT_DIR,
             mode="eval" if args.eval_only else "train",
@@ -97,7 +113,13 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     Raises:
         ConfigError: see :func:`check_resumed`.
     """
+    resumed = _checkpoint_to_resume(cfg) if args.resume else None
     seed = recorded_seed(cfg.OUTPUT_DIR) if args.resume and cfg.SEED < 0 else None
+    if seed is None and resumed is not None and cfg.SEED < 0 and not args.eval_only:
+        raise ConfigError(
+            f"--resume: {cfg.OUTPUT_DIR} has no run.json, which holds the seed of the training. Fix: give the SEED "
+            "that its log.txt names."
+        )
     if seed is not None:
         cfg = cfg.clone()
         cfg.defrost()
@@ -130,6 +152,10 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     seed_all_rng(cfg.SEED)  # the same on every process: weights that are not loaded must agree
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
+
+
+def _checkpoint_to_resume(cfg: CfgNode) -> Path | None:
+    return checkpoint_to_resume(cfg.OUTPUT_DIR, earlier=earlier_checkpoints(cfg.OUTPUT_DIR))
 
 
 def _log_to(output: Path) -> None:
@@ -194,6 +220,9 @@ def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | 
     main = comm.is_main_process()
     if main:
         record.content["resumed_at"] = trainer.start_iter or None
+        record.content["earlier_checkpoints"] = (
+            earlier_checkpoints(cfg.OUTPUT_DIR) if args.resume else untag_checkpoints(cfg.OUTPUT_DIR)
+        )
         record.write()
     status, results = "failed", None
     try:

@@ -13,7 +13,7 @@ from ..data.panoptic.split_writer import read_manifest
 from ..engine.run_record import read_record as read_run_record
 from .checks import check_configs
 from .job_record import Action, lost_result, read_record, state
-from .leak_free import find_leaks
+from .leak_free import find_leaks, find_unknown
 from .measures import Measure, Task
 from .results import Provenance, Results, Row, SeedResult, tidy
 from .runs import Run, RunJob, Suite
@@ -26,12 +26,14 @@ def gather(suite: Suite, jobs: Sequence[RunJob]) -> Results:
         jobs: of all runs and seeds of the suite.
     """
     by_run = {(job.name, job.seed): job for job in jobs}
-    leaks = find_leaks(jobs, check_configs(jobs, check=False), suite.output)
+    configs = check_configs(jobs, check=False)
+    leaks, unknown = find_leaks(jobs, configs, suite.output), find_unknown(jobs, configs, suite.output)
     rows = []
     for run in suite.runs:
         own = [(None, "once")] if run.once else [(seed, str(seed)) for seed in suite.seeds]
         found = {text: _seed_result(suite.task, run, by_run[run.of or run.name, seed]) for seed, text in own}
-        rows.append(Row(run, found, leaks.get(run.of or run.name)))
+        name = run.of or run.name
+        rows.append(Row(run, found, leaks.get(name), unknown.get(name)))
     frame = tidy(rows)
     summary = frame.groupby(["run", "measure"])["value"].agg(["mean", "std", "count"])
     for row in rows:

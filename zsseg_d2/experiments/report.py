@@ -160,13 +160,17 @@ def _trained(_results: Results, row: Row) -> str:
     return NOTHING if count is None else f"{count:,}"
 
 
-_LEAK_FREE = "Leak-free: no training set of the run, or of those it builds on, has ground truth of an Out class."
+_LEAK_FREE = (
+    "Leak-free: no training set of the run, or of those it builds on, has ground truth of an Out class; unknown: it "
+    "builds on weights that do not say what they were trained on."
+)
+_YES_OR_NO = {True: "yes", False: "no", None: "unknown"}
 _TIME = Fact("training time", _time, _explain_time)
 FACTS: dict[str, tuple[Fact, ...]] = {
     "panoptic": (
         _TIME,
         Fact("extra parameters", _extra, _explain_extra),
-        Fact("leak-free", lambda _, row: "yes" if row.leak_free else "no", lambda _: _LEAK_FREE, "left"),
+        Fact("leak-free", lambda _, row: _YES_OR_NO[row.leak_free], lambda _: _LEAK_FREE, "left"),
     ),
     "referring": (
         Fact("trained parameters", _trained, lambda _: "Trained parameters: of the decoder; CLIP is frozen."),

@@ -74,7 +74,7 @@ def write_deleted_copies(
         progress: show a progress bar.
 
     Raises:
-        DatasetError, UnusableFile: the source is incomplete or inconsistent, or an output cannot be used.
+        DatasetError: the source is incomplete or inconsistent, or an output cannot be used.
         FolderInUse: another process writes an output.
     """
     source = _Source(Path(root), split, family, copy_images)

@@ -99,6 +99,8 @@ def read_panoptic_json(path: Path, remedy: str) -> PanopticFile:
 def _explain(error: msgspec.ValidationError, content: bytes) -> str:
     """Return the message of an error that names the image by its id instead of by its position."""
     place, problem = explain(error)
+    if place.endswith(("iscrowd", "isthing")) and "missing" not in problem:
+        problem = "is neither 0 nor 1"
     entry = re.match(r"(images|annotations)\[(\d+)\]\.?", place)
     if entry is None:
         return f"not in COCO panoptic format: '{place or 'the file'}' {problem}"

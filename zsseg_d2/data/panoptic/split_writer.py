@@ -58,8 +58,8 @@ class ResumableSplitWriter:
             overwrite: as in :meth:`open`.
 
         Raises:
-            DatasetError: the existing files are of another tool or of other arguments.
-            UnusableFile: manifest or journal is damaged.
+            DatasetError: the existing files are of another tool or of other arguments, or manifest or journal is
+                damaged.
         """
         entry = read_manifest(self.root)["splits"].get(self.split)
         known = self._known(entry, self._read_journal(self.journal(), overwrite))
@@ -84,7 +84,7 @@ class ResumableSplitWriter:
             overwrite: replace files that were written with other arguments.
 
         Raises:
-            DatasetError, UnusableFile: see :meth:`check`.
+            DatasetError: see :meth:`check`.
         """
         self.check(arguments, overwrite)
         entry = read_manifest(self.root)["splits"].get(self.split)
@@ -187,12 +187,14 @@ class ResumableSplitWriter:
         """Return the entries of a journal up to a last line that was cut off: in the first one, arguments go first.
 
         Raises:
-            UnusableFile: a line is damaged, unless the journal is to be replaced.
+            DatasetError: a line is damaged, unless the journal is to be replaced.
         """
         try:
             lines = read_bytes(path, JSON_LIMIT).split(b"\n")[:-1]  # what follows the last line end was cut off
         except FileNotFoundError:
             return []
+        except UnusableFile as error:
+            raise DatasetError(str(error)) from None
         first = path == self.journal()
         remedy = "run the same command again with --overwrite"
         try:
@@ -200,10 +202,10 @@ class ResumableSplitWriter:
                 decode_json(line, dict[str, Any] if first and number == 0 else self._line, path, remedy=remedy)
                 for number, line in enumerate(lines)
             ]
-        except UnusableFile:
+        except UnusableFile as error:
             if overwrite:
                 return [{}]  # its name says whose it is
-            raise
+            raise DatasetError(str(error)) from None
 
     def _parts(self) -> list[Path]:
         own = self.journal()
@@ -218,7 +220,7 @@ def read_manifest(root: Path) -> dict:
     """Return the manifest of a written dataset; without entries if there is none.
 
     Raises:
-        UnusableFile: it is damaged.
+        DatasetError: it is damaged.
     """
     path = root / MANIFEST
     remedy = f"move {printable(root)} away, and make it again"
@@ -226,12 +228,14 @@ def read_manifest(root: Path) -> dict:
         manifest = read_json(path, dict[str, Any], limit=MANIFEST_LIMIT, remedy=remedy)
     except (FileNotFoundError, NotADirectoryError):
         return {"splits": {}}
+    except UnusableFile as error:
+        raise DatasetError(str(error)) from None
     if "splits" not in manifest:  # of another program
         return {"splits": {}}
     try:
         msgspec.convert(manifest, Manifest)
     except msgspec.ValidationError as error:
-        raise UnusableFile(f"{printable(path)}: {error}. Fix: {remedy}.") from None
+        raise DatasetError(f"{path}: {error}. Fix: {remedy}.") from None
     return manifest
 
 

@@ -80,7 +80,7 @@ class PseudoLabelSet:
             overwrite: as in :meth:`open`.
 
         Raises:
-            DatasetError, UnusableFile: as in :meth:`open`.
+            DatasetError: as in :meth:`open`.
         """
         self._read(predictions)
         self.files.check(self._arguments, overwrite)
@@ -99,7 +99,6 @@ class PseudoLabelSet:
 
         Raises:
             DatasetError: the source is incomplete, the configuration is unknown, or the output cannot be used.
-            UnusableFile: manifest or journal of the output is damaged.
         """
         self._read(predictions)
         self.files.open(self._arguments, self._is_complete, overwrite)

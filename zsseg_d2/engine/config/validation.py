@@ -11,6 +11,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
+from ...data.images.opening import LARGEST_MAX_PIXELS
+from ...data.images.reading import EXIF_RULES
 from ...data.panoptic.mapper import MAPPERS
 from ...meta_arch.base import SegmentationModel
 from ...modeling.fcclip.matcher import PAIRINGS
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
     "INPUT.FORMAT": ("RGB",),
+    "INPUT.EXIF_ORIENTATION": EXIF_RULES,
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
     "MODEL.PRECISION": ("float32", "bfloat16"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
@@ -81,6 +84,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
     for key in _POSITIVE if eval_only else _POSITIVE + _POSITIVE_IN_TRAINING:
         if not _get(cfg, key) > 0:
             raise ConfigError(f"{key}={_get(cfg, key)}: it must be positive.")
+    if not 0 < cfg.INPUT.MAX_PIXELS <= LARGEST_MAX_PIXELS:
+        raise ConfigError(f"INPUT.MAX_PIXELS={cfg.INPUT.MAX_PIXELS}: it must lie in 1 .. {LARGEST_MAX_PIXELS}.")
     _check_device(cfg, eval_only)
     _check_datasets(cfg, eval_only)
     if not eval_only and cfg.SOLVER.IMS_PER_BATCH % world_size:

@@ -18,7 +18,7 @@ from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
-from ...data.panoptic.mapper import read_rgb
+from ...data.images.reading import read_rgb
 from ...data.panoptic.png import write_png
 from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt

@@ -12,7 +12,8 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
 from PIL import Image, ImageDraw, ImageFont
 
-from ...data.phrasecut.phrase_mapper import read_annotated_rgb
+from ...data.images.reading import ImageRules
+from ...data.phrasecut.phrase_mapper import read_task_image
 from ...files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -97,18 +98,21 @@ def save_image(image: Image.Image, path: Path, **options) -> None:
 class PhraseVisualizer(DatasetEvaluator):
     """Write some images with all their phrases, the prediction above and the ground truth below."""
 
-    def __init__(self, dataset_name: str, folder: Path, count: int, threshold: float = 0.5) -> None:
+    def __init__(
+        self, dataset_name: str, folder: Path, count: int, threshold: float = 0.5, rules: ImageRules | None = None
+    ) -> None:
         """
         Args:
             dataset_name: a registered dataset of phrases.
             folder: where ``<image_id>.png`` are written.
             count: number of images, evenly spread over the dataset.
             threshold: a pixel is predicted if its probability is greater.
+            rules: limits of images, and what their EXIF orientation means; None: the defaults.
         """
         images = list(dict.fromkeys(record["image_id"] for record in DatasetCatalog.get(dataset_name)))
         count = min(count, len(images))
         self._images = {images[k * len(images) // count] for k in range(count)}
-        self._folder, self._threshold = folder, threshold
+        self._folder, self._threshold, self._rules = folder, threshold, rules
 
     def reset(self) -> None:
         """Do nothing: no state is kept between images."""
@@ -118,7 +122,7 @@ class PhraseVisualizer(DatasetEvaluator):
         for image_id in self._images & {item["image_id"] for item in inputs}:
             pairs = [(item, output) for item, output in zip(inputs, outputs) if item["image_id"] == image_id]
             size = pairs[0][0]["height"], pairs[0][0]["width"]
-            image = read_annotated_rgb(pairs[0][0]["file_name"], *size, image_id)
+            image = read_task_image(pairs[0][0], self._rules)
             above, below = [panel(image, "prediction", 256)], [panel(image, "truth", 256)]
             for k, (item, output) in enumerate(pairs):
                 colour = COLOURS[k % len(COLOURS)]

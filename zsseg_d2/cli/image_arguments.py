@@ -1,0 +1,37 @@
+"""Options of programs that read labelled images without a config: INPUT.MAX_PIXELS and INPUT.EXIF_ORIENTATION."""
+
+from __future__ import annotations
+
+import argparse
+
+from zsseg_d2.data.images.opening import LARGEST_MAX_PIXELS, MAX_PIXELS
+from zsseg_d2.data.images.reading import EXIF_RULES, ImageRules
+
+
+def add_image_rules(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max-pixels`` and ``--exif-orientation``."""
+    parser.add_argument(
+        "--max-pixels",
+        type=_pixels,
+        default=MAX_PIXELS,
+        help=f"larger images are refused before they are decoded; default: {MAX_PIXELS:,}",
+    )
+    parser.add_argument(
+        "--exif-orientation",
+        choices=EXIF_RULES,
+        default=ImageRules.exif,
+        help="images whose EXIF data turn them: refuse, apply (labels fit the image as it is shown) or ignore; "
+        f"default: {ImageRules.exif}",
+    )
+
+
+def image_rules(options: argparse.Namespace) -> ImageRules:
+    """Return the rules that :func:`add_image_rules` parsed."""
+    return ImageRules(options.max_pixels, options.exif_orientation)
+
+
+def _pixels(text: str) -> int:
+    number = int(text.replace("_", ""))
+    if not 0 < number <= LARGEST_MAX_PIXELS:
+        raise argparse.ArgumentTypeError(f"{number} is not in 1 .. {LARGEST_MAX_PIXELS}")
+    return number
