@@ -406,7 +406,7 @@ def test_the_real_model_labels_through_the_tool(datasets, capsys):
         "cpu",
     ]
     keys += ["ZSSEG.PSEUDO_LABELS.MIN_SCORE", "0.0", "ZSSEG.PSEUDO_LABELS.MIN_AREA", "1", "DATALOADER.NUM_WORKERS", "0"]
-    entry = tool.run_labelling(tool.parse_arguments([*options, *keys]))
+    entry = run_labelling(tool.parse_arguments([*options, *keys]))
     shown = capsys.readouterr().out
     assert entry["train_with"] is None and "all pseudo-labels" in shown and f"are in {datasets / 'mine'}" in shown
     assert {"MODEL.WEIGHTS", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"} == set(entry["arguments"]["weights_sha256"])
@@ -416,6 +416,4 @@ def test_the_real_model_labels_through_the_tool(datasets, capsys):
 
 def test_mistakes_are_one_message(datasets):
     with pytest.raises(SystemExit, match="^error: Unknown config key 'SEEED'"):
-        tool.run_labelling(
-            tool.parse_arguments(["--config-file", "minicity/zero_shot.yaml", "--configuration", "008", "SEEED", "1"])
-        )
+        tool.main(["--config-file", "minicity/zero_shot.yaml", "--configuration", "008", "SEEED", "1"])
