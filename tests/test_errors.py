@@ -86,11 +86,11 @@ class Damaged(torch.utils.data.Dataset):
         try:
             raise OSError("inner")
         except OSError as error:
-            raise DatasetError("a.png: cut off. Fix: copy it again") from error
+            raise UnusableFile("a.png: cut off. Fix: copy it again") from error
 
 
 def test_the_error_of_a_worker_is_its_own_line():
-    with pytest.raises(DatasetError) as real:
+    with pytest.raises(UnusableFile) as real:
         next(iter(DataLoader(Damaged(), num_workers=1)))
     assert "Traceback" in str(real.value)
     assert explanation(real.value) == "a.png: cut off. Fix: copy it again"
