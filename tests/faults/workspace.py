@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +55,7 @@ class Workspace:
     """
 
     def __init__(self, root: Path) -> None:
+        _import_all()
         self.root = root.resolve()
         self.environment = {
             "DETECTRON2_DATASETS": str(self.root / "datasets"),
@@ -141,6 +144,13 @@ class Workspace:
         if folder == ".":
             paths = [p for p in paths if p.parent == self.root]
         return [str(p.relative_to(self.root)) for p in paths[:most]]
+
+
+def _import_all() -> None:
+    """Import what the programs import, so that no fork does it again."""
+    for module in pkgutil.walk_packages(zsseg_d2.__path__, "zsseg_d2."):
+        if not module.name.endswith(("triton_kernels", "experiments.job", "__main__")):
+            importlib.import_module(module.name)
 
 
 def _train(output: str) -> tuple[str, ...]:
