@@ -113,11 +113,13 @@ def segment(
 
 
 def _check_distinct(phrases: Sequence[str], template: str) -> None:
-    prompts = {clip_tokens(prompt): prompt for prompt in map(template.format, phrases)}
-    same = same_to_clip(prompts.values())
+    different = {clip_tokens(phrase): phrase for phrase in phrases}.values()
+    prompts = {template.format(phrase): phrase for phrase in different}
+    same = same_to_clip(prompts)
     if same:
+        one, other = (prompts[prompt] for prompt in same)
         raise ConfigError(
-            f"--phrase {same[0]!r} and {same[1]!r}: CLIP reads {CLIP_TOKENS} tokens of a text, and these are the same. "
+            f"--phrase {one!r} and {other!r}: CLIP reads {CLIP_TOKENS} tokens of a text, and these are the same. "
             "Fix: shorten the phrases."
         )
 
