@@ -153,6 +153,7 @@ def _raise_of(context: Any, failed: int) -> None:
         for other in context.processes:
             other.kill()
         raise mp.ProcessExitedException("", failed, process.pid, process.exitcode, name)
+    context.sentinels = {process.sentinel: failed}
     while not context.join():
         pass
 
