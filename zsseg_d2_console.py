@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from types import ModuleType
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train_net:main", "train a model (tools/train_net.py)"),
@@ -28,6 +29,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command -> (module of ``zsseg_d2.cli`` and function, one line of help)."""
 
+importing_a_program = False
+"""Whether ``zsseg_d2`` is imported for the arguments of a program alone; see ``zsseg_d2.load``."""
+
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int | None:
     """Run one command.
@@ -39,7 +43,17 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int | No
     Returns:
         The exit status; None counts as 0.
     """
-    command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        return _run(sys.argv[1:] if argv is None else argv, prog)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _import("zsseg_d2.process").end_if_nobody_reads()
+
+
+def _run(argv: Sequence[str], prog: str | None) -> int | None:
+    command, *rest = argv or ["--help"]
     if command in ("-h", "--help"):
         print(usage())
         return 0
@@ -52,8 +66,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int | No
         print(f"zsseg-d2: there is no command '{command}'.{hint} See: zsseg-d2 --help", file=sys.stderr)
         return 2
     module, function = COMMANDS[command][0].split(":")
-    program = importlib.import_module(f"zsseg_d2.cli.{module}")
-    return getattr(program, function)(rest, prog or f"zsseg-d2 {command}")
+    return getattr(import_program(module), function)(rest, prog or f"zsseg-d2 {command}")
+
+
+def import_program(name: str) -> ModuleType:
+    """Import a module of ``zsseg_d2.cli`` without torch, which its program loads once its arguments are parsed."""
+    return _import(f"zsseg_d2.cli.{name}")
+
+
+def _import(name: str) -> ModuleType:
+    global importing_a_program
+    importing_a_program = True
+    try:
+        return importlib.import_module(name)
+    finally:
+        importing_a_program = False
 
 
 def usage() -> str:
@@ -68,9 +95,14 @@ def usage() -> str:
             *lines,
             "",
             "zsseg-d2 COMMAND --help says more of each.",
+            "",
+            "exit status: 0 done; 1 something that can be fixed, in one line that begins with error:, or a traceback,",
+            "which is a bug; 2 wrong arguments; 130 Ctrl-C; 141 nobody reads the output. --debug shows tracebacks.",
         ]
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from zsseg_d2_console import main as imported  # by its name, under which zsseg_d2 looks for it
+
+    sys.exit(imported())

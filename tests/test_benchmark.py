@@ -20,6 +20,7 @@ from torch import nn
 
 from tests.parity import parity_config, recorded
 from zsseg_d2.cli import benchmark as tool
+from zsseg_d2.cli import benchmark_rows
 from zsseg_d2.engine.benchmark import measure, model_work
 from zsseg_d2.engine.benchmark.rows import ROWS, make_form
 
@@ -34,7 +35,7 @@ def form(seconds: float, memory: float = 1.0, added: float = 0.5, operations: in
 
 def test_a_line_by_hand():
     fast, plain = form(3.0, 1.5, 1.0), form(9.0, 6.0, 5.0)
-    line = tool.row_line(ROWS["training-step"], fast, plain, [2 / 10, 4 / 8, 3 / 9], RATES, 1)
+    line = benchmark_rows.row_line(ROWS["training-step"], fast, plain, [2 / 10, 4 / 8, 3 / 9], RATES, 1)
     assert line["seconds"] == 3 and line["other_seconds"] == 9 and line["ratio"] == pytest.approx(1 / 3)
     assert line["added_gb"] == 1 and line["other_added_gb"] == 5 and line["added_ratio"] == 0.2
     assert line["memory_ratio"] == 0.25 and line["limit_seconds"] == 0.5 and line["rate"] == pytest.approx(2 / 3)
@@ -53,12 +54,12 @@ def test_a_line_by_hand():
     ],
 )
 def test_targets(name, seconds, memory, met):
-    assert tool.row_line(ROWS[name], form(seconds, memory), None, [], RATES, 1)["met"] is met
+    assert benchmark_rows.row_line(ROWS[name], form(seconds, memory), None, [], RATES, 1)["met"] is met
 
 
 @pytest.mark.parametrize("name", ["training-step", "combined-step", "deletion-nine"])
 def test_a_relative_target_is_not_judged_without_the_other_form(name):
-    assert "met" not in tool.row_line(ROWS[name], form(1.0), None, [], RATES, 1)
+    assert "met" not in benchmark_rows.row_line(ROWS[name], form(1.0), None, [], RATES, 1)
 
 
 def test_operations_by_hand():
@@ -210,9 +211,9 @@ def test_ctrl_c_keeps_the_rows_measured(monkeypatch, capsys):
     def measured(name, row, args, rates):
         if name == "mapper":
             raise KeyboardInterrupt
-        return tool.row_line(row, form(20.0), None, [], rates, 1)
+        return benchmark_rows.row_line(row, form(20.0), None, [], rates, 1)
 
-    monkeypatch.setattr(tool, "measure", measured)
+    monkeypatch.setattr(benchmark_rows, "measure", measured)
     assert tool.main(["--rows", "evaluation", "mapper", "phrase-masks"]) == 130
     told = capsys.readouterr()
     assert "Stopped in row mapper" in told.err and "evaluation" in told.out and "phrase-masks" not in told.out
@@ -221,10 +222,23 @@ def test_ctrl_c_keeps_the_rows_measured(monkeypatch, capsys):
     assert "missed" not in capsys.readouterr().out
 
 
+def test_a_row_that_fails_costs_no_other_row(monkeypatch, capsys):
+    def measured(name, row, args, rates):
+        if name == "mapper":
+            raise RuntimeError("out of memory")
+        return benchmark_rows.row_line(row, form(20.0), None, [], rates, 1)
+
+    monkeypatch.setattr(benchmark_rows, "measure", measured)
+    assert tool.main(["--rows", "evaluation", "mapper", "phrase-masks"]) == 1
+    told = capsys.readouterr()
+    assert "error: mapper: out of memory" in told.err
+    assert "evaluation" in told.out and "phrase-masks" in told.out and "mapper" not in told.out
+
+
 def test_the_table_of_parts(monkeypatch, capsys):
     calls = [{"CLIP": s, "rest": 1.0, "all": s + 1} for s in (2.0, 4.0, 3.0)]
-    monkeypatch.setattr(tool, "keep_freed_memory", lambda: True)
-    monkeypatch.setattr(tool, "seconds_of_parts", lambda function, places: calls.pop(0))
+    monkeypatch.setattr(benchmark_rows, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(benchmark_rows, "seconds_of_parts", lambda function, places: calls.pop(0))
     work = argparse.Namespace(parts=dict)
     monkeypatch.setattr(model_work, "training_step", lambda *a: model_work.Work(work, lambda: None))
     monkeypatch.setattr(model_work.Work, "parts", lambda self: {})

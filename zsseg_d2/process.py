@@ -1,4 +1,4 @@
-"""Threads and memory of a process on a CPU. Imports no torch, which reads the environment once when it is imported."""
+"""Threads, memory and output of a process. Imports no torch, which reads the environment once when it is imported."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ from contextlib import contextmanager
 _THREAD_POLICY = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's mallopt(3)
+
+
+def end_if_nobody_reads() -> None:
+    """End the process quietly where standard output is a pipe without a reader, as after ``| head``.
+
+    Raises:
+        SystemExit: 141, as shells have it: 128 + the number of SIGPIPE.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+        raise SystemExit(141) from None
 
 
 @contextmanager

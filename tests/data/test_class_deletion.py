@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,11 @@ def snapshot(folder: Path) -> dict:
 
 
 def run(root: Path, output: Path, *arguments: str) -> int:
-    return tool.main(["--root", str(root), "--output", str(output), "--num-workers", "1", *arguments])
+    try:
+        return tool.main(["--root", str(root), "--output", str(output), "--num-workers", "1", *arguments])
+    except SystemExit as stop:
+        print(stop.code, file=sys.stderr)
+        return 1
 
 
 def visible_ids(record: dict) -> np.ndarray:

@@ -268,4 +268,5 @@ def test_the_tool_makes_it_and_draws_a_sheet(tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(tmp_path / "miniphrases")
     assert tool.main(["--preview", str(tmp_path / "sheet.png"), "--side", "64"]) == 0
     assert Image.open(tmp_path / "sheet.png").width == 7 * 64
-    assert tool.main(["--root", str(tmp_path), "--train", "-1"]) == 1
+    with pytest.raises(SystemExit, match="^error: "):
+        tool.main(["--root", str(tmp_path), "--train", "-1"])

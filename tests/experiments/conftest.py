@@ -7,8 +7,7 @@ import shutil
 import pytest
 
 from tests.experiments import suite_stub
-from tests.experiments.suite_stub import calls, write_suite
-from zsseg_d2 import experiments as program
+from tests.experiments.suite_stub import calls, run_program, write_suite
 from zsseg_d2.experiments import program as program_module
 
 
@@ -25,7 +24,7 @@ def run(tools, tmp_path, monkeypatch):
     told = [0]
 
     def start(*words):
-        status = program.main([str(path), *words], tools=tools)
+        status = run_program([str(path), *words], tools)
         new = calls(tools)[told[0] :]
         told[0] = len(calls(tools))
         return status, new
@@ -48,7 +47,7 @@ def finished_once(tmp_path_factory):
                 patch.setattr(program_module, "write_report", lambda results, to: to / "results.md")
                 stubs = suite_stub.write_tools(folder / "tools", **behaviour)
                 path = write_suite(folder / "suite.yaml", seeds=[1], **keys)
-                assert program.main([str(path), "--jobs", "2"], tools=stubs) == 0
+                assert run_program([str(path), "--jobs", "2"], stubs) == 0
             folders[name] = folder
         return folders[name]
 

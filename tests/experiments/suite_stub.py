@@ -56,6 +56,18 @@ def write_tools(folder: Path, **behaviour: dict) -> Path:
     return folder
 
 
+def run_program(words: list[str], tools: Path) -> int:
+    """Run ``run_suite.py`` on the stubs; returns the exit status and prints messages as Python does at the end."""
+    from zsseg_d2.cli import run_suite  # not at the top: the copies of this file are programs
+
+    try:
+        return run_suite.main(words, tools=tools) or 0
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        return 1 if isinstance(stop.code, str) else int(stop.code or 0)
+
+
 def set_behaviour(folder: Path, **behaviour: dict) -> None:
     (folder / "behaviour.json").write_text(json.dumps(behaviour))
 

@@ -8,22 +8,21 @@ import os
 import pytest
 
 from tests.experiments import fake_slurm, suite_stub
-from tests.experiments.suite_stub import calls, interrupt_when, set_behaviour, write_suite
-from zsseg_d2 import experiments as program
+from tests.experiments.suite_stub import calls, interrupt_when, run_program, set_behaviour, write_suite
+from zsseg_d2.cli.run_suite import parse_arguments
 from zsseg_d2.experiments import job_record
 from zsseg_d2.experiments import program as program_module
-from zsseg_d2.experiments.arguments import parse_arguments
 
 pytest.importorskip("snakemake_executor_plugin_slurm", reason="the plugin is not installed: pip install -e .[test]")
 
 
 def test_words_for_snakemake():
     given = "s.yaml SOLVER.MAX_ITER 3 --executor slurm --slurm-qos=long --seeds 1 -- --default-resources runtime=60"
-    args = parse_arguments(given.split(), "")
+    args = parse_arguments(given.split())
     assert args.executor == "slurm" and args.seeds == [1] and args.options == ["SOLVER.MAX_ITER", "3"]
     assert args.for_snakemake == ["--slurm-qos=long", "--default-resources", "runtime=60"]
     with pytest.raises(SystemExit):  # a typing mistake is not passed on
-        parse_arguments(["s.yaml", "--slurm-qos=long"], "")
+        parse_arguments(["s.yaml", "--slurm-qos=long"])
 
 
 def test_jobs_are_submitted_stopped_and_gone_on_with(tmp_path, monkeypatch, capfd):
@@ -36,7 +35,7 @@ def test_jobs_are_submitted_stopped_and_gone_on_with(tmp_path, monkeypatch, capf
     words += ["--slurm-init-seconds-before-status-checks=1", "--", "--seconds-between-status-checks", "1"]
     words += ["--default-resources", "slurm_account=me", "slurm_partition=long", "cpus_per_task=4"]
     thread = interrupt_when((both / "last_checkpoint").exists)
-    assert program.main(words, tools=tools) == 130
+    assert run_program(words, tools) == 130
     thread.join()
     suite_stub.wait_for(lambda: not job_record.in_use(both))
     assert job_record.read_record(both)["status"] == "interrupted" and not (both / job_record.FINISHED).exists()
@@ -47,7 +46,7 @@ def test_jobs_are_submitted_stopped_and_gone_on_with(tmp_path, monkeypatch, capf
     assert not list(tmp_path.glob(".snakemake")) and "by Snakemake (" in capfd.readouterr().out
 
     set_behaviour(tools)
-    assert program.main(words, tools=tools) == 0
+    assert run_program(words, tools) == 0
     again = [call for call in calls(tools) if call["run"] == "both"]
     assert [call["resume"] for call in again] == [False, True] and again[0]["threads"] == str(
         len(os.sched_getaffinity(0))

@@ -11,8 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.experiments.suite_stub import calls, interrupt_when, set_behaviour, wait_for, write_suite
-from zsseg_d2 import experiments as program
+from tests.experiments.suite_stub import calls, interrupt_when, run_program, set_behaviour, wait_for, write_suite
 from zsseg_d2.evaluation.panoptic.report import write_json
 from zsseg_d2.experiments import job_record
 from zsseg_d2.experiments import program as program_module
@@ -93,10 +92,10 @@ def test_results_do_not_depend_on_kill_9(tools, tmp_path, monkeypatch, whole_tre
     monkeypatch.setattr(
         program_module, "write_report", lambda found, to: write_json(to / "results.json", found.as_json()) or to
     )
-    assert program.main([str(path), "--jobs", "2", "--output", str(undisturbed)], tools=tools) == 0
+    assert run_program([str(path), "--jobs", "2", "--output", str(undisturbed)], tools) == 0
     set_behaviour(tools, upper={"wait": 0.5}, lower={"wait": 0.5}, both={"wait": 0.5})
     words = [str(path), "--jobs", "2", "--output", str(out)]
-    suite = multiprocessing.get_context("fork").Process(target=program.main, args=(words,), kwargs={"tools": tools})
+    suite = multiprocessing.get_context("fork").Process(target=run_program, args=(words, tools))
     suite.start()
     wait_for((out / "seed_1" / "lower" / "last_checkpoint").exists)
     started = {process: " ".join(process.cmdline()) for process in psutil.Process(suite.pid).children(recursive=True)}
@@ -108,6 +107,6 @@ def test_results_do_not_depend_on_kill_9(tools, tmp_path, monkeypatch, whole_tre
     assert snakemake and not psutil.wait_procs(snakemake, timeout=60)[1]
     wait_for(lambda: not any(job_record.in_use(folder) for folder in out.glob("seed_1/*")))
     assert not (out / "seed_1" / "naive").exists(), "nothing more is started"
-    assert program.main(words, tools=tools) == 0 and comparable(out) == comparable(undisturbed)
+    assert run_program(words, tools) == 0 and comparable(out) == comparable(undisturbed)
     resumed = {call["run"] for call in calls(tools) if call["resume"]}
     assert ("lower" in resumed) == whole_tree and not (ROOT / ".snakemake").exists() and not Path(".snakemake").exists()

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.experiments import suite_stub
-from tests.experiments.suite_stub import set_behaviour, write_suite
-from zsseg_d2 import experiments as program
+from tests.experiments.suite_stub import run_program, set_behaviour, write_suite
 from zsseg_d2.experiments.gather import gather, history, read_lines, training_seconds
 from zsseg_d2.experiments.measures import IN, PANOPTIC, Measure
 from zsseg_d2.experiments.remarks import remarks
@@ -65,7 +64,7 @@ def finished(tmp_path_factory):
     runs = json.dumps(CURVE)[1:-1].replace("}, {", "}\n- {")
     published = '\npublished: {source: "a paper", rows: [{label: zero shot, all: 40.3, in: 48.2, out: 29.4}]}\n'
     path.write_text(text + f"- {runs}" + published)
-    assert program.main([str(path), "--jobs", "2"], tools=tools) == 0
+    assert run_program([str(path), "--jobs", "2"], tools) == 0
     return folder, tools, path
 
 
@@ -317,14 +316,14 @@ def test_a_report_of_what_is_there(finished, tmp_path, capfd):
     """Holes are named, runs with other settings are marked, and nothing is run."""
     folder, tools, path = finished
     started = len(suite_stub.calls(tools))
-    assert program.main([str(path), "--report", "--seeds", "1", "3", "SOLVER.MAX_ITER", "9"], tools=tools) == 0
+    assert run_program([str(path), "--report", "--seeds", "1", "3", "SOLVER.MAX_ITER", "9"], tools) == 0
     output = capfd.readouterr().out
     assert len(suite_stub.calls(tools)) == started
     assert "Not up to date (seed 1): SOLVER.MAX_ITER was 4, is 9." in output
     assert "Not run (seed 3)." in output
-    assert program.main([str(path), "--report", "--output", str(tmp_path / "none")], tools=tools) == 0
+    assert run_program([str(path), "--report", "--output", str(tmp_path / "none")], tools) == 0
     assert "Not run: zero shot; upper; lower; naive; both at once; WiSE; bookkeeping; taught." in capfd.readouterr().out
-    assert program.main([str(path), "--report"], tools=tools) == 0  # as it was, for other tests
+    assert run_program([str(path), "--report"], tools) == 0  # as it was, for other tests
 
 
 def test_damaged_results_are_a_hole(finished, results, capfd):
@@ -351,8 +350,6 @@ def test_a_curve_without_the_point_of_the_row(finished, results):
 def test_one_seed_says_nothing_about_the_spread(finished, tmp_path, capfd):
     _, tools, path = finished
     set_behaviour(tools)
-    assert (
-        program.main([str(path), "--seeds", "1", "--only", "both", "--output", str(tmp_path / "one")], tools=tools) == 0
-    )
+    assert run_program([str(path), "--seeds", "1", "--only", "both", "--output", str(tmp_path / "one")], tools) == 0
     text = (tmp_path / "one" / "results.md").read_text()
     assert "One seed (1): nothing is known about the spread." in text and "±" not in text.split("Training time")[0]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.experiments import suite_stub
+from zsseg_d2.cli.run_suite import parse_arguments
 from zsseg_d2.experiments import job_record, machine
-from zsseg_d2.experiments.arguments import parse_arguments
 from zsseg_d2.experiments.job_record import Action, State
 from zsseg_d2.experiments.progress import Progress, in_words, iterations_done
 from zsseg_d2.experiments.runs import make_jobs
@@ -129,15 +129,14 @@ def test_a_config_file_that_changes_is_noticed(suite, tmp_path):
     ],
 )
 def test_command_lines(words, only, seeds, options):
-    args = parse_arguments(words.split(), "")
+    args = parse_arguments(words.split())
     assert (args.suite, args.only, args.seeds, args.options) == ("s.yaml", only, seeds, options)
 
 
 def test_seeds_are_numbers(capsys):
-    from zsseg_d2 import experiments as program
-
-    assert program.main(["s.yaml", "--seeds", "one"], tools=Path()) == 1
-    assert capsys.readouterr().err == "error: --seeds must be whole numbers, but are one.\n"
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments(["s.yaml", "--seeds", "one"])
+    assert stop.value.code == 2 and "error: --seeds must be whole numbers, but are one." in capsys.readouterr().err
 
 
 def test_places(monkeypatch):

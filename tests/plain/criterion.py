@@ -23,11 +23,11 @@ def forward(
     ]
     sums = [[0.0, 0.0, []] for _ in layers]  # mask loss, dice loss, labels
     for image, target in enumerate(targets):
-        drawn = torch.rand(1, self.num_points, 2)
+        drawn = torch.rand(1, self.num_points, 2, device=mask_features[0][0].device)
         matches = [_match(self, layer[image], masks[image], target, drawn) for layer, masks in zip(layers, whole)]
         for total, layer, masks, (query, index) in zip(sums, layers, whole, matches):
             logits, matched = layer[image].class_logits, masks[image][query]
-            labels = torch.full((len(logits),), logits.shape[-1] - 1)
+            labels = torch.full((len(logits),), logits.shape[-1] - 1, device=logits.device)
             labels[query] = target.labels[index]
             with torch.no_grad():
                 at = uncertain_points(matched, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
@@ -58,6 +58,6 @@ def _match(criterion: SetCriterion, prediction, masks: Tensor, target, points: T
     areas = probability.sum(-1)[:, None] + truth.sum(-1)[None]
     cost_dice = 1 - (2 * probability @ truth.T + 1) / (areas + 1)
     cost = w["loss_ce"] * cost_class + w["loss_mask"] * cost_mask + w["loss_dice"] * cost_dice
-    query, index = (torch.as_tensor(x) for x in linear_sum_assignment(cost.numpy()))
+    query, index = (torch.as_tensor(x, device=cost.device) for x in linear_sum_assignment(cost.cpu().numpy()))
     order = index.argsort()
     return query[order], index[order]

@@ -15,12 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog
-
 from zsseg_d2.cli.arguments import ArgumentParser
 from zsseg_d2.cli.image_arguments import add_image_rules, image_rules
-from zsseg_d2.data import DatasetError
-from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
+from zsseg_d2.cli.program import program
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -38,25 +35,26 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     return options
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    options = parse_arguments(argv, prog)
+@program(parse_arguments)
+def main(options: argparse.Namespace) -> int:
+    """Measure, print and plot."""
+    from detectron2.data import DatasetCatalog
+
+    from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
+
     if options.dataset not in DatasetCatalog:
-        print(f"There is no dataset '{options.dataset}'; see datasets/README.md.", file=sys.stderr)
+        print(f"error: There is no dataset '{options.dataset}'. Fix: see datasets/README.md", file=sys.stderr)
         return 2
     folder = options.output or Path("output", "smoothness", options.dataset)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = run_smoothness(
-            options.dataset,
-            folder,
-            images=options.images,
-            pairs=options.pairs,
-            seed=options.seed,
-            things_only=options.things_only,
-            rules=image_rules(options),
-        )
-    except (DatasetError, OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    folder.mkdir(parents=True, exist_ok=True)
+    text = run_smoothness(
+        options.dataset,
+        folder,
+        images=options.images,
+        pairs=options.pairs,
+        seed=options.seed,
+        things_only=options.things_only,
+        rules=image_rules(options),
+    )
     print(text)
     return 0

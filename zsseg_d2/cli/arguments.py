@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 CONFIG_FILE = "--config-file"
+CONFIG_ROOTS = frozenset(
+    ("CUDNN_BENCHMARK", "DATALOADER", "DATASETS", "GLOBAL", "INPUT", "MODEL", "OUTPUT_DIR", "SEED", "SOLVER", "TEST")
+    + ("VERSION", "VIS_PERIOD", "ZSSEG")
+)
+"""First parts of all config keys, by which a word is known as a key before the config is there."""
+
+EXIT_STATUSES = """\
+exit status: 0 done; 1 something that can be fixed, in one line that begins with error:, or a traceback, which is a bug;
+2 wrong arguments; 130 Ctrl-C; 141 nobody reads the output (docs/errors.md)"""
 
 
 class ArgumentParser(argparse.ArgumentParser):
     """An argument parser whose ``--config-file`` takes all the YAML files that follow it.
+
+    Every program has ``--debug`` and ``--import``; subcommands (made by ``add_subparsers``) leave them to the program.
 
     Args:
         doc: docstring of the program; shown by ``--help`` as it is.
@@ -18,8 +30,35 @@ class ArgumentParser(argparse.ArgumentParser):
     """
 
     def __init__(self, doc: str | None = None, prog: str | None = None, **rest) -> None:
+        is_program = "help" not in rest and doc is not None
         rest = {"formatter_class": argparse.RawDescriptionHelpFormatter, **rest}
         super().__init__(prog=prog, description=doc, **rest)
+        if is_program:
+            self.epilog = EXIT_STATUSES
+            self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+            self.add_argument(
+                "--import",
+                dest="imports",
+                action="append",
+                default=[],
+                metavar="MODULE_OR_FILE",
+                help="import a Python module that registers datasets, methods or fusions of your own; may be repeated",
+            )
+
+    def add_process_arguments(self, *, machines: bool = False) -> None:
+        """Add ``--num-gpus`` and, with `machines`, Detectron2's options for several machines."""
+        self.add_argument(
+            "--num-gpus", type=int, default=1, help="processes on this machine; without CUDA, CPU processes"
+        )
+        if not machines:
+            self.set_defaults(num_machines=1, machine_rank=0, dist_url="auto")
+            return
+        port = 2**15 + 2**14 + os.getuid() % 2**14 if hasattr(os, "getuid") else 49152
+        self.add_argument("--num-machines", type=int, default=1)
+        self.add_argument("--machine-rank", type=int, default=0, help="rank of this machine, from 0")
+        self.add_argument(
+            "--dist-url", default=f"tcp://127.0.0.1:{port}", help="address of the first machine's process group"
+        )
 
     def add_config_arguments(self, help: str, *, required: bool = False) -> None:
         """Add ``--config-file`` (``args.config_file``: a list of names) and ``opts`` (a list of words)."""

@@ -14,13 +14,8 @@ import statistics
 from collections.abc import Sequence
 from functools import partial
 
-from tabulate import tabulate
-
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.engine import setup_cfg
-from zsseg_d2.engine.benchmark.measure import in_turns, machine
-from zsseg_d2.engine.benchmark.model_work import training_step
-from zsseg_d2.engine.errors import ConfigError
+from zsseg_d2.cli.program import program
 
 SINGLE = "single model"
 _MASKS = ("ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DISTILLATION.MASK_WEIGHT", "5.0")
@@ -49,12 +44,15 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     return args
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-    args = parse_arguments(argv, prog)
-    try:
-        setup_cfg(args, check=False)  # mistakes end here, before any process is started
-    except ConfigError as error:
-        raise SystemExit(f"error: {error}") from error
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> None:
+    """Measure, and print a table or JSON."""
+    from tabulate import tabulate
+
+    from zsseg_d2.engine import setup_cfg
+    from zsseg_d2.engine.benchmark.measure import in_turns, machine
+
+    setup_cfg(args, check=False)  # mistakes end here, before any process is started
     methods = [name for name in METHODS if name in (SINGLE, *args.methods)]
     forms = in_turns({name: partial(make_step, name, args) for name in methods}, args.repeat)
     rows: dict[str, dict] = {}
@@ -78,5 +76,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
 
 def make_step(method: str, args: argparse.Namespace):
     """Make the training step of a method."""
+    from zsseg_d2.engine.benchmark.model_work import training_step
+
     options = ["ZSSEG.DISTILLATION.CLASSES", "all", *args.opts, "MODEL.META_ARCHITECTURE", *METHODS[method]]
     return training_step(args.config_file, (args.height, args.width), args.batch, options)

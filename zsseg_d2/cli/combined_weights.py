@@ -14,9 +14,7 @@ import argparse
 from collections.abc import Sequence
 
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts, split_parts
-from zsseg_d2.engine.checkpoints.weights_files import SUFFIX, check_output, find_weights, read_weights, write_weights
-from zsseg_d2.engine.run import USER_ERRORS
+from zsseg_d2.cli.program import program
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -36,6 +34,15 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
 
 
 def split_file(args: argparse.Namespace) -> None:
+    from zsseg_d2.engine.checkpoints.weight_arithmetic import split_parts
+    from zsseg_d2.engine.checkpoints.weights_files import (
+        SUFFIX,
+        check_output,
+        find_weights,
+        read_weights,
+        write_weights,
+    )
+
     source = find_weights(args.combined)
     names = {"one": args.output_one, "two": args.output_two}
     outputs = [
@@ -49,14 +56,15 @@ def split_file(args: argparse.Namespace) -> None:
 
 
 def join_files(args: argparse.Namespace) -> None:
+    from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts
+    from zsseg_d2.engine.checkpoints.weights_files import check_output, read_weights, write_weights
+
     output = check_output(args.output, overwrite=args.overwrite)
     one, two = (read_weights(path) for path in (args.one, args.two))
     print(write_weights(output, join_parts(one, two, sources=(f"'{args.one}'", f"'{args.two}'"))))
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-    args = parse_arguments(argv, prog)
-    try:
-        split_file(args) if args.command == "split" else join_files(args)
-    except USER_ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> None:
+    """Split or join."""
+    split_file(args) if args.command == "split" else join_files(args)

@@ -13,11 +13,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.data import CONFIGURATIONS, PANOPTIC_FAMILIES, DatasetError, PanopticFamily, resolve_classes
-from zsseg_d2.data.class_deletion.configurations import chosen_configurations
-from zsseg_d2.data.class_deletion.export import ClassDeletedExport, write_deleted_copies
+from zsseg_d2.cli.program import program
+
+if TYPE_CHECKING:
+    from zsseg_d2.data import PanopticFamily
+    from zsseg_d2.data.class_deletion.export import ClassDeletedExport
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -27,7 +30,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         "--family",
         default="openvocab_cityscapes_fine_panoptic",
         metavar="PREFIX",
-        help=f"layout and classes: {', '.join(PANOPTIC_FAMILIES)}; default: Cityscapes' (also for MiniCity)",
+        help="layout and classes: openvocab_cityscapes_fine_panoptic, minicity_panoptic, "
+        "openvocab_coco_2017_panoptic, miniworld_panoptic, or your own; default: Cityscapes' (also for MiniCity)",
     )
     parser.add_argument("--split", nargs="+", default=["train"], help="default: train")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -36,7 +40,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         "--configurations",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(CONFIGURATIONS)}; also ranges (002-005) and 'all'; common work is done once",
+        help="000 to 008; also ranges (002-005) and 'all'; common work is done once",
     )
     what.add_argument("--classes", nargs="+", help="names or label ids of the classes to delete")
     what.add_argument("--all", action="store_true", help="the same as --configurations all")
@@ -57,6 +61,8 @@ def family(arguments: argparse.Namespace) -> PanopticFamily:
     Raises:
         DatasetError: There is none.
     """
+    from zsseg_d2.data import PANOPTIC_FAMILIES, DatasetError
+
     if arguments.family not in PANOPTIC_FAMILIES:
         known = ", ".join(PANOPTIC_FAMILIES)
         raise DatasetError(f"--family {arguments.family}: there is no such family. Fix: choose one of {known}.")
@@ -65,6 +71,10 @@ def family(arguments: argparse.Namespace) -> PanopticFamily:
 
 def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
     """Plan the folder and the deleted classes of each copy."""
+    from zsseg_d2.data import resolve_classes
+    from zsseg_d2.data.class_deletion.configurations import chosen_configurations
+    from zsseg_d2.data.class_deletion.export import ClassDeletedExport
+
     root, known = arguments.root.resolve(), family(arguments).configurations
     configurations = ["all"] if arguments.all else arguments.configuration
     if configurations is not None:
@@ -81,8 +91,11 @@ def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
     ]
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    options = parse_arguments(argv, prog)
+@program(parse_arguments)
+def main(options: argparse.Namespace) -> int:
+    """Write the copies of every split."""
+    from zsseg_d2.data.class_deletion.export import write_deleted_copies
+
     try:
         for split in options.split:
             copies = planned_copies(options)
@@ -97,9 +110,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             )
             for copy in copies:
                 print(f"{copy.output}: {split} {'was complete already' if copy.complete else 'written'}")
-    except DatasetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("Interrupted; the same command resumes.", file=sys.stderr)
         return 130

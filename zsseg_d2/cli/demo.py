@@ -12,8 +12,7 @@ from pathlib import Path
 
 from zsseg_d2.cli import run_suite, segment, train_net
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.data.panoptic.records import data_folder
-from zsseg_d2.data.synthetic import ensure_minicity
+from zsseg_d2.cli.program import program
 
 PHRASES = ("bench", "person")
 
@@ -26,16 +25,17 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None, *, phrase_image: Path) -> int:
+@program(parse_arguments)
+def main(args: argparse.Namespace, *, phrase_image: Path) -> int:
     """Run the demonstration.
 
     Args:
+        args: the parsed command line.
         phrase_image: the image that the phrases are looked for in.
 
     Returns:
         The exit status.
     """
-    args = parse_arguments(argv, prog)
     output, steps, start = Path(args.output), 3 if args.zero_shot_only else 4, time.perf_counter()
     _make_scenes(steps)
     _zero_shot(output, args.images, steps)
@@ -50,13 +50,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None, *, phrase_i
 
 def _make_scenes(steps: int) -> None:
     print(f"1/{steps}  MiniCity: 300 training and 50 validation scenes in Cityscapes format", flush=True)
-    try:
-        folder = ensure_minicity(data_folder())
-    except FileExistsError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    print(f"     {folder}")
+    from zsseg_d2.data.paths import data_folder
+    from zsseg_d2.data.synthetic import ensure_minicity
+
+    print(f"     {ensure_minicity(data_folder())}")
 
 
 def _zero_shot(output: Path, images: int, steps: int) -> None:
@@ -76,4 +73,4 @@ def _methods(output: Path) -> int:
         "     in-class fine-tuning, its map merged with the zero-shot one, and two models trained together",
         flush=True,
     )
-    return run_suite.main(["minicity/suite_demo.yaml", "--output", str(output / "methods")])
+    return run_suite.main(["minicity/suite_demo.yaml", "--output", str(output / "methods")]) or 0

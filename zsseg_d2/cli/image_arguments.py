@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from zsseg_d2.data.images.opening import LARGEST_MAX_PIXELS, MAX_PIXELS
-from zsseg_d2.data.images.reading import EXIF_RULES, ImageRules
+if TYPE_CHECKING:
+    from zsseg_d2.data.images.reading import ImageRules
+
+# Written out, because arguments are parsed before the package is imported; a test compares them.
+MAX_PIXELS, LARGEST_MAX_PIXELS = 50_000_000, 178_000_000
+EXIF_RULES = ("refuse", "apply", "ignore")
 
 
 def add_image_rules(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +24,16 @@ def add_image_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exif-orientation",
         choices=EXIF_RULES,
-        default=ImageRules.exif,
+        default=EXIF_RULES[0],
         help="images whose EXIF data turn them: refuse, apply (labels fit the image as it is shown) or ignore; "
-        f"default: {ImageRules.exif}",
+        f"default: {EXIF_RULES[0]}",
     )
 
 
 def image_rules(options: argparse.Namespace) -> ImageRules:
     """Return the rules that :func:`add_image_rules` parsed."""
+    from zsseg_d2.data.images.reading import ImageRules
+
     return ImageRules(options.max_pixels, options.exif_orientation)
 
 

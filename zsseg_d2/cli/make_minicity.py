@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.data.synthetic import CITY, PRETRAINING, write_minicity, write_miniworld
-from zsseg_d2.data.synthetic.sheet import contact_sheet
+from zsseg_d2.cli.program import program
 
-WORLDS = {"city": (CITY, write_minicity), "pretraining": (PRETRAINING, write_miniworld)}
+WORLDS = ("city", "pretraining")
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -38,13 +37,18 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    arguments = parse_arguments(argv, prog)
+@program(parse_arguments)
+def main(arguments: argparse.Namespace) -> int:
+    """Render the chosen datasets."""
+    from zsseg_d2.data.synthetic import CITY, PRETRAINING, write_minicity, write_miniworld
+    from zsseg_d2.data.synthetic.sheet import contact_sheet
+
+    worlds = {"city": (CITY, write_minicity), "pretraining": (PRETRAINING, write_miniworld)}
     chosen = list(WORLDS) if arguments.world == "both" else [arguments.world]
     size = {"height": arguments.height, "width": arguments.width}
     numbers = {k: v for k in ("train", "val") if (v := getattr(arguments, k)) is not None}
     for name in chosen:
-        world, write = WORLDS[name]
+        world, write = worlds[name]
         try:
             if arguments.preview:
                 path = arguments.preview
@@ -54,9 +58,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
                 contact_sheet(world, range(first, first + 12), **size).save(path)
             else:
                 path = write(arguments.root, **numbers, **size, seed=arguments.seed, num_workers=arguments.num_workers)
-        except (FileExistsError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
         except KeyboardInterrupt:
             print("interrupted: nothing was left behind", file=sys.stderr)
             return 130

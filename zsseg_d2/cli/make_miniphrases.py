@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.data.synthetic import write_miniphrases
-from zsseg_d2.data.synthetic.phrase_sheet import phrase_sheet
+from zsseg_d2.cli.program import program
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -38,18 +37,19 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    options = vars(parse_arguments(argv, prog))
-    preview, root = options.pop("preview"), options.pop("root")
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> int:
+    """Render the dataset, or a sheet of its images."""
+    from zsseg_d2.data.synthetic import write_miniphrases
+    from zsseg_d2.data.synthetic.phrase_sheet import phrase_sheet
+
+    numbers = {key: getattr(args, key) for key in ("train", "val", "test", "miniv", "side", "seed", "num_workers")}
     try:
-        if preview is None:
-            print(write_miniphrases(root, **options))
+        if args.preview is None:
+            print(write_miniphrases(args.root, **numbers))
         else:
-            phrase_sheet(options["seed"], options["side"]).save(preview)
-            print(preview)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+            phrase_sheet(args.seed, args.side).save(args.preview)
+            print(args.preview)
     except KeyboardInterrupt:
         print("interrupted: nothing was left behind", file=sys.stderr)
         return 130

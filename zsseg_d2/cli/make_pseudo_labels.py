@@ -14,21 +14,23 @@ import argparse
 from collections.abc import Sequence
 
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.data import CONFIGURATIONS
-from zsseg_d2.engine.launch import add_process_arguments
-from zsseg_d2.engine.pseudo_labeling.labeling import run_labelling
+from zsseg_d2.cli.program import program
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     parser = ArgumentParser(__doc__, prog)
-    parser.add_argument("--configuration", required=True, help="one of " + ", ".join(list(CONFIGURATIONS)[1:]))
+    parser.add_argument("--configuration", required=True, help="one of 001 to 008")
     parser.add_argument("--split", default="train", help="default: train")
     parser.add_argument("--output", help="folder; default: that of the registered dataset")
     parser.add_argument("--overwrite", action="store_true", help="replace what a run with other arguments wrote")
-    add_process_arguments(parser)
+    parser.add_process_arguments()
     parser.add_config_arguments("config of the zero-shot model; its test set names the data", required=True)
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-    run_labelling(parse_arguments(argv, prog))
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> None:
+    """Label, and print a summary."""
+    from zsseg_d2.engine.pseudo_labeling.labeling import run_labelling
+
+    run_labelling(args)

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
 from zsseg_d2.cli.image_arguments import add_image_rules, image_rules
-from zsseg_d2.data.phrasecut.check import check_phrasecut
-from zsseg_d2.data.phrasecut.folder import SPLITS
+from zsseg_d2.cli.program import program
+
+SPLITS = ("train", "val", "test", "miniv")
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -33,8 +34,11 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    options = parse_arguments(argv, prog)
+@program(parse_arguments)
+def main(options: argparse.Namespace) -> int:
+    """Print what was found; 1 where something is wrong."""
+    from zsseg_d2.data.phrasecut.check import check_phrasecut
+
     try:
         reports = check_phrasecut(
             options.root, options.split, decode=options.decode, progress=sys.stderr.isatty(), rules=image_rules(options)

@@ -6,23 +6,17 @@ python tools/pretrain_mini_clip.py --model mini_vit --output output/mini_vit.saf
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from detectron2.config import get_cfg
-from safetensors.torch import save
-
-from zsseg_d2 import add_zsseg_config
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.engine.training.clip_pretraining import pretrain_clip
-from zsseg_d2.files import atomic_path
-from zsseg_d2.modeling.clip.loading import build_tokenizer, create_clip, resolve_clip_name
+from zsseg_d2.cli.program import program
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     parser = ArgumentParser(__doc__, prog)
     parser.add_argument(
         "--model", default="mini_rn", help="an open_clip config with a ResNet image tower, or a ViT that pools the mean"
@@ -34,7 +28,20 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--num-workers", type=int, default=os.cpu_count() or 1)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> None:
+    """Train, and write the weights."""
+    import torch
+    from detectron2.config import get_cfg
+    from safetensors.torch import save
+
+    from zsseg_d2 import add_zsseg_config
+    from zsseg_d2.engine.training.clip_pretraining import pretrain_clip
+    from zsseg_d2.files import atomic_path
+    from zsseg_d2.modeling.clip.loading import build_tokenizer, create_clip, resolve_clip_name
 
     cfg = get_cfg()
     add_zsseg_config(cfg)
@@ -54,7 +61,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
         std=torch.tensor(cfg.MODEL.PIXEL_STD).view(3, 1, 1),
     )
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    arguments = {k: v for k, v in vars(args).items() if k != "output"}
+    arguments = {k: v for k, v in vars(args).items() if k not in ("output", "debug", "imports")}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(args.output) as temporary:
         temporary.write_bytes(save({k: v.contiguous() for k, v in state.items()}, {"arguments": json.dumps(arguments)}))

@@ -14,11 +14,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.config import get_cfg
-
-from zsseg_d2 import add_zsseg_config
-from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.engine.prediction.phrase_segmentation import DEFAULT_CONFIG, run_segmenting
+from zsseg_d2.cli.arguments import CONFIG_ROOTS, ArgumentParser
+from zsseg_d2.cli.program import program
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -36,11 +33,10 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         "--config-file",
         action="append",
         metavar="FILE",
-        help=f"default: {DEFAULT_CONFIG} with its embedded weights; several merge in order",
+        help="default: miniphrases/unet_vit.yaml with its embedded weights; several merge in order",
     )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
     args = parser.parse_intermixed_args(argv)
-    args.config_file = args.config_file or [DEFAULT_CONFIG]
     first = next((k for k, word in enumerate(args.image) if _is_key(word)), None)  # `--image a.jpg MODEL.WEIGHTS x`
     if first is not None:
         args.image, args.opts = args.image[:first], args.image[first:] + args.opts
@@ -58,10 +54,13 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
 
 def _is_key(word: str) -> bool:
     """Return whether a word after --image is a config key: in capitals, below an existing node, and not a file."""
-    cfg = get_cfg()
-    add_zsseg_config(cfg)
-    return word.isupper() and word.split(".")[0] in cfg and not Path(word).is_file()
+    return word.isupper() and word.split(".")[0] in CONFIG_ROOTS and not Path(word).is_file()
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    return run_segmenting(parse_arguments(argv, prog))
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> int:
+    """Segment, and write the results."""
+    from zsseg_d2.engine.prediction.phrase_segmentation import DEFAULT_CONFIG, run_segmenting
+
+    args.config_file = args.config_file or [DEFAULT_CONFIG]
+    return run_segmenting(args)

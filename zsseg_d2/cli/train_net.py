@@ -12,11 +12,11 @@ inference/<dataset>/panoptic_quality.json.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.engine.launch import add_process_arguments
-from zsseg_d2.engine.run import run
+from zsseg_d2.cli.program import program
 
 
 def build_parser(prog: str | None = None) -> ArgumentParser:
@@ -24,18 +24,25 @@ def build_parser(prog: str | None = None) -> ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint in OUTPUT_DIR")
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, without training")
     parser.add_argument("--save-predictions", action="store_true", help="the same as ZSSEG.SAVE_PREDICTIONS True")
-    add_process_arguments(parser, machines=True)
+    parser.add_process_arguments(machines=True)
     parser.add_config_arguments("config of the method")
     return parser
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-    """Train, or evaluate with --eval-only."""
+def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     args = build_parser(prog).parse_args(argv)
     args.opts = [*args.opts, *(["ZSSEG.SAVE_PREDICTIONS", "True"] if args.save_predictions else [])]
-    run(args)
+    return args
 
 
-def evaluate(argv: Sequence[str], prog: str | None = None) -> None:
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> None:
+    """Train, or evaluate with --eval-only."""
+    from zsseg_d2 import engine
+
+    engine.run(args)
+
+
+def evaluate(argv: Sequence[str], prog: str | None = None) -> int | None:
     """Evaluate: training's program with --eval-only."""
-    main(["--eval-only", *argv], prog)
+    return main(["--eval-only", *argv], prog)

@@ -16,8 +16,9 @@ import argparse
 from collections.abc import Sequence
 
 from zsseg_d2.cli.arguments import ArgumentParser
-from zsseg_d2.engine.checkpoints.wise_ft import ALPHAS, run_wise_ft
-from zsseg_d2.engine.launch import add_process_arguments
+from zsseg_d2.cli.program import program
+
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -28,7 +29,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument(
         "--save", nargs="*", default=[], metavar="ALPHA", help="write the weights at these; default: none"
     )
-    add_process_arguments(parser)
+    parser.add_process_arguments()
     parser.add_config_arguments("of the fine-tuning: model, test set, seen classes", required=True)
     parser.set_defaults(eval_only=True, resume=False)
     args = parser.parse_args(argv)
@@ -49,5 +50,9 @@ def _is_number(word: str | float) -> bool:
     return True
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-    run_wise_ft(parse_arguments(argv, prog))
+@program(parse_arguments)
+def main(args: argparse.Namespace) -> None:
+    """Evaluate and write the curve."""
+    from zsseg_d2.engine.checkpoints.wise_ft import run_wise_ft
+
+    run_wise_ft(args)

@@ -25,22 +25,6 @@ from .errors import ConfigError
 _TIMEOUT = timedelta(minutes=30)
 
 
-def add_process_arguments(parser: argparse.ArgumentParser, *, machines: bool = False) -> None:
-    """Add ``--num-gpus`` and, with `machines`, Detectron2's options for several machines."""
-    parser.add_argument(
-        "--num-gpus", type=int, default=1, help="processes on this machine; without CUDA, CPU processes"
-    )
-    if not machines:
-        parser.set_defaults(num_machines=1, machine_rank=0, dist_url="auto")
-        return
-    port = 2**15 + 2**14 + os.getuid() % 2**14 if hasattr(os, "getuid") else 49152
-    parser.add_argument("--num-machines", type=int, default=1)
-    parser.add_argument("--machine-rank", type=int, default=0, help="rank of this machine, from 0")
-    parser.add_argument(
-        "--dist-url", default=f"tcp://127.0.0.1:{port}", help="address of the first machine's process group"
-    )
-
-
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, device: str) -> Any:
     """Call ``main(args)`` in ``args.num_gpus`` processes on each of ``args.num_machines`` machines.
 

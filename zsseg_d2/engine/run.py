@@ -17,7 +17,6 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from ..data.panoptic.png import DatasetError
 from ..files import atomic_path
 from .checkpoints.leaks import check_weights_saw_no_labels
 from .checkpoints.sources import local_weights, weights_to_read
@@ -25,7 +24,7 @@ from .config.packaged import config_names
 from .config.renamed import rename_keys
 from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
-from .errors import CheckpointError, ConfigError
+from .errors import USER_ERRORS, ConfigError, one_line_errors
 from .launch import launch
 from .run_record import RunRecord, count_parameters, recorded_seed
 from .training.hooks import Interrupted
@@ -33,7 +32,8 @@ from .training.trainer import Trainer, with_seed
 
 logger = logging.getLogger(__name__)
 
-USER_ERRORS = (ConfigError, CheckpointError, DatasetError, FileNotFoundError, FileExistsError)
+__all__ = ["USER_ERRORS", "check_resumed", "prepare", "run", "run_process"]
+
 _SAME_ON_RESUME = (
     "DATASETS.TRAIN",
     "ZSSEG.TRAINING_VOCABULARY",
@@ -65,17 +65,14 @@ def run(args: argparse.Namespace) -> dict | None:
     Raises:
         SystemExit: 130 after Ctrl-C; a message for errors that the user can fix.
     """
-    try:
+    with one_line_errors(debug=getattr(args, "debug", False)):
         return launch(run_process, args, setup_cfg(args).MODEL.DEVICE)
-    except USER_ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def run_process(args: argparse.Namespace) -> dict | None:
     """Do the work of one process, and return the results of the evaluation."""
-    try:
+    alone = comm.get_world_size() == 1  # then run() explains errors
+    with one_line_errors(debug=alone or getattr(args, "debug", False)):
         cfg = prepare(setup_cfg(args), args)
         for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
             local_weights(path, key)  # a missing file is reported before data and model are built
@@ -89,11 +86,6 @@ def run_process(args: argparse.Namespace) -> dict | None:
             config_files=config_names(args.config_file),
         )
         return _evaluate(cfg, args, record) if args.eval_only else _train(cfg, args, record)
-    except USER_ERRORS as error:
-        logger.debug("The traceback behind the message:", exc_info=True)  # for log.txt
-        if comm.get_world_size() == 1:
-            raise
-        raise SystemExit(f"error: {error}") from error  # no traceback from the other processes
 
 
 def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:

@@ -1,5 +1,5 @@
 """Suites: many runs over several seeds, from one file to one table. The program behind ``tools/run_suite.py``."""
 
-from .program import main
+from .program import run_suite
 
-__all__ = ["main"]
+__all__ = ["run_suite"]

@@ -21,7 +21,6 @@ from tabulate import tabulate
 from ..engine.config.packaged import find_config, packaged_suites
 from ..engine.errors import ConfigError
 from ..registry import did_you_mean
-from .arguments import parse_arguments
 from .checks import check_configs, check_data, check_weights
 from .gather import gather, metrics_file, read_json
 from .job_record import Action, State, in_use
@@ -37,29 +36,12 @@ _POLL = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main(words: Sequence[str] | None = None, *, tools: Path, description: str = "") -> int:
-    """Run a suite.
-
-    Args:
-        words: of the command line; None: this process's.
-        tools: the folder of the programs that suites run.
-    Returns:
-        The exit status: 0, 1 after a mistake or a failed run, 130 after Ctrl-C.
-    """
-    try:
-        return run_suite(parse_arguments(words, description), tools)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
 def run_suite(args: argparse.Namespace, tools: Path) -> int:
     """Do what a command line asks for, and return the exit status.
 
     Args:
-        args: of :func:`parse_arguments`.
+        args: as parsed by :mod:`zsseg_d2.cli.run_suite`.
+        tools: the folder of the programs that suites run.
     Raises:
         ConfigError: see the message.
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..errors import DatasetError
 from . import workers
 from .folders import is_complete, provide
 from .outlines import trace
@@ -160,11 +161,11 @@ def write_miniphrases(
         reuse: leave the folder alone if it is complete and has these parameters.
     Raises:
         FileExistsError: the folder holds something that this package did not make.
-        ValueError: there is no image to make, or more than the seeds reserved for a split.
+        DatasetError: there is no image to make, or more than the seeds reserved for a split.
     """
     counts = {"train": train, "val": val, "test": test, "miniv": miniv}
     if min(counts.values()) < 0 or not any(counts.values()) or max(counts.values()) > _MOST_IMAGES:
-        raise ValueError(f"numbers of images out of range: {counts}")
+        raise DatasetError(f"numbers of images out of range: {counts}")
     parameters = {**counts, "side": side, "seed": seed}
     return provide(Path(root) / "miniphrases", parameters, lambda p: _build(p, parameters, num_workers), reuse=reuse)
 

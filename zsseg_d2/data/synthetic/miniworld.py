@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from ..errors import DatasetError
 from . import workers
 from .folders import is_complete, provide
 from .scene import Scene, render_scene
@@ -141,10 +142,10 @@ def write_miniworld(
         reuse: leave the folder alone if it is complete and has these parameters.
     Raises:
         FileExistsError: the folder holds something that this package did not make.
-        ValueError: there is no image to make, or more than the seeds reserved for a split.
+        DatasetError: there is no image to make, or more than the seeds reserved for a split.
     """
     if min(train, val) < 0 or train + val == 0 or max(train, val) > _SEEDS["val"]:
-        raise ValueError(f"numbers of images out of range: train={train}, val={val}")
+        raise DatasetError(f"numbers of images out of range: train={train}, val={val}")
     parameters = {"train": train, "val": val, "height": height, "width": width, "seed": seed}
     return provide(Path(root) / "miniworld", parameters, lambda p: _build(p, parameters, num_workers), reuse=reuse)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..errors import DatasetError
 from .canvas import Camera, Stage
 from .layouts import LAYOUTS
 from .palette import COLOUR_NAMES, name_pixels
@@ -55,12 +56,12 @@ def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -
     and about twice as wide as high.
 
     Raises:
-        ValueError: if the size is below 64 x 64 or the seed is negative.
+        DatasetError: the size is below 64 x 64 or the seed is negative.
     """
     if height < 64 or width < 64:
-        raise ValueError(f"a scene needs at least 64 x 64 pixels, not {height} x {width}")
+        raise DatasetError(f"a scene needs at least 64 x 64 pixels, not {height} x {width}")
     if seed < 0:
-        raise ValueError(f"the seed must not be negative: {seed}")
+        raise DatasetError(f"the seed must not be negative: {seed}")
     rng = np.random.default_rng([zlib.crc32(world.name.encode()), seed])
     camera = Camera(
         focal=0.6 * width,

@@ -211,4 +211,3 @@ ROWS: dict[str, Row] = {
     "compiled-query-decoder": _compiled("query decoder"),
     "mapper": Row(_mapper, images=1),
 }
-WITH_PARTS = [*(name for name in ROWS if name.startswith("inference")), "training-step"]

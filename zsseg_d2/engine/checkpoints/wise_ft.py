@@ -21,9 +21,9 @@ from ...evaluation.panoptic.report import write_json
 from ...files import atomic_path
 from ..config.packaged import config_names
 from ..config.setup import setup_cfg
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, one_line_errors
 from ..launch import launch
-from ..run import USER_ERRORS, prepare
+from ..run import prepare
 from ..run_record import RunRecord
 from ..training.hooks import logs_above_bars, show_bars
 from ..training.trainer import Trainer
@@ -34,7 +34,6 @@ from .weights_files import SUFFIX, file_digest, find_weights, write_weights
 
 logger = logging.getLogger(__name__)
 
-ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 NAME = "wise_ft"  # of the files that are written
 _SCORES = {"pq_all": "PQ", "pq_in": "PQ_in", "pq_out": "PQ_out", "harmonic_mean": "PQ_hm"}
 _WITHOUT_EFFECT = ("OUTPUT_DIR", "SEED", "SOLVER", "DATALOADER", "VERSION")  # on an evaluation
@@ -88,12 +87,8 @@ def run_wise_ft(args: argparse.Namespace) -> list[dict] | None:
     Raises:
         SystemExit: 130 after Ctrl-C, 1 with one message for whatever the user can mend.
     """
-    try:
+    with one_line_errors(debug=getattr(args, "debug", False)):
         return launch(wise_ft_process, args, settings(args).MODEL.DEVICE)
-    except USER_ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def settings(args: argparse.Namespace) -> CfgNode:
@@ -117,7 +112,8 @@ def settings(args: argparse.Namespace) -> CfgNode:
 
 def wise_ft_process(args: argparse.Namespace) -> list[dict]:
     """Do the work of one process."""
-    try:
+    alone = comm.get_world_size() == 1  # then run_wise_ft() explains errors
+    with one_line_errors(debug=alone or getattr(args, "debug", False)):
         cfg = settings(args)
         pair = Pair.read(args.zero_shot, args.fine_tuned)  # errors in the files are reported before anything is built
         cfg = prepare(cfg, args)
@@ -148,11 +144,6 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
         finally:
             if main:
                 record.finish(status, metrics={})
-    except USER_ERRORS as error:
-        logger.debug("The traceback behind the message:", exc_info=True)  # for log.txt
-        if comm.get_world_size() == 1:
-            raise
-        raise SystemExit(f"error: {error}") from error  # no traceback from the other processes
 
 
 def evaluate_alphas(cfg: CfgNode, pair: Pair, alphas: Sequence[float], *, config_file: str = "") -> list[dict]:

@@ -29,9 +29,8 @@ from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.sources import local_weights
 from ..config.packaged import find_configs
 from ..config.setup import setup_cfg
-from ..errors import ConfigError
+from ..errors import USER_ERRORS, ConfigError, explanation
 from ..referring_task import is_referring
-from ..run import USER_ERRORS
 
 DEFAULT_CONFIG = "miniphrases/unet_vit.yaml"
 DEFAULT_WEIGHTS = "zsseg_d2://weights/mini_phrases.safetensors"
@@ -160,8 +159,10 @@ def run_segmenting(args: argparse.Namespace) -> int:
                 folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
                 save_masks(found, folder)
                 tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
-    except (*USER_ERRORS, OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
+    except (*USER_ERRORS, ValueError) as error:
+        if getattr(args, "debug", False):
+            raise
+        raise SystemExit(f"error: {explanation(error) or error}") from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     return 0

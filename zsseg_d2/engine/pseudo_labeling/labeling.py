@@ -29,9 +29,8 @@ from ...data.pseudo_labels.writer import PseudoLabelSet
 from ..checkpoints.sources import local_weights
 from ..checkpoints.weights_files import file_digest
 from ..config.packaged import config_names
-from ..errors import ConfigError
+from ..errors import ConfigError, one_line_errors
 from ..launch import launch
-from ..run import USER_ERRORS
 from ..training.hooks import logs_above_bars, show_bars
 from ..training.trainer import Trainer
 from .labeling_config import check_no_leak, labelling_config, settings_that_matter, weights_files
@@ -54,13 +53,12 @@ def run_labelling(args: argparse.Namespace) -> dict:
     Raises:
         SystemExit: 130 after Ctrl-C; a message for errors that the user can fix.
     """
-    try:
-        entry, output = make_pseudo_labels(args)
-    except USER_ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        print("Interrupted; the same command resumes.", file=sys.stderr)
-        raise SystemExit(130) from None
+    with one_line_errors(debug=getattr(args, "debug", False)):
+        try:
+            entry, output = make_pseudo_labels(args)
+        except KeyboardInterrupt:
+            print("Interrupted; the same command resumes.", file=sys.stderr)
+            raise
     print(summary_table(entry))
     print(f"Pseudo-labels of {entry['images']} images are in {output}.", end=" ")
     print(f"Train with: DATASETS.TRAIN \"('{entry['train_with']}',)\"" if entry["train_with"] else "")
@@ -108,7 +106,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
             return _manifest_entry(output, args.split), output
         start = time.monotonic()
         if records:
-            _label_in_processes(Labelling(cfg, target, records), args.num_gpus)
+            _label_in_processes(Labelling(cfg, target, records), args.num_gpus, getattr(args, "debug", False))
         seconds = time.monotonic() - start if len(records) == len(target.records) else None
         registered = args.split == "train" and output.resolve() == default.resolve()
         model = {
@@ -140,17 +138,12 @@ def label_share(args: argparse.Namespace) -> None:
     task: Labelling = args.task
     for name in ("detectron2", "fvcore", "zsseg_d2"):
         setup_logger(distributed_rank=comm.get_rank(), name=name)
-    try:
+    if comm.get_world_size() == 1:
         with logs_above_bars():
             _label(task)
-    except USER_ERRORS as error:
-        if comm.get_world_size() == 1:
-            raise
-        raise SystemExit(f"error: {error}") from error  # no traceback from the other processes
-    except KeyboardInterrupt:
-        if comm.get_world_size() == 1:
-            raise
-        raise SystemExit(130) from None
+    else:
+        with one_line_errors(debug=args.debug), logs_above_bars():
+            _label(task)
 
 
 def _label(task: Labelling) -> None:
@@ -182,8 +175,9 @@ def _label(task: Labelling) -> None:
                 )
 
 
-def _label_in_processes(task: Labelling, processes: int) -> None:
-    args = argparse.Namespace(num_gpus=processes, num_machines=1, machine_rank=0, dist_url="auto", task=task)
+def _label_in_processes(task: Labelling, processes: int, debug: bool) -> None:
+    where = {"num_gpus": processes, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+    args = argparse.Namespace(**where, task=task, debug=debug)
     try:
         launch(label_share, args, task.cfg.MODEL.DEVICE)
     except SystemExit as stop:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 from tqdm import tqdm
 
+from ...data.errors import DatasetError
 from ...data.images.reading import ImageRules
 from ..panoptic.report import write_json
 from .object_maps import object_maps
@@ -39,8 +40,7 @@ def run_smoothness(
         rules: limits of images, and what their EXIF orientation means; None: the defaults.
 
     Raises:
-        DatasetError: a file is missing or damaged.
-        ValueError: no image has two objects.
+        DatasetError: a file is missing or damaged, or no image has two objects.
     """
     from ... import __version__
 
@@ -56,7 +56,7 @@ def run_smoothness(
                 found.append(image)
         skipped += image is None
     if not all(drawn.values()):
-        raise ValueError(f"No image of '{dataset_name}' has two objects to draw pairs from.")
+        raise DatasetError(f"No image of '{dataset_name}' has two objects to draw pairs from.")
     results = {version: compare_pairs(found, seed=seed) for version, found in drawn.items()}
     text = explain(results)
     write_json(

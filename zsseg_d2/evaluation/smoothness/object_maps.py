@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from ...data.errors import DatasetError
 from ...data.images.reading import ImageRules, read_annotated_rgb
 from ...data.panoptic.png import read_panoptic_png
 from ...data.phrasecut.dataset import group_by_image
@@ -30,7 +31,7 @@ def object_maps(
         rules: limits of images, and what their EXIF orientation means; None: the defaults.
 
     Raises:
-        ValueError: the records have neither panoptic PNGs nor polygons.
+        DatasetError: the records have neither panoptic PNGs nor polygons.
     """
     load = MetadataCatalog.get(dataset_name).get("load_complete_records") or (lambda: DatasetCatalog.get(dataset_name))
     records = load()
@@ -48,7 +49,7 @@ def object_maps(
             instances = [polygons for task in record["tasks"] for polygons in task["polygons"].by_instance()]
             yield _grey(pixels), merge_instances([draw_polygons(polygons, *size) for polygons in instances], size)
         else:
-            raise ValueError(f"'{dataset_name}' has neither panoptic annotations nor polygons of phrases.")
+            raise DatasetError(f"'{dataset_name}' has neither panoptic annotations nor polygons of phrases.")
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:

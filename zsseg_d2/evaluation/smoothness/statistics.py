@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 from tabulate import tabulate
 
+from ...data.errors import DatasetError
 from .pixel_pairs import PixelPairs
 
 _RESAMPLES = 2000
@@ -33,7 +34,7 @@ def compare_pairs(images: Sequence[PixelPairs], *, confidence: float = 0.95, see
         * ``dropped``: pairs without a partner at their distance.
 
     Raises:
-        ValueError: there are fewer than two pairs, or all differences are equal.
+        DatasetError: there are fewer than two pairs, or all differences are equal.
 
     >>> nothing = np.zeros(3)
     >>> pairs = PixelPairs(np.array([0, 1, 2]), np.array([2, 4, 6]), nothing, nothing)
@@ -44,12 +45,12 @@ def compare_pairs(images: Sequence[PixelPairs], *, confidence: float = 0.95, see
     within = np.concatenate([i.within for i in images]) if images else np.zeros(0)
     across = np.concatenate([i.across for i in images]) if images else np.zeros(0)
     if min(len(within), len(across)) < 2:
-        raise ValueError(
+        raise DatasetError(
             f"There are {len(within)} pairs within and {len(across)} across objects, but a test needs two of each."
         )
     (n1, m1, v1), (n2, m2, v2) = ((len(x), x.mean(), x.var(ddof=1)) for x in (across, within))
     if v1 + v2 == 0:
-        raise ValueError("All differences of both populations are equal, so there is nothing to test.")
+        raise DatasetError("All differences of both populations are equal, so there is nothing to test.")
     test = stats.ttest_ind(across, within, equal_var=False, alternative="greater")
     df = (v1 / n1 + v2 / n2) ** 2 / ((v1 / n1) ** 2 / (n1 - 1) + (v2 / n2) ** 2 / (n2 - 1))
     d = (m1 - m2) / math.sqrt(((n1 - 1) * v1 + (n2 - 1) * v2) / (n1 + n2 - 2))
