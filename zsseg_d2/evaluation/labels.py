@@ -21,8 +21,8 @@ class Label(NamedTuple):
 def label(text: str, size: int) -> Label:
     """Choose a font for a text.
 
-    DejaVu Sans has Latin, Greek, Cyrillic, Arabic and more. For other scripts, an installed font that has all letters is
-    taken. Where there is none, letters that DejaVu Sans lacks are written as escapes, such as ``\\u6c7d``.
+    DejaVu Sans has Latin, Greek, Cyrillic, Arabic and more. For other scripts, an installed font that has all
+    letters is taken. Where there is none, letters that DejaVu Sans lacks are written as escapes, such as ``\\u6c7d``.
 
     Args:
         text: of one line.

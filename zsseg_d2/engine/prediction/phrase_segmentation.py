@@ -22,7 +22,8 @@ from ...data.images.reading import read_rgb
 from ...data.panoptic.png import write_png
 from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt
-from ...evaluation.referring.phrase_visualization import COLOURS, fitted, paint_mask, panel, save_image, sheet
+from ...evaluation.drawing import fitted
+from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
 from ...meta_arch import ReferringSegmentor
 from ...process import keep_freed_memory
 from ..checkpoints.checkpointer import ZssegCheckpointer
@@ -110,7 +111,7 @@ def segment(
 
 def overlays(image: np.ndarray, found: Sequence[PhrasePrediction]) -> Image.Image:
     """Draw the image, then every phrase with its mask and score, four in a row."""
-    size = fitted(*image.shape[:2], 2 * _PANEL)
+    size = fitted(image, 2 * _PANEL)
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     panels = [panel(image, "image", _PANEL)]
     for k, result in enumerate(found):

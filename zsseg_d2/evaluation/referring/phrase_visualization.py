@@ -15,13 +15,12 @@ from PIL import Image, ImageDraw, ImageFont
 from ...data.images.reading import ImageRules
 from ...data.phrasecut.phrase_mapper import read_task_image
 from ...files import atomic_path
+from ..drawing import fitted
 from ..labels import label
 
 logger = logging.getLogger(__name__)
 
 COLOURS = ((230, 60, 60), (50, 130, 235), (45, 170, 95), (240, 160, 30), (150, 90, 210), (20, 180, 190))
-HIGHEST = 4
-"""Height of the highest drawing, in widths."""
 _GAP = 6
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -47,15 +46,6 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, colour: Sequence[int] = COLO
     return painted.astype(np.uint8)
 
 
-def fitted(height: int, width: int, wanted: int) -> tuple[int, int]:
-    """Return width and height at which an image of any shape is drawn `wanted` pixels wide.
-
-    An image that would become higher than `HIGHEST` times that is drawn narrower instead.
-    """
-    scale = min(wanted / width, HIGHEST * wanted / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def panel(image: np.ndarray, caption: str, width: int) -> Image.Image:
     """Resize an (H, W, 3) uint8 image to `width` pixels and write a caption above, wrapped into lines.
 
@@ -63,7 +53,7 @@ def panel(image: np.ndarray, caption: str, width: int) -> Image.Image:
     """
     font_size = max(11, round(width / 18))
     text, font = label(caption, font_size)
-    resized = Image.fromarray(image).resize(fitted(*image.shape[:2], width), Image.Resampling.BICUBIC)
+    resized = Image.fromarray(image).resize(fitted(image, width), Image.Resampling.BICUBIC)
     lines = _wrap(text, font, width - 6)
     line_height = round(1.25 * font_size)
     head = line_height * len(lines) + 6
