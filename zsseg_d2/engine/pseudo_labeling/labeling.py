@@ -180,7 +180,7 @@ def _label_in_processes(task: Labelling, processes: int, debug: bool) -> None:
     where = {"num_gpus": processes, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
     args = argparse.Namespace(**where, task=task, debug=debug)
     try:
-        launch(label_share, args, task.cfg.MODEL.DEVICE)
+        launch(label_share, args, task.cfg.MODEL.DEVICE, timeout=task.cfg.ZSSEG.PROCESS_TIMEOUT)
     except SystemExit as stop:
         if stop.code == 130:
             raise KeyboardInterrupt from None
