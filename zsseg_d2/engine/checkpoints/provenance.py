@@ -19,7 +19,7 @@ from detectron2.data import MetadataCatalog
 from ...files import local_path
 from ...reading import UnusableFile, read_json
 from ...tensor_files import read_entries
-from ...vocabulary import Vocabulary
+from ...vocabulary import Vocabulary, clip_tokens
 from ..config.yaml_files import read_yaml
 from ..errors import ConfigError, did_you_mean
 from .sources import local_weights, weights_to_read
@@ -87,12 +87,16 @@ class Provenance(msgspec.Struct, frozen=True):
 
         Args:
             classes: contiguous ids.
-            vocabulary: training sets with other class names do not count: those are a pre-training.
+            vocabulary: training sets with other class names do not count: those are a pre-training. Names are compared
+                as CLIP reads them, in any order.
         """
+        words = list(map(clip_tokens, vocabulary.names))
         for dataset in sorted({d for step in self.walk() if step for d in step.datasets}, key=lambda d: d.name):
-            told = sorted(set(classes) & set(dataset.labeled))
-            if told and dataset.classes == tuple(vocabulary.names):
-                return dataset.name, told
+            found = list(map(clip_tokens, dataset.classes))
+            if sorted(found) == sorted(words):
+                told = sorted(k for k in set(classes) if found.index(words[k]) in dataset.labeled)
+                if told:
+                    return dataset.name, told
         return None
 
     def as_entry(self) -> dict[str, Any]:
