@@ -76,7 +76,7 @@ def write_deleted_copies(
     pending = [c for c in (_open(source, copy, overwrite) for copy in copies) if c is not None]
     tasks = list(_tasks(source, pending))
     results = write_tasks(tasks, num_workers)
-    for image_id, classes in tqdm(results, f"{split}", len(tasks), unit="image", disable=not progress):
+    for image_id, classes in tqdm(results, f"{split}", len(tasks), unit="image", disable=None if progress else True):
         for opened in pending:
             if image_id not in opened.files.done:
                 opened.files.add(image_id, classes)

@@ -59,7 +59,7 @@ class SceneSampler:
         self.stride, self.phrases = stride, phrases
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             jobs = pool.imap(_render, range(seed * 1_000_003, seed * 1_000_003 + scenes), chunksize=8)
-            self.scenes = list(tqdm(jobs, total=scenes, desc="scenes", unit="scene"))
+            self.scenes = list(tqdm(jobs, total=scenes, desc="scenes", unit="scene", disable=None))
         self.synonyms = {c.name: c.synonyms for c in PRETRAINING.categories} | _KINDS_WITHOUT_CATEGORY
 
     def batch(self, number: int) -> RegionBatch:
@@ -174,7 +174,7 @@ def pretrain_clip(
     model.train()
     history: list[dict[str, float]] = []
     smooth: dict[str, float] = {}
-    bar = tqdm(range(steps), desc="CLIP", unit="step")
+    bar = tqdm(range(steps), desc="CLIP", unit="step", disable=None)
     for step in bar:
         data = sampler.batch(batch)
         captions = sampler.captions(data)
