@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
 import zsseg_d2
-from zsseg_d2 import compat, files
+from zsseg_d2 import files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -120,34 +118,6 @@ def test_packaged_files_are_found_by_their_scheme():
         PathManager.get_local_path(f"{files.PREFIX}../setup.py")
     with pytest.raises(ValueError, match="cannot be written"):
         PathManager.open(path, "w")
-
-
-class Exploit:
-    def __reduce__(self):
-        return (print, ("code ran",))
-
-
-def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(pickle.dumps({"model": Exploit()}))
-    with pytest.raises(RuntimeError, match="does not load"):
-        compat.load_weights(str(path))
-    torch.save({"model": Exploit()}, path)
-    with pytest.raises(RuntimeError, match="does not load"):
-        compat.load_weights(str(path))
-    assert "code ran" not in capsys.readouterr().out
-
-
-class Scripted(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_a_torchscript_archive_is_refused_with_the_conversion(tmp_path):
-    torch.jit.script(Scripted()).save(str(tmp_path / "RN50.pt"))
-    with pytest.raises(RuntimeError, match="convert it once"):
-        compat.load_weights(str(tmp_path / "RN50.pt"))
 
 
 def test_a_missing_compiled_operator_says_so():

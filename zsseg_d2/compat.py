@@ -7,7 +7,6 @@ importable there, and changes nothing where a real build and matching versions a
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
 import types
 import warnings
@@ -99,29 +98,6 @@ def silence_known_warnings() -> None:
 def default_device() -> str:
     """``"cuda"`` where torch sees a CUDA device, else ``"cpu"``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def load_weights(path: str) -> dict:
-    """Read a ``.pth``/``.pt`` file without running code from it.
-
-    Raises:
-        RuntimeError: the file holds pickled objects other than tensors and plain containers, or is damaged.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        logging.getLogger(__name__).debug("torch.load failed", exc_info=True)
-        if "TorchScript" in str(error):
-            raise RuntimeError(
-                f"'{path}' is a TorchScript archive, as OpenAI publishes CLIP; reading it can run code, so it is not. "
-                f"If you trust it, convert it once: python -c \"import torch; torch.save(torch.jit.load('{path}', "
-                f"map_location='cpu').float().state_dict(), 'clip.pth')\" and give clip.pth."
-            ) from error
-        raise RuntimeError(
-            f"Cannot read weights from '{path}': {type(error).__name__}: {str(error).splitlines()[0]}. "
-            "The file is damaged, or it is a pickle that could run code, which zsseg_d2 does not load; "
-            "convert it to safetensors or to a plain state_dict saved by torch.save."
-        ) from error
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

@@ -7,19 +7,21 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from .files import atomic_path
+from .reading import UnusableFile
+from .tensor_files import SAFETENSORS, read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
+
+_NORM_ERROR = 1e-4
 
 
 class TextCache:
     """A folder of safetensors files, one per key; see :class:`zsseg_d2.modeling.clip.text_classifier.RowStore`.
 
-    A file that is damaged or cannot be written is a warning, not an error: rows can always be computed.
+    Files carry their key and a digest of their rows. One that is damaged or cannot be written is a warning, not an
+    error: rows can always be computed.
 
     Args:
         folder: made when the first rows are written.
@@ -27,9 +29,9 @@ class TextCache:
     Example:
         >>> import tempfile
         >>> cache = TextCache(Path(tempfile.mkdtemp()))
-        >>> cache.put("key", torch.ones(2, 3))
+        >>> cache.put("key", torch.eye(2, 3))
         >>> cache.get("key", shape=(2, 3)).sum()
-        tensor(6.)
+        tensor(2.)
         >>> cache.get("other", shape=(2, 3)) is None
         True
     """
@@ -51,17 +53,18 @@ class TextCache:
             shape: of the rows.
 
         Returns:
-            float32 rows; None if there are none, or they are damaged or of another shape.
+            float32 rows of norm 1; None if there are none, or they are damaged or of another shape.
         """
         path = self._path(key)
         try:
-            rows = load_file(path)["rows"]
+            content = read_tensors(path)
         except FileNotFoundError:
             return None
-        except (SafetensorError, KeyError, OSError) as error:
-            logger.warning("Cached text rows '%s' cannot be read (%s) and are computed again.", path, error)
+        except (UnusableFile, OSError) as error:
+            logger.warning("Cached text rows cannot be read and are computed again. %s", error)
             return None
-        if tuple(rows.shape) != shape or not bool(torch.isfinite(rows).all()):
+        rows = content.tensors.get("rows")
+        if content.rest != {"key": key} or rows is None or not _are_rows(rows, shape):
             logger.warning("Cached text rows '%s' do not fit and are computed again.", path)
             return None
         return rows
@@ -70,13 +73,19 @@ class TextCache:
         """Write the rows of a key. Concurrent writers and readers never meet half a file."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self._path(key)) as temporary:
-                temporary.write_bytes(save({"rows": rows.contiguous()}))
+            write_tensors(self._path(key), {"rows": rows.contiguous()}, {"key": key})
         except OSError as error:
             logger.warning("Text rows were not cached in '%s': %s", self.folder, error)
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.safetensors"
+        return self.folder / f"{key}{SAFETENSORS}"
+
+
+def _are_rows(rows: Tensor, shape: tuple[int, int]) -> bool:
+    """Return whether these are (T, E) float32 rows of norm 1."""
+    if tuple(rows.shape) != shape or rows.dtype != torch.float32:
+        return False
+    return bool(((rows.norm(dim=-1) - 1).abs() < _NORM_ERROR).all())  # False for NaN
 
 
 def text_cache_folder(setting: str) -> Path | None:

@@ -71,10 +71,11 @@ def test_classes_by_name_label_id_train_id_and_configuration():
     assert resolve_classes(["Traffic_Light", "26", 24], CATEGORIES) == (19, 24, 26)
     assert resolve_classes([0, "18", "person"], CATEGORIES, train_ids=True) == (7, 24, 33)
     assert resolve_classes("003", CATEGORIES) == (24, 25, 26)
+    assert resolve_classes("person", CATEGORIES) == resolve_classes(24, CATEGORIES) == (24,)
     assert resolve_classes((), CATEGORIES) == ()
 
 
-@pytest.mark.parametrize("wrong", ["009", "person", ["pedestrian"], [29], [0], ["008"], [True], [24.0], [-1], [""]])
+@pytest.mark.parametrize("wrong", ["009", "pedestrian", ["pedestrian"], [29], [0], ["008"], [True], [24.0], [-1], [""]])
 def test_unknown_classes_and_configurations(wrong):
     with pytest.raises(DatasetError, match="There is no"):
         resolve_classes(wrong, CATEGORIES)

@@ -96,6 +96,14 @@ def test_negative_phrases_are_of_other_images_and_empty_the_mask(records):
     assert PhraseMapper(24, negatives=NegativePhrases(records[:2]), negative_probability=1.0)(records[0])["mask"].any()
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.1, 0.9, 1.0])
+def test_the_share_of_negative_phrases_is_the_one_asked_for(records, probability):
+    np.random.seed(3)
+    mapper = PhraseMapper(8, negatives=NegativePhrases(records), negative_probability=probability)
+    share = np.mean([mapper(records[0])["negative"] for _ in range(300)])
+    assert abs(share - probability) <= 4 * (probability * (1 - probability) / 300) ** 0.5
+
+
 def test_prompts_surround_the_phrase(records):
     np.random.seed(2)
     mapper = PhraseMapper(24, templates=prompt_templates("shuffle+"))

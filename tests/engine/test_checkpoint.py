@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from pathlib import Path
 
 import pytest
 import torch
@@ -75,7 +74,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(saved, monkeypatch):
     before = path.read_bytes()
 
     def half(data, file):
-        Path(file).write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", half)
@@ -99,8 +98,14 @@ def test_safetensors_half_precision_and_module_prefix(tmp_path):
 
 def test_missing_and_unexpected_names_are_one_readable_message(caplog):
     state = Small().head.state_dict(prefix="head.")
+    state |= {"teacher.a.weight": torch.zeros(1), "teacher.a.bias": torch.zeros(1)}
+    load_state(Small(), state)
+    assert "2 in teacher.a" in caplog.text and "missing" not in caplog.text
+    caplog.clear()
     del state["head.1.weight"], state["head.1.bias"]
-    load_state(Small(), {**state, "teacher.a.weight": torch.zeros(1), "teacher.a.bias": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"2 in head\.1 [\s\S]*ZSSEG\.STRICT_WEIGHTS False"):
+        load_state(Small(), state)
+    load_state(Small(), state, strict=False)
     warnings = [r.message for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "2 in head.1 (head.1.weight, head.1.bias)" in warnings[0]
@@ -124,6 +129,33 @@ def test_shapes_that_do_not_fit_are_an_error_that_names_them():
     with pytest.raises(CheckpointError, match=r"head\.0\.weight \(5, 2\), model \(3, 2\)"):
         load_state(model, Small(out=5).state_dict())
     assert torch.equal(model.head[0].weight, before)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_refused(bad, caplog):
+    state = Small().head.state_dict(prefix="head.")
+    state["head.0.bias"] = torch.tensor([0.0, bad, 0.0])
+    model = Small()
+    before = model.head[0].bias.clone()
+    with pytest.raises(CheckpointError, match=r"1 weights .* not finite: 1 in head\.0 \(head\.0\.bias\)"):
+        load_state(model, state)
+    assert torch.equal(model.head[0].bias, before)
+    load_state(model, state, strict=False)
+    assert not torch.isfinite(model.head[0].bias).all() and "not finite" in caplog.text
+
+
+def test_values_beyond_the_models_type_are_refused():
+    state = Small().head.state_dict(prefix="head.")
+    state["head.0.bias"] = torch.full((3,), 1e300, dtype=torch.float64)
+    with pytest.raises(CheckpointError, match="not finite"):
+        load_state(Small(), state)
+
+
+def test_integers_in_the_place_of_numbers_are_refused():
+    state = Small().head.state_dict(prefix="head.")
+    state["head.0.weight"] = state["head.0.weight"].to(torch.int64)
+    with pytest.raises(CheckpointError, match=r"kind of number: head\.0\.weight is int64, in the model float32"):
+        load_state(Small(), state)
 
 
 def test_a_checkpoint_of_another_model_is_an_error():

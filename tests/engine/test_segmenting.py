@@ -215,6 +215,7 @@ def test_config_keys_may_follow_the_pictures(tmp_path, monkeypatch):
     assert args.image == ["a.jpg"] and args.opts == ["MODEL.WEIGHTS", "x", "SEED", "3"] and args.phrase == ["p"]
 
 
+LONG = "the tall person who stands on the left " * 10
 PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-masks", "masks")
 
 
@@ -225,6 +226,7 @@ PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-m
         (("--image", "IMG_1.JPG"), "IMG_1.JPG"),
         (("--image", "a.png", "text.png"), "text.png"),
         (("--phrase", " \t"), "--phrase is empty"),
+        (("--phrase", f"{LONG}red car", "--phrase", f"{LONG}blue car"), "blue car': CLIP reads 75 tokens of a text"),
         (("--output", "out.gif"), "'out.gif' must end in .png or .jpg"),
         (("--image", "a.png", "b.png"), "'out.png' is one file, but there are 2 images; name a folder"),
         (("--image", "a.png", "other/a.png", "--output", "found"), "Two of the images have the same name"),

@@ -158,5 +158,3 @@ def test_the_record_of_a_run(tmp_path):
     assert {"zsseg_d2", "detectron2", "torch", "open_clip", "python"} == set(content["versions"])
     RunRecord(tmp_path, mode="eval", **{**details, "seed": 8}).finish("finished")
     assert recorded_seed(tmp_path) == 7  # the evaluation kept the record of the training
-    (tmp_path / "run.json").write_text("damaged")
-    assert recorded_seed(tmp_path) is None

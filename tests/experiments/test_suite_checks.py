@@ -11,7 +11,7 @@ from zsseg_d2.data import register_cityscapes_panoptic
 from zsseg_d2.data.panoptic.cityscapes import CityscapesLayout
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_data
-from zsseg_d2.experiments.leak_free import check_claims, find_leaks
+from zsseg_d2.experiments.leak_free import check_claims, find_leaks, find_unknown
 from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
 
@@ -96,6 +96,8 @@ def test_weights_from_outside_are_asked_for_their_training(load, tmp_path):
     (tmp_path / "model.pth").write_text("")
     run = {**ZERO, "options": {"MODEL.WEIGHTS": str(tmp_path / "model.pth")}}
     assert leaks(load(run)) == {}
+    suite, jobs, configs = load(run, {**LOWER, "name": "after", "needs": ["zero"]}, UPPER)
+    assert find_unknown(jobs, configs, suite.output) == dict.fromkeys(("zero", "after"), str(tmp_path / "model.pth"))
     (tmp_path / "config.yaml").write_text("DATASETS: {TRAIN: [minicity_panoptic_train]}")
     assert "it was trained on 'minicity_panoptic_train'" in leaks(load(run))["zero"]
     assert leaks(load({**run, "options": {"MODEL.WEIGHTS": str(tmp_path / "gone" / "model.pth")}})) == {}
@@ -131,7 +133,7 @@ def test_claims_are_compared(load, runs, told):
 
 
 def test_a_report_tells_mistakes_of_unchecked_configs(load):
-    with pytest.raises(ConfigError, match="run 'zero': ZSSEG.OUT_CLASSES: 'skye' is neither"):
+    with pytest.raises(ConfigError, match="run 'zero': ZSSEG.OUT_CLASSES=.*There is no class 'skye'"):
         leaks(load({**ZERO, "options": {"ZSSEG.OUT_CLASSES": "['skye']"}}))
     assert leaks(load({**ZERO, "options": {"MODEL.META_ARCHITECTURE": "Nothing"}})) == {}
 

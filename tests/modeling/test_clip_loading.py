@@ -22,5 +22,5 @@ def test_a_file_of_an_openai_architecture_gets_quick_gelu(tmp_path, monkeypatch,
 def test_a_truncated_file_is_named(tmp_path):
     path = tmp_path / "clip.safetensors"
     path.write_bytes(b"\x10\x00")
-    with pytest.raises(ValueError, match="clip.safetensors' is damaged"):
+    with pytest.raises(ValueError, match="clip.safetensors: is damaged"):
         create_clip(resolve_clip_name("mini_rn"), str(path))

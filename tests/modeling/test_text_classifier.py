@@ -6,6 +6,7 @@ import multiprocessing
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from zsseg_d2 import Vocabulary
@@ -93,12 +94,47 @@ def test_a_damaged_cache_file_is_made_again(tmp_path, damage):
     assert file.read_bytes() == good
 
 
-def test_rows_that_do_not_fit_are_computed_again(tmp_path):
+UNIT = torch.tensor([[0.6, 0.8, 0.0], [0.0, 0.0, -1.0]])
+
+
+def test_rows_come_back_as_they_were(tmp_path):
     cache = TextCache(tmp_path)
-    cache.put("key", torch.ones(2, 3))
-    assert torch.equal(cache.get("key", (2, 3)), torch.ones(2, 3)) and cache.get("key", (3, 3)) is None
-    cache.put("key", torch.full((2, 3), float("nan")))
-    assert cache.get("key", (2, 3)) is None and cache.get("other", (2, 3)) is None
+    cache.put("key", UNIT)
+    assert torch.equal(cache.get("key", (2, 3)), UNIT)
+    assert cache.get("key", (3, 3)) is None and cache.get("other", (2, 3)) is None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [UNIT.half(), UNIT.double(), UNIT * 0.99, -2 * UNIT, torch.zeros(2, 3), UNIT * float("nan"), UNIT.T.contiguous()],
+    ids=["half", "double", "shorter", "longer", "zero", "nan", "shape"],
+)
+def test_rows_of_another_type_norm_or_shape_are_computed_again(tmp_path, caplog, rows):
+    cache = TextCache(tmp_path)
+    cache.put("key", rows)
+    assert cache.get("key", (2, 3)) is None and "computed again" in caplog.text
+
+
+def test_rows_without_a_digest_or_with_another_key_are_computed_again(tmp_path, caplog):
+    cache = TextCache(tmp_path)
+    save_file({"rows": UNIT}, tmp_path / "key.safetensors")
+    assert cache.get("key", (2, 3)) is None
+    cache.put("other", UNIT.flip(0))
+    (tmp_path / "other.safetensors").rename(tmp_path / "key.safetensors")
+    assert cache.get("key", (2, 3)) is None
+    assert caplog.text.count("computed again") == 2
+
+
+def test_every_flipped_bit_of_the_rows_is_seen(tmp_path):
+    """Also one that leaves type, shape and nearly the norm as they were."""
+    cache, file = TextCache(tmp_path), tmp_path / "key.safetensors"
+    cache.put("key", UNIT)
+    good = file.read_bytes()
+    for bit in range(8 * 24):  # two rows of three float32 values end the file
+        content = bytearray(good)
+        content[-1 - bit // 8] ^= 1 << bit % 8
+        file.write_bytes(content)
+        assert cache.get("key", (2, 3)) is None
 
 
 def _write(folder) -> None:

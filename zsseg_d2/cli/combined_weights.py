@@ -34,6 +34,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
 
 
 def split_file(args: argparse.Namespace) -> None:
+    from zsseg_d2.engine.checkpoints.provenance import ENTRY, derived
     from zsseg_d2.engine.checkpoints.weight_arithmetic import split_parts
     from zsseg_d2.engine.checkpoints.weights_files import (
         SUFFIX,
@@ -51,17 +52,21 @@ def split_file(args: argparse.Namespace) -> None:
     ]
     if outputs[0].absolute() == outputs[1].absolute():
         raise FileExistsError(f"--output-one and --output-two are the same file, '{outputs[0]}'.")
+    metadata = {ENTRY: derived("combined_weights split", [source]).as_entry()}
     for output, state in zip(outputs, split_parts(read_weights(source), f"'{args.combined}'")):
-        print(write_weights(output, state))
+        print(write_weights(output, state, metadata=metadata))
 
 
 def join_files(args: argparse.Namespace) -> None:
+    from zsseg_d2.engine.checkpoints.provenance import ENTRY, derived
     from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts
-    from zsseg_d2.engine.checkpoints.weights_files import check_output, read_weights, write_weights
+    from zsseg_d2.engine.checkpoints.weights_files import check_output, find_weights, read_weights, write_weights
 
     output = check_output(args.output, overwrite=args.overwrite)
-    one, two = (read_weights(path) for path in (args.one, args.two))
-    print(write_weights(output, join_parts(one, two, sources=(f"'{args.one}'", f"'{args.two}'"))))
+    files = [find_weights(path) for path in (args.one, args.two)]
+    one, two = (read_weights(path) for path in files)
+    joined = join_parts(one, two, sources=(f"'{args.one}'", f"'{args.two}'"))
+    print(write_weights(output, joined, metadata={ENTRY: derived("combined_weights join", files).as_entry()}))
 
 
 @program(parse_arguments)

@@ -1,6 +1,9 @@
 """Turn a training checkpoint into weights alone: safetensors, without the state of the optimizer.
 
-python tools/export_weights.py output/miniworld/pretrain/model_final.pth weights.safetensors --half
+    python tools/export_weights.py output/miniworld/pretrain/model_final.pth weights.safetensors --half
+    python tools/export_weights.py fcclip_r50.pth fcclip_r50.safetensors --trained-on openvocab_coco_2017_train_panoptic
+
+A file says what it was trained on; weights from elsewhere do not, and --trained-on writes it into the copy.
 """
 
 from __future__ import annotations
@@ -17,14 +20,21 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("checkpoint")
     parser.add_argument("output", help="a .safetensors file")
     parser.add_argument("--half", action="store_true", help="floating-point tensors in half precision")
+    parser.add_argument(
+        "--trained-on", nargs="*", metavar="DATASET", help="training sets behind weights that do not say it themselves"
+    )
     return parser.parse_args(argv)
 
 
 @program(parse_arguments)
 def main(args: argparse.Namespace) -> None:
     """Write the weights."""
-    from zsseg_d2.engine.checkpoints.weights_files import check_output, read_weights, write_weights
+    import zsseg_d2  # noqa: F401 (registers the datasets that --trained-on names)
+    from zsseg_d2.engine.checkpoints.provenance import ENTRY, exported
+    from zsseg_d2.engine.checkpoints.weights_files import check_output, find_weights, read_weights, write_weights
 
     check_output(args.output)
+    source = find_weights(args.checkpoint)
     # A checkpoint holds CLIP only where nothing else does (random CLIP weights): then it belongs to the weights.
-    print(write_weights(args.output, read_weights(args.checkpoint), half=args.half))
+    metadata = {ENTRY: exported(source, args.trained_on).as_entry()}
+    print(write_weights(args.output, read_weights(source), half=args.half, metadata=metadata))

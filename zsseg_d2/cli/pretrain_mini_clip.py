@@ -36,12 +36,12 @@ def main(args: argparse.Namespace) -> None:
     """Train, and write the weights."""
     import torch
     from detectron2.config import get_cfg
-    from safetensors.torch import save
 
     from zsseg_d2 import add_zsseg_config
+    from zsseg_d2.engine.checkpoints.provenance import ENTRY, Provenance, Step
     from zsseg_d2.engine.training.clip_pretraining import pretrain_clip
-    from zsseg_d2.files import atomic_path
     from zsseg_d2.modeling.clip.loading import build_tokenizer, create_clip, resolve_clip_name
+    from zsseg_d2.tensor_files import write_tensors
 
     cfg = get_cfg()
     add_zsseg_config(cfg)
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     arguments = {k: v for k, v in vars(args).items() if k not in ("output", "debug", "imports")}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(args.output) as temporary:
-        temporary.write_bytes(save({k: v.contiguous() for k, v in state.items()}, {"arguments": json.dumps(arguments)}))
+    origin = Provenance(Step("pretrain_mini_clip", settings={key: str(value) for key, value in arguments.items()}))
+    write_tensors(args.output, {k: v.contiguous() for k, v in state.items()}, {ENTRY: origin.as_entry()})
     print(json.dumps(history[-1]))
     print(f"wrote {args.output} ({args.output.stat().st_size / 1e6:.1f} MB)")

@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,22 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.logger import setup_logger
 
 from ..files import atomic_path
+from ..folder_lock import writing
 from .checkpoints.leaks import check_weights_saw_no_labels
+from .checkpoints.resuming import checkpoint_to_resume, untag_checkpoints
 from .checkpoints.sources import local_weights, weights_to_read
 from .config.packaged import config_names
 from .config.renamed import rename_keys
 from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
+from .datasets import check_datasets_exist
 from .errors import USER_ERRORS, ConfigError, one_line_errors
 from .launch import launch
-from .run_record import RunRecord, count_parameters, recorded_seed
+from .log_files import log_to
+from .referring_task import is_referring
+from .run_record import RunRecord, count_parameters, earlier_checkpoints, recorded_seed
 from .training.hooks import Interrupted
 from .training.trainer import Trainer, with_seed
 
@@ -35,6 +40,9 @@ logger = logging.getLogger(__name__)
 __all__ = ["USER_ERRORS", "check_resumed", "prepare", "run", "run_process"]
 
 _SAME_ON_RESUME = (
+    "SEED",
+    "SOLVER.IMS_PER_BATCH",
+    "DATALOADER.ASPECT_RATIO_GROUPING",
     "DATASETS.TRAIN",
     "ZSSEG.TRAINING_VOCABULARY",
     "ZSSEG.DELETED_PIXELS",
@@ -66,7 +74,18 @@ def run(args: argparse.Namespace) -> dict | None:
         SystemExit: 130 after Ctrl-C; a message for errors that the user can fix.
     """
     with one_line_errors(debug=getattr(args, "debug", False)):
-        return launch(run_process, args, setup_cfg(args).MODEL.DEVICE)
+        cfg = setup_cfg(args)
+        with output_lock(cfg, args, "an evaluation" if args.eval_only else "a training"):
+            return launch(run_process, args, cfg.MODEL.DEVICE, timeout=cfg.ZSSEG.PROCESS_TIMEOUT)
+
+
+def output_lock(cfg: CfgNode, args: argparse.Namespace, program: str) -> AbstractContextManager[None]:
+    """Return the lock of OUTPUT_DIR; of several machines, the first one has it.
+
+    Raises:
+        FolderInUse: another process writes OUTPUT_DIR.
+    """
+    return writing(cfg.OUTPUT_DIR, program) if args.machine_rank == 0 else nullcontext()
 
 
 def run_process(args: argparse.Namespace) -> dict | None:
@@ -74,10 +93,11 @@ def run_process(args: argparse.Namespace) -> dict | None:
     alone = comm.get_world_size() == 1  # then run() explains errors
     with one_line_errors(debug=alone or getattr(args, "debug", False)):
         cfg = prepare(setup_cfg(args), args)
+        check_datasets_exist(cfg, training=not args.eval_only)
         for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
-            local_weights(path, key)  # a missing file is reported before data and model are built
-        if not args.resume:
-            check_weights_saw_no_labels(cfg, eval_only=args.eval_only)
+            local_weights(path, key, phrases=is_referring(cfg))  # what is missing is told before CLIP is fetched
+        resumed = _checkpoint_to_resume(cfg) if args.resume else None
+        check_weights_saw_no_labels(cfg, eval_only=args.eval_only, resumed=str(resumed or ""))
         record = RunRecord(
             cfg.OUTPUT_DIR,
             mode="eval" if args.eval_only else "train",
@@ -97,7 +117,13 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     Raises:
         ConfigError: see :func:`check_resumed`.
     """
+    resumed = _checkpoint_to_resume(cfg) if args.resume else None
     seed = recorded_seed(cfg.OUTPUT_DIR) if args.resume and cfg.SEED < 0 else None
+    if seed is None and resumed is not None and cfg.SEED < 0 and not args.eval_only:
+        raise ConfigError(
+            f"--resume: {cfg.OUTPUT_DIR} has no run.json, which holds the seed of the training. Fix: give the SEED "
+            "that its log.txt names."
+        )
     if seed is not None:
         cfg = cfg.clone()
         cfg.defrost()
@@ -116,7 +142,7 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         with atomic_path(settings) as temporary:
             temporary.write_text(cfg.dump(), encoding="utf-8")
     comm.synchronize()
-    _log_to(output)
+    log_to(output)
     logger.info(
         "zsseg_d2 with Detectron2 %s and torch %s on %s; %d process(es); seed %d; config %s; all settings in %s",
         detectron2.__version__,
@@ -132,12 +158,8 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def _log_to(output: Path) -> None:
-    """Write ``log.txt`` in a folder; details, such as the traceback behind a message, are in the file only."""
-    for name in ("detectron2", "fvcore", "zsseg_d2"):
-        for handler in setup_logger(str(output), distributed_rank=comm.get_rank(), name=name).handlers:
-            if getattr(handler, "stream", None) is sys.stdout:
-                handler.setLevel(logging.INFO)
+def _checkpoint_to_resume(cfg: CfgNode) -> Path | None:
+    return checkpoint_to_resume(cfg.OUTPUT_DIR, earlier=earlier_checkpoints(cfg.OUTPUT_DIR))
 
 
 def check_resumed(cfg: CfgNode, path: Path) -> None:
@@ -194,6 +216,9 @@ def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | 
     main = comm.is_main_process()
     if main:
         record.content["resumed_at"] = trainer.start_iter or None
+        record.content["earlier_checkpoints"] = (
+            earlier_checkpoints(cfg.OUTPUT_DIR) if args.resume else untag_checkpoints(cfg.OUTPUT_DIR)
+        )
         record.write()
     status, results = "failed", None
     try:

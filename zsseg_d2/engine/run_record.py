@@ -12,14 +12,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import detectron2
+import msgspec
 import torch
+from msgspec import Meta
 from torch import nn
 
 from ..files import atomic_path
+from ..reading import MB, UnusableFile, explain, printable, read_json
 
 FILE = "run.json"
+_LARGEST = 64 * MB
 
 
 class RunRecord:
@@ -31,6 +36,9 @@ class RunRecord:
         seed: the SEED in use.
         device: MODEL.DEVICE.
         config_files: names of the config files, in the order of merging.
+
+    Raises:
+        UnusableFile: an evaluation would replace a damaged record of a training.
     """
 
     def __init__(
@@ -39,7 +47,7 @@ class RunRecord:
         from .. import __version__
 
         self.path = Path(output_dir) / FILE
-        before = read_record(output_dir)
+        before = checked_record(output_dir) if mode == "eval" else {}
         self.content: dict = {
             "mode": mode,
             "status": "running",
@@ -94,20 +102,75 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, trained in sizes if trained)}
 
 
+class TrainingRecord(msgspec.Struct):
+    """What a resumed training reads of the record of a training."""
+
+    mode: Literal["train", "eval"]
+    status: str
+    seed: Annotated[int, Meta(ge=0)]
+    earlier_checkpoints: list[str] = []
+
+
+class Record(TrainingRecord):
+    """What is read of any record; that of an evaluation holds the one of the training before it."""
+
+    training: TrainingRecord | None = None
+
+
 def read_record(output_dir: str | os.PathLike) -> dict:
-    """Read the record in a folder; an empty dict if there is none or it cannot be read."""
+    """Read the record in a folder for a report; an empty dict if there is none or it cannot be read."""
     try:
-        content = json.loads((Path(output_dir) / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return checked_record(output_dir)
+    except UnusableFile:
         return {}
-    return content if isinstance(content, dict) else {}
+
+
+def checked_record(output_dir: str | os.PathLike) -> dict:
+    """Read the record in a folder; an empty dict if there is none.
+
+    Raises:
+        UnusableFile: it is damaged.
+    """
+    path = Path(output_dir) / FILE
+    remedy = "restore it, or give another OUTPUT_DIR"
+    try:
+        content = read_json(path, dict[str, Any], limit=_LARGEST, remedy=remedy)
+    except FileNotFoundError:
+        return {}
+    try:
+        msgspec.convert(content, Record)
+    except msgspec.ValidationError as error:
+        place, problem = explain(error)
+        raise UnusableFile(f"{printable(path)}: '{place or 'the file'}' {problem}. Fix: {remedy}.") from None
+    return content
+
+
+def _training_of(output_dir: str | os.PathLike) -> TrainingRecord | None:
+    content = checked_record(output_dir)
+    if not content:
+        return None
+    record = msgspec.convert(content, Record)
+    return record if record.mode == "train" else record.training
 
 
 def recorded_seed(output_dir: str | os.PathLike) -> int | None:
-    """Return the seed of the training that wrote the record in a folder, if any."""
-    record = read_record(output_dir)
-    training = record if record.get("mode") == "train" else record.get("training") or {}
-    return training.get("seed")
+    """Return the seed of the training that wrote the record in a folder, if any.
+
+    Raises:
+        UnusableFile: the record is damaged.
+    """
+    record = _training_of(output_dir)
+    return None if record is None else record.seed
+
+
+def earlier_checkpoints(output_dir: str | os.PathLike) -> list[str]:
+    """Return the names of checkpoints that lay in the folder before the recorded training began.
+
+    Raises:
+        UnusableFile: the record is damaged.
+    """
+    record = _training_of(output_dir)
+    return [] if record is None else record.earlier_checkpoints
 
 
 def git_commit() -> str | None:

@@ -10,9 +10,10 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..class_sets import ClassSets
-from ..engine.checkpoints.leaks import data_set_with_labels_of, trained_on
+from ..engine.checkpoints.provenance import Provenance, Step, provenance_of, training_set
 from ..engine.checkpoints.sources import weights_to_read
-from ..engine.errors import CheckpointError, ConfigError
+from ..engine.errors import ConfigError
+from ..files import local_path
 from .checks import made_elsewhere
 from .runs import RunJob, Suite
 
@@ -40,6 +41,26 @@ def find_leaks(jobs: Sequence[RunJob], configs: Mapping[str, CfgNode], output: P
     return found
 
 
+def find_unknown(jobs: Sequence[RunJob], configs: Mapping[str, CfgNode], output: Path) -> dict[str, str]:
+    """Find runs that build on weights of which it is not known what they were trained on.
+
+    Args:
+        jobs: of all runs; seeds do not matter.
+        configs: by name of the run.
+        output: the suite's folder.
+
+    Returns:
+        By name of the run, the path of those weights.
+    """
+    found: dict[str, str] = {}
+    for job in {job.name: job for job in jobs}.values():
+        for name in _behind(job, configs):
+            for path, origin in _weights_from_outside(configs[name], output).items():
+                if not origin.complete:
+                    found.setdefault(job.name, path)
+    return found
+
+
 def check_claims(suite: Suite, leaks: Mapping[str, str]) -> None:
     """Compare ``leak_free`` in the suite file, where it is given, with what was found.
 
@@ -57,13 +78,19 @@ def check_claims(suite: Suite, leaks: Mapping[str, str]) -> None:
             )
 
 
+def _behind(job: RunJob, configs: Mapping[str, CfgNode]) -> list[str]:
+    """Return the names of the runs that a run builds on, with its own, that have a config."""
+    return [j.name for j in job.origins.values() if j.name in configs]
+
+
 def _leak(job: RunJob, configs: Mapping[str, CfgNode], output: Path) -> str | None:
-    behind = {j.name: configs[j.name] for j in job.origins.values() if j.name in configs}
+    behind = {name: configs[name] for name in _behind(job, configs)}
     for cfg in [behind[job.name]] if job.name in behind else behind.values():
         for dataset in cfg.DATASETS.TEST:
             out, vocabulary = _out(cfg, dataset), MetadataCatalog.get(dataset).get("vocabulary")
             for name, other in behind.items():
-                seen = data_set_with_labels_of(out, vocabulary, _training_sets(other, output))
+                origins = _origins(other, output)
+                seen = next(filter(None, (origin.labels_of(out, vocabulary) for origin in origins)), None)
                 if seen:
                     where = "it" if name == job.name else f"'{name}', which it builds on,"
                     classes = ", ".join(vocabulary.names[k] for k in seen[1])
@@ -84,14 +111,15 @@ def _out(cfg: CfgNode, dataset: str) -> list[int]:
     return list(metadata.get("out_contiguous_ids") or things)
 
 
-def _training_sets(cfg: CfgNode, output: Path) -> set[str]:
-    """Return those of the config, and of the trainings outside the suite whose weights it starts from, if known."""
-    names = set(cfg.DATASETS.TRAIN)
+def _origins(cfg: CfgNode, output: Path) -> list[Provenance]:
+    """Return the origin of what a config trains, and of the weights from outside the suite that it starts from."""
+    registered = [name for name in cfg.DATASETS.TRAIN if name in MetadataCatalog.list()]
+    own = Provenance(Step("train", tuple(training_set(name) for name in registered)))
+    return [own, *_weights_from_outside(cfg, output).values()]
+
+
+def _weights_from_outside(cfg: CfgNode, output: Path) -> dict[str, Provenance]:
+    """Return by path what is known of weights that the suite does not make, and that are there."""
     known = cfg.MODEL.META_ARCHITECTURE in META_ARCH_REGISTRY  # a report reads configs that nothing has checked
-    for key, path in (weights_to_read(cfg) if known else {}).items():
-        if path and made_elsewhere(path, output):
-            try:
-                names.update(trained_on(path, key))
-            except CheckpointError:  # not there, or no longer: no work begins without them
-                continue
-    return names
+    paths = [path for path in weights_to_read(cfg).values() if path and made_elsewhere(path, output)] if known else []
+    return {path: provenance_of(local_path(path)) for path in paths if local_path(path).is_file()}

@@ -69,11 +69,15 @@ class Row:
     run: Run
     seeds: dict[str, SeedResult]  # by seed; "once"
     leak: str | None = None  # ground truth of Out that it has seen, in words
+    unknown: str | None = None  # weights that it builds on, of which it is not known what they saw
     summary: pd.DataFrame = field(default_factory=pd.DataFrame)  # by measure: mean, std and count over seeds
 
     @property
-    def leak_free(self) -> bool:
-        return self.leak is None
+    def leak_free(self) -> bool | None:
+        """Whether it has seen no ground truth of Out; None: not known."""
+        if self.leak is not None:
+            return False
+        return None if self.unknown is not None and not self.run.leak_free else True
 
     @property
     def not_run(self) -> bool:

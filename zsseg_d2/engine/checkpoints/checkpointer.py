@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from ...files import atomic_path
 from ...modeling.referring.clipseg_weights import from_transformers
-from ..errors import CheckpointError
-from .loading import State, frozen_clip_prefixes, load_state
+from ...tensor_files import save_checkpoint
+from ..errors import CheckpointError, Diverged
+from .loading import State, frozen_clip_prefixes, load_state, not_finite
+from .provenance import ENTRY, Provenance
 from .reading import read_checkpoint
+from .resuming import LAST, checkpoint_to_resume
 from .sources import frozen_parts, local_weights, part_weights
 from .weight_arithmetic import CLIP, PARTS, kind_of
 
@@ -33,7 +36,11 @@ class ZssegCheckpointer(DetectionCheckpointer):
         save_dir: folder of the checkpoints.
         save_frozen: whether to save the frozen CLIP too: for random CLIP weights, which no other file holds.
         read_frozen_parts: whether to read the weights of frozen parts, such as a teacher.
+        strict: see :func:`zsseg_d2.engine.checkpoints.loading.load_state`.
         checkpointables: further objects with ``state_dict`` and ``load_state_dict``, such as the trainer.
+
+    Attributes:
+        provenance: where the weights come from; written into checkpoints.
     """
 
     def __init__(
@@ -43,31 +50,55 @@ class ZssegCheckpointer(DetectionCheckpointer):
         *,
         save_frozen: bool = False,
         read_frozen_parts: bool = True,
+        strict: bool = True,
         **checkpointables,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.save_frozen = save_frozen
         self.read_frozen_parts = read_frozen_parts
+        self.strict = strict
+        self.provenance: Provenance | None = None
         self._clip: dict[str, Tensor] = {}
 
     def save(self, name: str, **kwargs) -> None:
-        """Write ``save_dir/name.pth`` and point ``last_checkpoint`` to it; an interruption leaves the old files."""
+        """Write ``save_dir/name.pth`` and point ``last_checkpoint`` to it; an interruption leaves the old files.
+
+        Raises:
+            Diverged: a weight is not finite; nothing is written.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         left_out = frozen_parts(self.model)
         left_out += () if self.save_frozen else tuple(frozen_clip_prefixes(self.model))
         state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(left_out)}
+        bad = not_finite(state)
+        if bad:
+            raise Diverged(
+                f"Training diverged: {len(bad)} weights are not finite, such as {bad[0]}; {name}.pth is not written, "
+                "and the last checkpoint stays. Fix: lower SOLVER.BASE_LR or SOLVER.WEIGHT_DECAY, or set "
+                "SOLVER.CLIP_GRADIENTS.ENABLED True, and resume with --resume."
+            )
         data = {"model": state, **{key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs}
+        if self.provenance is not None:
+            data[ENTRY] = self.provenance.as_entry()
         path = Path(self.save_dir) / f"{name}.pth"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            torch.save(data, temporary)
+        save_checkpoint(data, path)
         self.tag_last_checkpoint(path.name)
         logger.info("Saved %s", path)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        with atomic_path(Path(self.save_dir) / "last_checkpoint") as temporary:
+        with atomic_path(Path(self.save_dir) / LAST) as temporary:
             temporary.write_text(last_filename_basename, encoding="utf-8")
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
+        """Load the last checkpoint with all its states if `resume` and there is one, else the weights of `path`.
+
+        Raises:
+            CheckpointError: see :meth:`load` and :func:`zsseg_d2.engine.checkpoints.resuming.checkpoint_to_resume`.
+        """
+        last = checkpoint_to_resume(self.save_dir) if resume and self.save_dir else None
+        return self.load(path, checkpointables=[]) if last is None else self.load(str(last))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
         """Load weights, and the states named in `checkpointables`. Default: all that the file has.
@@ -101,7 +132,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         self._clip.update(clip)
         logger.info("%s starts from %s", part, path)
         with _prefixed_errors(f"{key}: '{path}': "):
-            load_state(self.model.get_submodule(part), state)
+            load_state(self.model.get_submodule(part), state, strict=self.strict)
 
     def _load_file(self, filename: str) -> dict:
         return read_checkpoint(filename)
@@ -112,7 +143,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         except ValueError as error:
             raise CheckpointError(f"MODEL.WEIGHTS: {error}") from error
         self._check_kind(state)
-        load_state(self.model, state)
+        load_state(self.model, state, strict=self.strict)
 
     def _check_kind(self, state: State) -> None:
         """Refuse a checkpoint of one model for an architecture of two, and the other way round."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
@@ -19,15 +20,17 @@ _QUERIES = "predictor.query_feat.weight"
 State = Mapping[str, Tensor]
 
 
-def load_state(model: nn.Module, state: State) -> None:
+def load_state(model: nn.Module, state: State, *, strict: bool = True) -> None:
     """Load weights into a model; log in one message which are missing or unexpected.
 
     Args:
         model: receives the weights. Frozen parts, such as a teacher, are left alone.
         state: names and tensors. A leading ``module.`` is removed; floating-point tensors take the model's type.
+        strict: refuse weights with missing tensors, tensors of another kind of number, or values that are not finite;
+            else these are warnings, and tensors of another kind are left out.
 
     Raises:
-        CheckpointError: `state` shares no name with the model, or a tensor has another shape.
+        CheckpointError: `state` shares no name with the model, a tensor has another shape, or see `strict`.
     """
     state = _clean(state)
     frozen = frozen_parts(model)
@@ -40,9 +43,11 @@ def load_state(model: nn.Module, state: State) -> None:
         )
     _check_queries(state, own, fitting)
     _check_shapes(state, own, fitting)
+    fitting = _of_same_kind(state, own, fitting, strict)
     left_out = _report_clip(model, state)
-    _report_differences(state, own, fitting, left_out)
-    cast = {k: state[k].to(own[k].dtype) if own[k].is_floating_point() else state[k] for k in fitting}
+    _report_differences(state, own, fitting, left_out, strict)
+    cast = {k: state[k].to(own[k].dtype) for k in fitting}
+    _check_finite(cast, strict)
     model.load_state_dict(cast, strict=False)
 
 
@@ -83,6 +88,39 @@ def _check_shapes(state: State, own: State, fitting: Iterable[str]) -> None:
         )
 
 
+def _of_same_kind(state: State, own: State, fitting: list[str], strict: bool) -> list[str]:
+    """Return the names whose tensors are floating-point numbers, or not, in both."""
+    other = [k for k in fitting if state[k].is_floating_point() != own[k].is_floating_point()]
+    if other:
+        types = f"{other[0]} is {str(state[other[0]].dtype)[6:]}, in the model {str(own[other[0]].dtype)[6:]}"
+        _refuse(f"{len(other)} weights of the checkpoint are of another kind of number: {types}.", strict)
+    return [k for k in fitting if k not in other]
+
+
+def not_finite(state: State) -> list[str]:
+    """Return the names of tensors with an infinity or NaN."""
+    return [k for k, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
+
+
+def _check_finite(state: State, strict: bool) -> None:
+    bad = not_finite(state)
+    if bad:
+        _refuse(
+            f"{len(bad)} weights of the checkpoint have values that are not finite: {_summary(bad)}. They come from a "
+            "training that diverged, or the file is damaged.",
+            strict,
+        )
+
+
+def _refuse(message: str, strict: bool) -> None:
+    """Raise, or warn where ZSSEG.STRICT_WEIGHTS is off."""
+    if strict:
+        raise CheckpointError(
+            f"{message} Fix: give the file that belongs to this config; ZSSEG.STRICT_WEIGHTS False takes what fits."
+        )
+    logger.warning(message)
+
+
 def _report_clip(model: nn.Module, state: State) -> tuple[str, ...]:
     """Return the prefixes of frozen CLIPs that the checkpoint omits; warn if they are random."""
     left_out = tuple(prefix for prefix in frozen_clip_prefixes(model) if not any(k.startswith(prefix) for k in state))
@@ -97,7 +135,7 @@ def _report_clip(model: nn.Module, state: State) -> tuple[str, ...]:
     return left_out
 
 
-def _report_differences(state: State, own: State, fitting: list[str], left_out: tuple[str, ...]) -> None:
+def _report_differences(state: State, own: State, fitting: list[str], left_out: tuple[str, ...], strict: bool) -> None:
     missing = [
         k for k in own if k not in state and not k.startswith(left_out) and not k.endswith("num_batches_tracked")
     ]
@@ -106,7 +144,10 @@ def _report_differences(state: State, own: State, fitting: list[str], left_out: 
         lines = [f"The checkpoint fits only in part ({len(fitting)} of {len(own)} weights loaded)."]
         lines += [f"  missing, left as initialised: {_summary(missing)}"] if missing else []
         lines += [f"  unexpected, not used: {_summary(unexpected)}"] if unexpected else []
-        logger.warning("\n".join(lines))
+        if missing:
+            _refuse("\n".join(lines), strict)
+        else:
+            logger.warning("\n".join(lines))
 
 
 def _summary(names: Iterable[str]) -> str:

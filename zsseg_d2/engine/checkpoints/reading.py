@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
-from torch import Tensor
-
-from ...compat import load_weights
+from ...reading import UnusableFile
+from ...tensor_files import read_tensors
 from ..errors import CheckpointError
 
 _CONVERT = (
@@ -23,31 +21,16 @@ def read_checkpoint(path: str) -> dict:
         The checkpoint, with its weights (names and tensors) under ``"model"``.
 
     Raises:
-        CheckpointError: the file is a pickle or damaged, or holds no weights.
+        CheckpointError: the file is a pickle or damaged, or holds no weights; see
+            :func:`zsseg_d2.tensor_files.read_tensors`.
     """
     if path.endswith((".pkl", ".pickle")):
         raise CheckpointError(
             f"'{path}' is a pickle, which can run any code when it is read. If you trust it, convert it once: "
             + _CONVERT.format(path, os.path.splitext(path)[0] + ".pth")
         )
-    loaded = _read(path)
-    if isinstance(loaded, Mapping):
-        key = next((k for k in ("model", "state_dict") if isinstance(loaded.get(k), Mapping)), None)
-        checkpoint = {"model": dict(loaded)} if key is None else {**loaded, "model": dict(loaded[key])}
-        if checkpoint["model"] and all(isinstance(v, Tensor) for v in checkpoint["model"].values()):
-            return checkpoint
-    raise CheckpointError(f"'{path}' holds no weights: expected names and tensors, or those under 'model'.")
-
-
-def _read(path: str) -> object:
     try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return load_weights(path)
-    except CheckpointError:
-        raise
-    except Exception as error:
-        message = str(error) if isinstance(error, RuntimeError) else f"Cannot read '{path}': {error}"
-        raise CheckpointError(message) from error
+        content = read_tensors(path)
+    except UnusableFile as error:
+        raise CheckpointError(str(error)) from error
+    return {**content.rest, "model": content.tensors}

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...files import atomic_path
+from ...tensor_files import SAFETENSORS, write_tensors
 from ..errors import CheckpointError, ConfigError
 from .reading import read_checkpoint
 from .sources import local_weights
 
-SUFFIX = ".safetensors"
+SUFFIX = SAFETENSORS
 
 
 def find_weights(path: str | os.PathLike) -> Path:
@@ -55,16 +55,20 @@ def check_output(path: str | os.PathLike, *, overwrite: bool = True) -> Path:
     return path
 
 
-def write_weights(path: str | os.PathLike, state: Mapping[str, Tensor], *, half: bool = False) -> str:
+def write_weights(
+    path: str | os.PathLike, state: Mapping[str, Tensor], *, half: bool = False, metadata: Mapping | None = None
+) -> str:
     """Write a safetensors file as a whole; missing folders are made.
 
     Args:
+        path: ends in ``.safetensors``.
+        state: names and tensors.
         half: floating-point tensors in half precision.
+        metadata: entries of the file, of JSON's types.
+
     Returns:
         One line for the user: file, number of tensors, size.
     """
-    from safetensors.torch import save
-
     path = check_output(path)
     written: dict[str, Tensor] = {}
     memory: set[int] = set()
@@ -74,8 +78,7 @@ def write_weights(path: str | os.PathLike, state: Mapping[str, Tensor], *, half:
         written[name] = value.clone() if value.untyped_storage().data_ptr() in memory else value
         memory.add(value.untyped_storage().data_ptr())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(written))
+    write_tensors(path, written, metadata)
     return f"wrote {path}: {len(written)} tensors, {path.stat().st_size / 1e6:.1f} MB"
 
 

@@ -23,11 +23,12 @@ from ..config.packaged import config_names
 from ..config.setup import setup_cfg
 from ..errors import CheckpointError, ConfigError, one_line_errors
 from ..launch import launch
-from ..run import prepare
+from ..run import output_lock, prepare
 from ..run_record import RunRecord
 from ..training.hooks import logs_above_bars, show_bars
 from ..training.trainer import Trainer
 from .loading import load_state
+from .provenance import ENTRY, Provenance, derived
 from .reading import read_checkpoint
 from .weight_arithmetic import check_interpolable, interpolate
 from .weights_files import SUFFIX, file_digest, find_weights, write_weights
@@ -41,11 +42,12 @@ _WITHOUT_EFFECT = ("OUTPUT_DIR", "SEED", "SOLVER", "DATALOADER", "VERSION")  # o
 
 @dataclass(frozen=True)
 class Pair:
-    """The two ends of the curve: weights, paths as the user gave them, and digests of their files."""
+    """The two ends of the curve: weights, paths as the user gave them, digests of their files, and their origin."""
 
     states: tuple[dict[str, Tensor], dict[str, Tensor]]
     paths: tuple[str, str]
     digests: tuple[str, str]
+    provenance: Provenance
 
     @classmethod
     def read(cls, zero_shot: str, fine_tuned: str) -> Pair:
@@ -55,15 +57,16 @@ class Pair:
             CheckpointError: a file is missing, damaged or of the wrong kind, or the two do not belong together.
         """
         states: list[dict[str, Tensor]] = []
-        digests: list[str] = []
+        files = []
         for flag, path in (("--zero-shot", zero_shot), ("--fine-tuned", fine_tuned)):
             try:
                 local = find_weights(path)
                 states.append(read_checkpoint(str(local))["model"])
             except CheckpointError as error:
                 raise CheckpointError(f"{flag}: {error}") from error
-            digests.append(file_digest(local))
-        pair = cls((states[0], states[1]), (zero_shot, fine_tuned), (digests[0], digests[1]))
+            files.append(local)
+        digests = file_digest(files[0]), file_digest(files[1])
+        pair = cls((states[0], states[1]), (zero_shot, fine_tuned), digests, derived(NAME, files))
         check_interpolable(*pair.states, sources=pair.sources)
         return pair
 
@@ -88,7 +91,9 @@ def run_wise_ft(args: argparse.Namespace) -> list[dict] | None:
         SystemExit: 130 after Ctrl-C, 1 with one message for whatever the user can mend.
     """
     with one_line_errors(debug=getattr(args, "debug", False)):
-        return launch(wise_ft_process, args, settings(args).MODEL.DEVICE)
+        cfg = settings(args)
+        with output_lock(cfg, args, "an evaluation of WiSE-FT"):
+            return launch(wise_ft_process, args, cfg.MODEL.DEVICE, timeout=cfg.ZSSEG.PROCESS_TIMEOUT)
 
 
 def settings(args: argparse.Namespace) -> CfgNode:
@@ -130,9 +135,9 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
         try:
             if main:
                 for alpha in sorted(set(args.save)):
-                    logger.info(
-                        write_weights(Path(cfg.OUTPUT_DIR) / f"{NAME}_{alpha_name(alpha)}{SUFFIX}", pair.at(alpha))
-                    )
+                    path = Path(cfg.OUTPUT_DIR) / f"{NAME}_{alpha_name(alpha)}{SUFFIX}"
+                    metadata = {ENTRY: pair.provenance.as_entry()}
+                    logger.info(write_weights(path, pair.at(alpha), metadata=metadata))
             points = evaluate_alphas(cfg, pair, args.alphas, config_file=" ".join(config_names(args.config_file)))
             status = "finished"
             return points
@@ -178,7 +183,7 @@ def evaluate_alphas(cfg: CfgNode, pair: Pair, alphas: Sequence[float], *, config
         model = Trainer.build_model(cfg) if missing else nn.Identity()
         for alpha in tqdm(missing, desc=NAME, unit="alpha", dynamic_ncols=True, disable=not show_bars()):
             logger.info("alpha %s", alpha_name(alpha))
-            load_state(model, pair.at(alpha))
+            load_state(model, pair.at(alpha), strict=cfg.ZSSEG.STRICT_WEIGHTS)
             results = Trainer.test(_below(cfg, f"alpha_{alpha_name(alpha)}"), model)
             if comm.is_main_process():
                 points = sorted([*points, _point(alpha, results["panoptic_seg"])], key=lambda point: point["alpha"])

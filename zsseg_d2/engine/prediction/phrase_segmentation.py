@@ -26,6 +26,7 @@ from ...evaluation.drawing import fitted
 from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
 from ...meta_arch import ReferringSegmentor
 from ...process import keep_freed_memory
+from ...vocabulary import CLIP_TOKENS, clip_tokens, same_to_clip
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.sources import local_weights
 from ..config.packaged import find_configs
@@ -70,7 +71,7 @@ def build_segmentor(cfg: CfgNode) -> ReferringSegmentor:
         raise ConfigError(
             "MODEL.WEIGHTS is empty, and a random decoder finds nothing. Fix: MODEL.WEIGHTS /path/to/model_final.pth"
         )
-    local_weights(cfg.MODEL.WEIGHTS)
+    local_weights(cfg.MODEL.WEIGHTS, phrases=True)
     model = Trainer.build_model(cfg)
     ZssegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return cast(ReferringSegmentor, model.eval())
@@ -96,8 +97,12 @@ def segment(
 
     Returns:
         N results, in the order of the phrases.
+
+    Raises:
+        ConfigError: two phrases are so long that CLIP reads the same of both.
     """
     (template,) = prompt_templates(model.test_prompts)
+    _check_distinct(phrases, template)
     small = Image.fromarray(image).resize((model.image_size, model.image_size), Image.Resampling.BILINEAR)
     shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
     if example is not None:
@@ -107,6 +112,18 @@ def segment(
         probability = output["mask_logits"].sigmoid().cpu().numpy()
         found.append(PhrasePrediction(text, probability, probability > threshold))
     return found
+
+
+def _check_distinct(phrases: Sequence[str], template: str) -> None:
+    different = {clip_tokens(phrase): phrase for phrase in phrases}.values()
+    prompts = {template.format(phrase): phrase for phrase in different}
+    same = same_to_clip(prompts)
+    if same:
+        one, other = (prompts[prompt] for prompt in same)
+        raise ConfigError(
+            f"--phrase {one!r} and {other!r}: CLIP reads {CLIP_TOKENS} tokens of a text, and these are the same. "
+            "Fix: shorten the phrases."
+        )
 
 
 def overlays(image: np.ndarray, found: Sequence[PhrasePrediction]) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Iterable
 
 from detectron2.config import CfgNode, get_cfg
@@ -11,11 +12,13 @@ from detectron2.config import CfgNode, get_cfg
 from ... import add_zsseg_config
 from ...data.panoptic.family import family_of
 from ...files import local_path
-from ..checkpoints.leaks import data_set_with_labels_of, trained_on
+from ..checkpoints.provenance import Provenance, Step, provenance_of, training_set
 from ..checkpoints.sources import local_weights, weights_to_read
 from ..config.references import leaves
 from ..config.setup import setup_cfg
 from ..errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 _CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
 # Keys that cannot change a prediction, or whose files are compared by hash.
@@ -85,14 +88,18 @@ def settings_that_matter(cfg: CfgNode) -> dict:
 
 
 def check_no_leak(cfg: CfgNode, configuration: str, weights: Iterable[str]) -> None:
-    """Refuse weights that were trained with ground truth of a deleted class, as far as their configs tell.
+    """Refuse weights that were trained with ground truth of a deleted class, as far as it is known.
 
     Raises:
-        ConfigError: DATASETS.TRAIN, or the config of the training that wrote the weights, names such a dataset.
+        ConfigError: DATASETS.TRAIN, or a training behind the weights, names such a dataset.
     """
-    names = {*cfg.DATASETS.TRAIN, *(name for path in weights for name in trained_on(path))}
     family = family_of(cfg.DATASETS.TEST)
-    found = data_set_with_labels_of(family.deleted_ids(configuration), family.vocabulary, names)
+    own = Provenance(Step("train", tuple(training_set(name) for name in cfg.DATASETS.TRAIN)))
+    origins = [own, *(provenance_of(local_weights(path)) for path in weights)]
+    deleted = family.deleted_ids(configuration)
+    if not all(origin.complete for origin in origins):
+        logger.warning("The weights do not say what they were trained on; it may be labels of deleted classes.")
+    found = next(filter(None, (origin.labels_of(deleted, family.vocabulary) for origin in origins)), None)
     if found:
         raise ConfigError(
             f"The model was trained on '{found[0]}', with ground truth of classes that configuration {configuration} "

@@ -6,23 +6,29 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
-from detectron2.engine.train_loop import AMPTrainer, HookBase, SimpleTrainer
+from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation import DatasetEvaluator, print_csv_format, verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from numpy.random import SeedSequence
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import evaluation, evaluators
 from ..checkpoints.checkpointer import ZssegCheckpointer
+from ..checkpoints.provenance import ENTRY, of_training, provenance_of
+from ..checkpoints.resuming import FINAL, check_iteration, check_trainer_state, checkpoint_to_resume, misfit
 from ..errors import CheckpointError, ConfigError
+from ..run_record import earlier_checkpoints
 from . import loaders, solver
-from .hooks import DataLoadingMonitor, ProgressBar, StopOnSignal
+from .divergence import CheckedAMPTrainer, CheckedTrainer
+from .hooks import DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
 from .samples import SampleVisualizer
 
 logger = logging.getLogger(__name__)
@@ -49,11 +55,13 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         model = distribute(model)
-        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        step = CheckedAMPTrainer if cfg.SOLVER.AMP.ENABLED else CheckedTrainer
         self._trainer = step(model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = self.build_checkpointer(cfg, model, trainer=weakref.proxy(self))
         self.start_iter = 0
+        self._restored = False
+        self._complete = False  # the final checkpoint is the last one
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
@@ -91,7 +99,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_checkpointer(cls, cfg: CfgNode, model: nn.Module, **checkpointables) -> ZssegCheckpointer:
         random_clip = not cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS
-        return ZssegCheckpointer(model, cfg.OUTPUT_DIR, save_frozen=random_clip, **checkpointables)
+        options = {"save_frozen": random_clip, "strict": cfg.ZSSEG.STRICT_WEIGHTS, **checkpointables}
+        return ZssegCheckpointer(model, cfg.OUTPUT_DIR, **options)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader:
@@ -115,7 +124,7 @@ class Trainer(DefaultTrainer):
             DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
             SampleVisualizer(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
             hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
-            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
+            Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
             hooks.PeriodicWriter(self.build_writers(), period=20) if main else None,
             self._stop,
         ]
@@ -125,8 +134,33 @@ class Trainer(DefaultTrainer):
         self._trainer.optimizer.zero_grad()  # frees the gradients before the forward pass
         super().run_step()
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, if there is one.
+
+        Raises:
+            CheckpointError: see :mod:`zsseg_d2.engine.checkpoints.resuming`.
+        """
+        folder = self.cfg.OUTPUT_DIR
+        path = checkpoint_to_resume(folder, earlier=earlier_checkpoints(folder)) if resume else None
+        if path is None:
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+            return
+        self._restored = False
+        rest = self.checkpointer.load(str(path))
+        if not self._restored:
+            raise CheckpointError(
+                f"--resume: '{path}' holds weights, but no state of a training. Fix: start from it: MODEL.WEIGHTS "
+                f"{path}, without --resume."
+            )
+        check_iteration(rest, self.iter, str(path))
+        self.start_iter = self.iter + 1
+        self.checkpointer.provenance = provenance_of(path) if ENTRY in rest else None
+        self._complete = path.name == FINAL
+
     def train(self) -> dict | None:
         """Train from ``start_iter`` to SOLVER.MAX_ITER, then evaluate.
+
+        Where no iteration is left, the final checkpoint is written if it is missing.
 
         Returns:
             The results of the last evaluation, on the main process.
@@ -134,19 +168,48 @@ class Trainer(DefaultTrainer):
         Raises:
             Interrupted: stopped by Ctrl-C or SIGTERM; the last finished iteration is saved.
         """
+        if comm.is_main_process() and self.checkpointer.provenance is None:
+            self.checkpointer.provenance = of_training(self.cfg)
         if self.start_iter >= self.max_iter:
-            logger.warning(
-                "Nothing to train: %d iterations are done, and SOLVER.MAX_ITER is %d.",
-                self.start_iter,
-                self.max_iter,
-            )
-            return self.test(self.cfg, self.model)
+            return self._finish()
         self.data_loader.start_iter = self.start_iter
-        TrainerBase.train(self, self.start_iter, self.max_iter)
+        self._loop(self.start_iter, self.max_iter)
         results = getattr(self, "_last_eval_results", None)
         if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
             verify_results(self.cfg, results)
         return results
+
+    def _loop(self, start: int, end: int) -> None:
+        """Do what ``TrainerBase.train`` does, but leave what is said of an error to the program."""
+        logger.info("Starting training from iteration %d", start)
+        self.iter = self.start_iter = start
+        self.max_iter = end
+        self.failed = False
+        with EventStorage(start) as self.storage:
+            try:
+                self.before_train()
+                for self.iter in range(start, end):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.iter += 1
+            except Exception:
+                self.failed = True
+                raise
+            finally:
+                self.after_train()
+
+    def _finish(self) -> dict:
+        """Do what is left of a training without iterations: save and evaluate."""
+        done = self.start_iter
+        logger.warning("Nothing to train: %d iterations are done, and SOLVER.MAX_ITER is %d.", done, self.max_iter)
+        if self._complete or not done:
+            return self.test(self.cfg, self.model)
+        self.iter = done - 1
+        if comm.is_main_process():
+            self.checkpointer.save(Path(FINAL).stem, iteration=self.iter)
+        self._loop(done, done)  # evaluates and writes metrics.json
+        return self._last_eval_results
 
     def _evaluate(self) -> dict:
         with self._stop.at_once():
@@ -184,15 +247,14 @@ class Trainer(DefaultTrainer):
         Raises:
             CheckpointError: the optimizer was saved for other parameters.
         """
+        check_trainer_state(state_dict, self.optimizer)
         own = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         TrainerBase.load_state_dict(self, _without_schedule(state_dict))
         try:
             self._trainer.load_state_dict(state_dict["_trainer"])
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(
-                f"The checkpoint's optimizer does not belong to this model and config ({error}). Fix: resume with the "
-                "config of the interrupted run, or start from its weights: MODEL.WEIGHTS <checkpoint>, without --resume"
-            ) from error
+        except (KeyError, ValueError, TypeError) as error:
+            raise misfit(str(error)) from error
+        self._restored = True
         for group, values in zip(self.optimizer.param_groups, own):
             group.update(values)
         self.scheduler.last_epoch = self.iter + 1

@@ -13,9 +13,9 @@ import open_clip
 import torch
 from torch import nn
 
-from ...compat import load_weights
 from ...files import local_path
 from ...registry import did_you_mean
+from ...tensor_files import read_tensors
 
 _PACKAGED = resources.files("zsseg_d2.modeling.clip") / "configs"
 logger = logging.getLogger(__name__)
@@ -115,30 +115,9 @@ def _create(name: str, **kwargs: Any) -> nn.Module:
         logging.root.setLevel(level)
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    """Read tensors by name from a safetensors or torch file.
-
-    Raises:
-        ValueError: If the file is damaged or could run code.
-    """
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"'{path}' is damaged ({error}). Fix: get it again.") from error
-    try:
-        return load_weights(str(path))
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-
-
 def _load_file(model: nn.Module, path: Path, name: str) -> None:
     """Load weights from a file into a model; ``name`` is for messages."""
-    content = _read_state(path)
-    state = content.get("state_dict", content.get("model", content))
+    state = read_tensors(path).tensors
     for prefix in ("module.", "backbone.clip_model."):
         if all(key.startswith(prefix) for key in state):
             state = {key[len(prefix) :]: value for key, value in state.items()}
@@ -152,6 +131,12 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
             f"MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS='{path}': the weights do not fit CLIP model '{name}': "
             f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misfit)} of another shape; first: "
             f"{(misfit + missing + unexpected)[0]}. Fix: check MODEL.FC_CLIP.CLIP_MODEL_NAME."
+        )
+    broken = [k for k, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
+    if broken:
+        raise ValueError(
+            f"MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS='{path}': {len(broken)} tensors have values that are not finite; "
+            f"first: {broken[0]}. Fix: get the file again."
         )
     model.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in state.items() if k in own}, strict=False

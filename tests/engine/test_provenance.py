@@ -1,0 +1,214 @@
+"""Weights that saw labels of deleted classes are known, whatever was made of them on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from safetensors.torch import load_file, save_file
+
+import zsseg_d2
+from tests.engine import tiny_task
+from zsseg_d2.cli import combined_weights, export_weights
+from zsseg_d2.engine.checkpoints import provenance as origin
+from zsseg_d2.engine.checkpoints.leaks import check_weights_saw_no_labels
+from zsseg_d2.engine.checkpoints.provenance import ENTRY, Provenance, Step, TrainingSet, provenance_of
+from zsseg_d2.engine.checkpoints.weights_files import write_weights
+from zsseg_d2.engine.checkpoints.wise_ft import Pair
+from zsseg_d2.engine.errors import ConfigError
+from zsseg_d2.engine.training.trainer import Trainer
+
+WEIGHTS = Path(zsseg_d2.__file__).parent / "weights"
+DELETED = "tiny_engine_deleted"  # car has no labels there
+
+
+@pytest.fixture(scope="module")
+def told(tiny_data, tmp_path_factory) -> Path:
+    """A checkpoint of one iteration with the labels of car."""
+    return train(tmp_path_factory.mktemp("told"), "tiny_engine_train")
+
+
+def train(folder: Path, dataset: str, start: str | Path = "", **options) -> Path:
+    more = [word for key, value in options.items() for word in (key, value)]
+    cfg = tiny_task.config(
+        folder,
+        *("DATASETS.TRAIN", (dataset,), "DATASETS.TEST", (), "MODEL.WEIGHTS", str(start), "SOLVER.MAX_ITER", 1, *more),
+    )
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    return folder / "model_final.pth"
+
+
+def check(weights: str | Path) -> None:
+    cfg = tiny_task.config(Path("unused"), "DATASETS.TRAIN", (DELETED,), "MODEL.WEIGHTS", str(weights))
+    check_weights_saw_no_labels(cfg, eval_only=False)
+
+
+def copied(file: Path, folder: Path) -> Path:
+    """A copy in a folder with the config of another, blameless training."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(f"DATASETS: {{TRAIN: [{DELETED}]}}")
+    return Path(shutil.copy(file, folder / "model_0000001.pth"))
+
+
+def exported(file: Path, folder: Path) -> Path:
+    export_weights.main([str(file), str(folder / "exported.safetensors"), "--half"])
+    return folder / "exported.safetensors"
+
+
+def intermediate(file: Path, folder: Path) -> Path:
+    return train(folder / "between", "tiny_engine_val", file)
+
+
+def wise(file: Path, folder: Path) -> Path:
+    blameless = train(folder / "blameless", DELETED, file)  # the two share one CLIP
+    content = torch.load(blameless, weights_only=True)
+    content[ENTRY] = Provenance(Step("train")).as_entry()
+    torch.save(content, blameless)
+    for pair in (Pair.read(str(file), str(blameless)), Pair.read(str(blameless), str(file))):
+        write_weights(folder / "wise.safetensors", pair.at(0.5), metadata={ENTRY: pair.provenance.as_entry()})
+    return folder / "wise.safetensors"
+
+
+@pytest.mark.parametrize("make", [copied, exported, wise])
+def test_labels_of_deleted_classes_are_known_after_every_writer(told, tmp_path, make):
+    with pytest.raises(ConfigError, match="was trained on 'tiny_engine_train', with ground truth of car, which"):
+        check(make(told, tmp_path / "made" if make is copied else tmp_path))
+
+
+def test_an_intermediate_training_hides_nothing(told, tmp_path):
+    between = train(tmp_path / "one", DELETED, told)
+    twice = exported(train(tmp_path / "two", DELETED, between), tmp_path)
+    shutil.rmtree(tmp_path / "one")
+    for file in (twice, copied(tmp_path / "two" / "model_final.pth", tmp_path / "copy")):
+        with pytest.raises(ConfigError, match="'tiny_engine_train', with ground truth of car"):
+            check(file)
+
+
+def test_blameless_weights_pass_without_a_warning(tiny_data, tmp_path, caplog):
+    first = train(tmp_path / "one", DELETED)
+    check(exported(train(tmp_path / "two", DELETED, first), tmp_path))
+    check("")
+    assert not caplog.records
+
+
+def test_split_and_join_keep_both_origins(told, tmp_path):
+    files = []
+    for name, program in (("one", "train"), ("two", "train")):
+        step = Step(program, (TrainingSet(f"set_{name}", ("a",), (0,)),))
+        files.append(tmp_path / f"{name}.safetensors")
+        state = {"sem_seg_head.w": torch.ones(2)}
+        write_weights(files[-1], state, metadata={ENTRY: Provenance(step).as_entry()})
+    combined_weights.main(["join", *map(str, files), str(tmp_path / "both.safetensors")])
+    combined_weights.main(["split", str(tmp_path / "both.safetensors")])
+    for name in ("both", "both_one", "both_two"):
+        found = provenance_of(tmp_path / f"{name}.safetensors")
+        names = {dataset.name for step in found.walk() for dataset in step.datasets}
+        assert found.complete and names == {"set_one", "set_two"}
+
+
+def test_the_tree_is_the_files_hashes(told, tmp_path):
+    file = exported(train(tmp_path / "after", DELETED, told), tmp_path)
+    parent = hashlib.sha256((tmp_path / "after" / "model_final.pth").read_bytes()).hexdigest()
+    start = hashlib.sha256(told.read_bytes()).hexdigest()
+    found = provenance_of(file)
+    assert found.step == Step("export_weights", parents=(parent,)) and set(found.ancestors) == {parent, start}
+    assert found.ancestors[parent].parents == (start,)
+    assert found.ancestors[start].datasets == (
+        TrainingSet("tiny_engine_train", ("road", "sky", "person", "car"), (0, 1, 2, 3)),
+    )
+    assert found.ancestors[parent].datasets[0].labeled == (0, 1, 2)
+    assert found.ancestors[start].settings["SEED"] == "3"
+
+
+def test_unknown_weights_are_a_warning_until_they_are_declared(told, tmp_path, caplog):
+    state = {k: v.contiguous() for k, v in torch.load(told, weights_only=True)["model"].items()}
+    save_file(state, tmp_path / "foreign.safetensors")
+    check(tmp_path / "foreign.safetensors")
+    assert "whether they saw labels of deleted classes is not known" in caplog.text
+    caplog.clear()
+    derived = train(tmp_path / "after", DELETED, tmp_path / "foreign.safetensors")
+    check(derived)
+    assert "is not known" in caplog.text, "what is made of unknown weights is unknown"
+    for dataset in (DELETED, "tiny_engine_train"):
+        copy = tmp_path / f"{dataset}.safetensors"
+        export_weights.main([str(tmp_path / "foreign.safetensors"), str(copy), "--trained-on", dataset])
+        caplog.clear()
+        if dataset == DELETED:
+            check(copy)
+            assert not caplog.records
+        else:
+            with pytest.raises(ConfigError, match="ground truth of car"):
+                check(copy)
+    foreign = tmp_path / "foreign.safetensors"
+    for source, name, message in ((told, DELETED, "says itself"), (foreign, "none", "no such dataset")):
+        with pytest.raises(SystemExit, match=message):
+            export_weights.main([str(source), str(tmp_path / "x.safetensors"), "--trained-on", name])
+
+
+def test_a_resumed_training_keeps_its_origin(tiny_data, tmp_path):
+    """Also where MODEL.WEIGHTS has been replaced since."""
+    start = train(tmp_path / "start", "tiny_engine_train")
+    first = train(tmp_path / "run", DELETED, start)
+    before = provenance_of(first)
+    start.unlink()
+    cfg = tiny_task.config(tmp_path / "run", "DATASETS.TRAIN", (DELETED,), "DATASETS.TEST", (), "SOLVER.MAX_ITER", 2)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=True)
+    trainer.train()
+    assert provenance_of(first) == before and torch.load(first, weights_only=True)["iteration"] == 1
+
+
+def test_packaged_weights_are_known():
+    steps = json.loads((WEIGHTS / "provenance.json").read_text())
+    for file in WEIGHTS.glob("*.safetensors"):
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in steps, file.name
+        found = provenance_of(file)
+        names = {dataset.name for step in found.walk() for dataset in step.datasets}
+        expected = {"mini_fcclip": {"miniworld_panoptic_train"}, "mini_phrases": {"miniphrases_train"}}
+        assert found.complete and names == expected.get(file.stem, set())
+    world = MetadataCatalog.get("miniworld_panoptic_train").vocabulary
+    fcclip = next(step for step in steps.values() if step["datasets"] and step["datasets"][0]["classes"])
+    assert fcclip["datasets"][0]["classes"] == [synonyms[0] for synonyms in world.classes]
+
+
+@pytest.mark.parametrize("entry", [3, {"step": 5}, {"step": {"program": "x", "datasets": [{}]}}, {"ancestors": [1]}])
+def test_a_damaged_entry_counts_as_unknown(tmp_path, caplog, entry):
+    write_weights(tmp_path / "w.safetensors", {"a": torch.ones(1)}, metadata={ENTRY: entry})
+    assert not provenance_of(tmp_path / "w.safetensors").complete and "counts as unknown" in caplog.text
+
+
+def test_a_circle_ends():
+    step = Step("train", parents=("a",))
+    found = Provenance(step, {"a": Step("train", parents=("b",)), "b": Step("train", parents=("a",))})
+    assert found.complete and len(list(found.walk())) == 3
+    assert not Provenance(step, {"a": Step("train", parents=("b",))}).complete
+
+
+def test_an_older_checkpoint_is_known_by_the_config_beside_it(told, tmp_path):
+    content = torch.load(told, weights_only=True)
+    del content[ENTRY]
+    torch.save(content, tmp_path / "model_final.pth")
+    assert provenance_of(tmp_path / "model_final.pth").step is None
+    (tmp_path / "config.yaml").write_text("DATASETS: {TRAIN: [tiny_engine_train]}")
+    assert provenance_of(tmp_path / "model_final.pth").complete
+    with pytest.raises(ConfigError, match="ground truth of car"):
+        check(tmp_path / "model_final.pth")
+    (tmp_path / "config.yaml").write_text("{DATASETS: {TRAIN: [tiny_engine_train]}, MODEL: {WEIGHTS: gone.pth}}")
+    assert not provenance_of(tmp_path / "model_final.pth").complete
+    save_file(load_file(WEIGHTS / "mini_clip.safetensors"), tmp_path / "other.safetensors")
+    assert provenance_of(tmp_path / "other.safetensors").step is None, "weights may have been moved there"
+
+
+def test_labels_count_by_the_names_of_the_classes(tiny_data):
+    vocabulary = MetadataCatalog.get("tiny_engine_train").vocabulary
+    for classes, expected in ((("road", "sky", "person", "car"), ("d", [3])), (("car",) * 4, None)):
+        found = Provenance(Step("train", (TrainingSet("d", classes, (0, 3)),)))
+        assert found.labels_of([2, 3], vocabulary) == expected
+    assert origin.training_set("miniphrases_train") == TrainingSet("miniphrases_train")
