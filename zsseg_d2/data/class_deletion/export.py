@@ -95,7 +95,9 @@ def _write(source: _Source, pending: Sequence[_OpenCopy], num_workers: int | Non
     """Write all copies that are not complete."""
     tasks = list(_tasks(source, pending))
     results = write_tasks(tasks, num_workers)
-    for image_id, classes in tqdm(results, f"{source.split}", len(tasks), unit="image", disable=not progress):
+    for image_id, classes in tqdm(
+        results, f"{source.split}", len(tasks), unit="image", disable=None if progress else True
+    ):
         for copy in pending:
             if image_id not in copy.files.done:
                 copy.files.add(image_id, classes)

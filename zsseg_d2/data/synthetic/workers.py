@@ -44,7 +44,7 @@ def run(
         num_workers = min(len(affinity(0)) if affinity else os.cpu_count() or 1, 8)
 
     def bar(results: Iterable[Result]) -> list[Result]:
-        return list(tqdm(results, total=len(tasks), desc=label, unit=unit, file=sys.stderr))
+        return list(tqdm(results, total=len(tasks), desc=label, unit=unit, file=sys.stderr, disable=None))
 
     if num_workers <= 1 or len(tasks) < 2:
         return bar(map(function, tasks))

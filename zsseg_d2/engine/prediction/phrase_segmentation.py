@@ -167,7 +167,7 @@ def run_segmenting(args: argparse.Namespace) -> int:
         model = build_segmentor(cfg)
         example = _example(args, cfg)
         several = len(args.image) > 1
-        for path, target in tqdm(list(zip(args.image, targets)), disable=not several, unit="image"):
+        for path, target in tqdm(list(zip(args.image, targets)), disable=None if several else True, unit="image"):
             image = read_rgb(path, limit)
             found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
             save_image(overlays(image, found), target)

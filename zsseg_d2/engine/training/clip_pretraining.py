@@ -59,7 +59,7 @@ class SceneSampler:
         self.stride, self.phrases = stride, phrases
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:  # tells of a killed worker
             jobs = pool.map(_render, range(seed * 1_000_003, seed * 1_000_003 + scenes), chunksize=8)
-            self.scenes = list(tqdm(jobs, total=scenes, desc="scenes", unit="scene"))
+            self.scenes = list(tqdm(jobs, total=scenes, desc="scenes", unit="scene", disable=None))
         self.synonyms = {c.name: c.synonyms for c in PRETRAINING.categories} | _KINDS_WITHOUT_CATEGORY
 
     def batch(self, number: int) -> RegionBatch:
@@ -174,7 +174,7 @@ def pretrain_clip(
     model.train()
     history: list[dict[str, float]] = []
     smooth: dict[str, float] = {}
-    bar = tqdm(range(steps), desc="CLIP", unit="step")
+    bar = tqdm(range(steps), desc="CLIP", unit="step", disable=None)
     for step in bar:
         data = sampler.batch(batch)
         captions = sampler.captions(data)

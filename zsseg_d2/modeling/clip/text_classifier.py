@@ -64,7 +64,7 @@ def compute_text_rows(embed_texts: Callable[[list[str]], Tensor], rows: tuple[st
     """
     prompts = [template.format(row) for row in rows for template in PROMPT_TEMPLATES]
     starts = range(0, len(prompts), _CHUNK)
-    bar = tqdm(starts, desc="text rows", unit="chunk", disable=len(starts) < 3, leave=False)
+    bar = tqdm(starts, desc="text rows", unit="chunk", disable=True if len(starts) < 3 else None, leave=False)
     embedded = torch.cat([embed_texts(prompts[start : start + _CHUNK]) for start in bar])
     return F.normalize(embedded.unflatten(0, (len(rows), -1)).mean(1), dim=-1)
 
