@@ -95,12 +95,3 @@ def test_scripts_without_the_package_say_what_to_do(tmp_path):
         done = subprocess.run([python, ROOT / "tools" / f"{name}.py"], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 1 and done.stderr.startswith("error: zsseg_d2 is not installed for this Python. Fix:")
         assert len(done.stderr.splitlines()) == 1
-
-
-def test_options_of_images_are_those_of_the_reader():
-    from zsseg_d2.cli import image_arguments
-    from zsseg_d2.data.images import opening, reading
-
-    assert image_arguments.EXIF_RULES == reading.EXIF_RULES
-    assert image_arguments.EXIF_RULES[0] == reading.ImageRules().exif
-    assert image_arguments.MAX_PIXELS == (opening.MAX_PIXELS, opening.LARGEST_MAX_PIXELS)

@@ -137,6 +137,7 @@ def _add_zsseg(cfg: CN) -> None:
     z.DELETED_PIXELS = "no_object"  # "no_object": negatives of every mask; "ignore": no loss on pixels of no target
     z.OUT_CLASSES = []  # Out in the PQ table, by name or label id; []: deleted in training, else those of 008
     z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
+    z.PROCESS_TIMEOUT = 600  # seconds that the processes of a run wait for one that does not answer
     z.STRICT_WEIGHTS = True  # weights that are missing, not finite or of another type end the program; False: warn
     # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.SAVE_PREDICTIONS = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import struct
 import zlib
@@ -9,14 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.config import get_cfg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
+from zsseg_d2 import add_zsseg_config
+from zsseg_d2.cli import image_arguments
 from zsseg_d2.data import DatasetError, read_panoptic_png, write_panoptic_png
+from zsseg_d2.data.images import opening
 from zsseg_d2.data.images.opening import open_image
 from zsseg_d2.data.images.pixels import to_rgb
-from zsseg_d2.data.images.reading import ImageRules, read_annotated_rgb, read_rgb
+from zsseg_d2.data.images.reading import EXIF_RULES, ImageRules, read_annotated_rgb, read_rgb
 
 H, W = 8, 256
 RAMP = np.tile(np.arange(W, dtype=np.uint8), (H, 1))
@@ -278,3 +283,19 @@ def test_mutated_files_give_pixels_or_one_error(tmp_path_factory, data, suffix):
         assert f"a.{suffix}" in str(error) and "\n" not in str(error)
     else:
         assert pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
+
+
+def test_options_of_programs_are_those_of_the_config():
+    """Written out in the parser, which must not import the readers."""
+    parser = argparse.ArgumentParser()
+    image_arguments.add_image_rules(parser)
+    assert image_arguments.image_rules(parser.parse_args([])) == ImageRules()
+    assert image_arguments.MAX_PIXELS == opening.MAX_PIXELS
+    assert (image_arguments.LARGEST_MAX_PIXELS, image_arguments.EXIF_RULES) == (opening.LARGEST_MAX_PIXELS, EXIF_RULES)
+    words = ["--max-pixels", "100_000_000", "--exif-orientation", "apply"]
+    assert image_arguments.image_rules(parser.parse_args(words)) == ImageRules(100_000_000, "apply")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--max-pixels", "200000000"])
+    cfg = get_cfg()
+    add_zsseg_config(cfg)
+    assert ImageRules.from_config(cfg) == ImageRules()

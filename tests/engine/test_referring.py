@@ -17,6 +17,7 @@ from tests.tiny_referring import write_clip
 from zsseg_d2.data import register_phrasecut
 from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.errors import ConfigError
+from zsseg_d2.engine.launch import launch
 from zsseg_d2.engine.referring_task import test_samples as samples_of
 from zsseg_d2.engine.run import run_process
 from zsseg_d2.engine.training import samples
@@ -120,6 +121,54 @@ def train(cfg, resume=False, stop_before=None) -> Trainer:
     with suppress(Stop):
         trainer.train()
     return trainer
+
+
+def in_processes(count: int, cfg, *flags) -> None:
+    path = f"{cfg.OUTPUT_DIR}.yaml"
+    with open(path, "w") as file:
+        file.write(cfg.dump())
+    arguments = ["--config-file", path, "--num-gpus", str(count), *flags]
+    launch(run_process, default_argument_parser().parse_args(arguments), "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="several processes on CPU; on GPUs they are Detectron2's")
+def test_the_scores_are_the_same_in_any_number_of_processes(finished, phrase_config, tmp_path):
+    _, folder, results = finished
+    weights = ("MODEL.WEIGHTS", str(folder / "model_final.pth"))
+    for count in (1, 2, 4):
+        in_processes(count, phrase_config(*weights, output=f"in_{count}"), "--eval-only")
+        assert report(tmp_path / f"in_{count}") == report(folder), f"{count} processes"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="several processes on CPU; on GPUs they are Detectron2's")
+def test_two_processes_resume_to_the_same_bits(phrase_config, tmp_path):
+    constant = ("SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR")  # else a shorter run has another schedule
+    options = (*constant, "DATASETS.TEST", (), "SOLVER.MAX_ITER", 4)
+    in_processes(2, phrase_config(*options, output="whole"))
+    in_processes(2, phrase_config(*options[:-1], 2, output="parts"))
+    in_processes(2, phrase_config(*options, output="parts"), "--resume")
+    same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def same_weights(one, two) -> None:
+    first, second = (read_checkpoint(str(folder / "model_final.pth")) for folder in (one, two))
+    assert all(torch.equal(value, second["model"][name]) for name, value in first["model"].items())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("schedule", ["WarmupCosineLR", "WarmupPolyLR", "WarmupMultiStepLR"])
+def test_a_resumed_run_writes_the_bytes_of_one_that_was_not_stopped(phrase_config, tmp_path, workers, schedule):
+    """Where phrases come again in other batches than those in which they came first."""
+    options = ("SOLVER.MAX_ITER", 8, "SOLVER.CHECKPOINT_PERIOD", 5, "DATASETS.TEST", (), "SOLVER.LR_SCHEDULER_NAME")
+    options += (schedule, "DATALOADER.NUM_WORKERS", workers, "INPUT.PHRASE.PROMPTS_TRAIN", "plain")
+    torch.manual_seed(0)
+    train(phrase_config(*options, output="whole"))
+    torch.manual_seed(0)
+    train(phrase_config(*options, output="parts"), stop_before=6)
+    torch.manual_seed(99)
+    assert train(phrase_config(*options, output="parts"), resume=True).start_iter == 5
+    final = [(tmp_path / name / "model_final.pth").read_bytes() for name in ("whole", "parts")]
+    assert final[0] == final[1]
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(phrase_config, tmp_path):

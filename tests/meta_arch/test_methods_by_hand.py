@@ -36,10 +36,9 @@ def exchanged_queries():
 def test_the_fused_loss_of_exchanged_queries_is_that_of_one_model():
     """Classes and masks of both models are paired: their mean is model one's."""
     model, items = exchanged_queries(), [training_item(classes=(0, 1)), training_item(64, 96, (1,))]
-    batches = model.padded_batches(items)
-    features = [model.clip_features(images) for _, images in batches]
-    targets = model.model_one.targets(items, batches)
-    one, two = (m.predictions(m.decode(features)) for m in (model.model_one, model.model_two))
+    batch = model.model_one.training_batch(items)
+    features, targets = model.clip_features(batch.images, batch.padding), model.model_one.targets(items)
+    one, two = (m.predictions(m.decode(features, batch.padding)) for m in (model.model_one, model.model_two))
     layers, fused_features = model._fused(one, two)
     for prediction, alone, of_both, (feature,) in zip(layers[-1], one[0][-1], fused_features, one[1]):
         torch.testing.assert_close(prediction.class_logits, alone.class_logits, rtol=1e-3, atol=1e-3)
@@ -58,8 +57,9 @@ def test_without_pairing_exchanged_queries_are_fused_as_they_come():
     model = exchanged_queries()
     model.pairing = "index"
     items = [training_item(classes=(0, 1))]
-    features = [model.clip_features(images) for _, images in model.padded_batches(items)]
-    one, two = (m.predictions(m.decode(features)) for m in (model.model_one, model.model_two))
+    batch = model.model_one.training_batch(items)
+    features = model.clip_features(batch.images, batch.padding)
+    one, two = (m.predictions(m.decode(features, batch.padding)) for m in (model.model_one, model.model_two))
     (prediction,) = model._fused(one, two)[0][-1]
     expected = (one[0][-1][0].class_logits + two[0][-1][0].class_logits) / 2
     torch.testing.assert_close(prediction.class_logits, expected)
@@ -87,7 +87,7 @@ def inner_points(monkeypatch):
 def distilled(**changes):
     model = build("DistilledFCCLIP")
     model.distillation = replace(model.distillation, **changes)
-    return model._distillation_losses([output(STUDENT, STUDENT_MASKS)], [output(TEACHER, TEACHER_MASKS)])
+    return model._distillation_losses(output(STUDENT, STUDENT_MASKS), output(TEACHER, TEACHER_MASKS))
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])

@@ -10,6 +10,7 @@ from torch import nn
 from tests.plain import decoder as plain
 from tests.tiny import random_image, tiny_config
 from zsseg_d2.modeling.fcclip.layers import sine_position
+from zsseg_d2.modeling.fcclip.mask_logits import outside_mask
 from zsseg_d2.modeling.fcclip.query_decoder import MaskedAttentionDecoder
 
 
@@ -53,6 +54,15 @@ def test_the_last_layer_without_mask_features_is_the_plain_one(case):
     torch.testing.assert_close(found.mask_embed, wanted.mask_embed, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.class_embed, wanted.class_embed, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.mask_logits, wanted.mask_logits, rtol=1e-4, atol=1e-3)
+
+
+def test_a_probability_of_one_half_is_inside():
+    """Logits of 1, 0 and -1, of features and of features that a convolution makes."""
+    embed, features = torch.ones(1, 1, 1), torch.tensor([1.0, 0.0, -1.0]).view(1, 1, 1, 3)
+    projection = nn.Conv2d(1, 1, 1)
+    nn.init.constant_(projection.weight, 1.0), nn.init.constant_(projection.bias, -2.0)
+    for case in ((features, None), (features + 2, projection)):
+        assert outside_mask(embed, *case).flatten().tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(("height", "width", "channels"), [(1, 1, 4), (3, 5, 8), (8, 2, 32)])

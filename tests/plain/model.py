@@ -28,6 +28,7 @@ def plain_forms() -> Iterator[None]:
         for owner, name, plain in (
             (pixel_decoder, "_TOKENS", 1 << 40),
             (MaskedAttentionDecoder, "forward", _decode),
+            (MaskedAttentionDecoder, "masks_padding", False),  # one image at a time
             (SetCriterion, "forward", _losses),
         ):
             stack.enter_context(mock.patch.object(owner, name, plain))

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zsseg_d2.data.images.reading import ImageRules
 
+# Written out, because arguments are parsed before the package is imported; a test compares them.
+MAX_PIXELS, LARGEST_MAX_PIXELS = 50_000_000, 178_000_000
 EXIF_RULES = ("refuse", "apply", "ignore")
-MAX_PIXELS = (50_000_000, 178_000_000)  # default and maximum; this module is imported before those that hold them
 
 
 def add_image_rules(parser: argparse.ArgumentParser) -> None:
     """Add ``--max-pixels`` and ``--exif-orientation``."""
-    default, _ = MAX_PIXELS
     parser.add_argument(
         "--max-pixels",
         type=_pixels,
-        default=default,
-        help=f"larger images are refused before they are decoded; default: {default:,}",
+        default=MAX_PIXELS,
+        help=f"larger images are refused before they are decoded; default: {MAX_PIXELS:,}",
     )
     parser.add_argument(
         "--exif-orientation",
@@ -39,6 +39,6 @@ def image_rules(options: argparse.Namespace) -> ImageRules:
 
 def _pixels(text: str) -> int:
     number = int(text.replace("_", ""))
-    if not 0 < number <= MAX_PIXELS[1]:
-        raise argparse.ArgumentTypeError(f"{number} is not in 1 .. {MAX_PIXELS[1]}")
+    if not 0 < number <= LARGEST_MAX_PIXELS:
+        raise argparse.ArgumentTypeError(f"{number} is not in 1 .. {LARGEST_MAX_PIXELS}")
     return number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..reading import printable
+
 _FROM_WORKER = "Caught "
 """How torch begins the text of an error that a loader's worker process raised; a traceback follows."""
 
@@ -9,12 +11,13 @@ _FROM_WORKER = "Caught "
 class DatasetError(ValueError):
     """A problem with the files or the registration of a dataset; the message names the file and the remedy.
 
+    Control characters of the message are escaped: names that come from files could rewrite the lines of a terminal.
     torch raises a worker's error again in the main process, with the worker's traceback as its message. Only the
     sentence is kept.
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(_sentence(message, type(self)))
+        super().__init__(printable(_sentence(message, type(self))))
 
 
 def _sentence(message: str, kind: type) -> str:

@@ -17,6 +17,7 @@ from ..plugins import PluginError
 from ..process import end_if_nobody_reads
 from ..reading import UnusableFile, printable
 from ..registry import did_you_mean
+from .lost_processes import lost_worker
 
 __all__ = ["USER_ERRORS", "CheckpointError", "ConfigError", "did_you_mean", "explanation", "one_line_errors"]
 
@@ -31,8 +32,16 @@ class CheckpointError(RuntimeError):
     """Weights that are missing or unreadable, or do not fit the model; the message names the remedy."""
 
 
+class Diverged(RuntimeError):
+    """A training whose losses or weights are no numbers any more; the message says where, and what to try."""
+
+
+class ProcessLost(RuntimeError):
+    """A process of a run ended or does not answer; the message says which one, and why."""
+
+
 USER_ERRORS = (
-    *(ConfigError, CheckpointError, DatasetError, UnusableFile, FolderInUse, PluginError),
+    *(ConfigError, CheckpointError, Diverged, ProcessLost, DatasetError, UnusableFile, FolderInUse, PluginError),
     *(OSError, MemoryError, RecursionError),
 )
 """What :func:`explanation` explains, besides errors of torch that stand for one of these."""
@@ -79,6 +88,9 @@ def explanation(error: BaseException) -> str | None:
         return _MEMORY
     if _says(error, _TORCH_WRITING):
         return _in_one_line(f"A file could not be written ({text.splitlines()[0]}). Fix: {_REMEDIES[errno.ENOSPC]}")
+    worker = lost_worker(error)
+    if worker is not None:
+        return worker
     if not isinstance(error, USER_ERRORS):
         return None
     if isinstance(error, RecursionError):

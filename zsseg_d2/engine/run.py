@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> dict | None:
     with one_line_errors(debug=getattr(args, "debug", False)):
         cfg = setup_cfg(args)
         with output_lock(cfg, args, "an evaluation" if args.eval_only else "a training"):
-            return launch(run_process, args, cfg.MODEL.DEVICE)
+            return launch(run_process, args, cfg.MODEL.DEVICE, timeout=cfg.ZSSEG.PROCESS_TIMEOUT)
 
 
 def output_lock(cfg: CfgNode, args: argparse.Namespace, program: str) -> AbstractContextManager[None]:

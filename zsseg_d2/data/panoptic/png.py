@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from ...files import atomic_path
+from ...reading import printable
 from ..errors import DatasetError
 from ..images.opening import MAX_PIXELS, open_image
 from .png_bands import encode_png, rgb_bytes
 
 MAX_SEGMENT_ID = 256**3 - 1
+logger = logging.getLogger(__name__)
 
 
 def read_panoptic_png(
@@ -97,17 +100,22 @@ def check_segments(
 ) -> None:
     """Compare the segments of a PNG with those of the JSON.
 
+    An area that is not the number of pixels is a warning, once for each folder: pixels count in this package, but other
+    programs trust the area.
+
     Args:
         ids: (H, W) segment ids, as :func:`read_panoptic_png` returns them.
-        segments_info: the image's segments, each with "id".
+        segments_info: the image's segments, each with "id", and "area" where it is known.
         path: the PNG, for messages.
         complete: also require that each id of the PNG is in the JSON; False for records with deleted classes.
 
     Raises:
         DatasetError: an id is in the JSON but not in the PNG, or the reverse.
     """
-    present = set(np.unique(run_lengths(ids)[0]).tolist()) - {0}
-    listed = {int(s["id"]) for s in segments_info}
+    pixels = segment_pixels(ids)
+    present = set(pixels) - {0}
+    areas = {int(s["id"]): s.get("area") for s in segments_info}
+    listed = set(areas)
     for problem, found in (
         ("in the JSON but not in the PNG", listed - present),
         ("in the PNG but not in the JSON", (present - listed) if complete else set()),
@@ -118,3 +126,21 @@ def check_segments(
                 f"{path}: segment id {some} is {problem}; the two do not belong together, so make both again "
                 "with one run of the dataset's panoptic preparation."
             )
+    for number, area in areas.items():
+        if area is not None and area != pixels[number]:
+            _warn_of_area(os.path.dirname(path), f"{path}: segment {number} has 'area' {area}", pixels[number])
+            break
+
+
+_WARNED: set[str] = set()
+
+
+def _warn_of_area(folder: str, place: str, pixels: int) -> None:
+    if folder not in _WARNED:
+        _WARNED.add(folder)
+        logger.warning(
+            "%s in the JSON, but %d pixels in the PNG. Pixels count here, but other programs use the area. "
+            "Fix: make JSON and PNG again with one run of the dataset's panoptic preparation.",
+            printable(place),
+            pixels,
+        )

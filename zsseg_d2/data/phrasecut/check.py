@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
 from tqdm import tqdm
 
+from ...reading import MB, UnusableFile, read_json
 from ..errors import DatasetError
 from ..images.opening import opened_image
 from ..images.pixels import to_rgb
@@ -72,13 +73,22 @@ def check_phrasecut(
     return reports
 
 
+class _Counts(msgspec.Struct):
+    images: int
+    phrases: int
+
+
+class _Manifest(msgspec.Struct):
+    splits: dict[str, _Counts]
+
+
 def _expected_counts(root: Path) -> dict[str, tuple[int, int]]:
     """Return the official counts, or those in the manifest of a folder that this package made."""
     try:
-        splits = json.loads((root / "manifest.json").read_bytes())["splits"]
-        return {split: (counts["images"], counts["phrases"]) for split, counts in splits.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        splits = read_json(root / "manifest.json", _Manifest, limit=64 * MB).splits
+    except (FileNotFoundError, UnusableFile):
         return OFFICIAL_COUNTS
+    return {split: (counts.images, counts.phrases) for split, counts in splits.items()}
 
 
 def _compare_counts(reports: Iterable[SplitReport]) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ...files import atomic_path
 from ...modeling.referring.clipseg_weights import from_transformers
 from ...tensor_files import save_checkpoint
-from ..errors import CheckpointError
-from .loading import State, frozen_clip_prefixes, load_state
+from ..errors import CheckpointError, Diverged
+from .loading import State, frozen_clip_prefixes, load_state, not_finite
 from .provenance import ENTRY, Provenance
 from .reading import read_checkpoint
 from .resuming import LAST, checkpoint_to_resume
@@ -61,12 +61,23 @@ class ZssegCheckpointer(DetectionCheckpointer):
         self._clip: dict[str, Tensor] = {}
 
     def save(self, name: str, **kwargs) -> None:
-        """Write ``save_dir/name.pth`` and point ``last_checkpoint`` to it; an interruption leaves the old files."""
+        """Write ``save_dir/name.pth`` and point ``last_checkpoint`` to it; an interruption leaves the old files.
+
+        Raises:
+            Diverged: a weight is not finite; nothing is written.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         left_out = frozen_parts(self.model)
         left_out += () if self.save_frozen else tuple(frozen_clip_prefixes(self.model))
         state = {k: v for k, v in self.model.state_dict().items() if not k.startswith(left_out)}
+        bad = not_finite(state)
+        if bad:
+            raise Diverged(
+                f"Training diverged: {len(bad)} weights are not finite, such as {bad[0]}; {name}.pth is not written, "
+                "and the last checkpoint stays. Fix: lower SOLVER.BASE_LR or SOLVER.WEIGHT_DECAY, or set "
+                "SOLVER.CLIP_GRADIENTS.ENABLED True, and resume with --resume."
+            )
         data = {"model": state, **{key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs}
         if self.provenance is not None:
             data[ENTRY] = self.provenance.as_entry()

@@ -93,7 +93,7 @@ def run_wise_ft(args: argparse.Namespace) -> list[dict] | None:
     with one_line_errors(debug=getattr(args, "debug", False)):
         cfg = settings(args)
         with output_lock(cfg, args, "an evaluation of WiSE-FT"):
-            return launch(wise_ft_process, args, cfg.MODEL.DEVICE)
+            return launch(wise_ft_process, args, cfg.MODEL.DEVICE, timeout=cfg.ZSSEG.PROCESS_TIMEOUT)
 
 
 def settings(args: argparse.Namespace) -> CfgNode:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +55,10 @@ class SceneSampler:
     def __init__(
         self, scenes: int, size: tuple[int, int], seed: int, workers: int, *, stride: int = 32, phrases: bool = False
     ) -> None:
-        import multiprocessing
-
         self.size, self.rng = size, np.random.default_rng(seed)
         self.stride, self.phrases = stride, phrases
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            jobs = pool.imap(_render, range(seed * 1_000_003, seed * 1_000_003 + scenes), chunksize=8)
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:  # tells of a killed worker
+            jobs = pool.map(_render, range(seed * 1_000_003, seed * 1_000_003 + scenes), chunksize=8)
             self.scenes = list(tqdm(jobs, total=scenes, desc="scenes", unit="scene"))
         self.synonyms = {c.name: c.synonyms for c in PRETRAINING.categories} | _KINDS_WITHOUT_CATEGORY
 

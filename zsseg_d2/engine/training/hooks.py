@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from detectron2.engine import HookBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -31,6 +32,14 @@ def logs_above_bars() -> ExitStack:
         loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "zsseg_d2")]
         stack.enter_context(logging_redirect_tqdm([entry for entry in loggers if entry.handlers]))
     return stack
+
+
+class Evaluation(EvalHook):
+    """Detectron2's evaluation in training; not after a failure, where other processes may be gone."""
+
+    def after_train(self) -> None:
+        if not self.trainer.failed:
+            super().after_train()
 
 
 class ProgressBar(HookBase):

@@ -74,6 +74,9 @@ class TrainLoader:
         seed: of order and augmentation.
         num_workers: processes that load.
         group_by_aspect: whether a batch holds only wide or only high images, which needs less padding.
+
+    Attributes:
+        latest: files of the images of the latest batch.
     """
 
     def __init__(
@@ -94,8 +97,14 @@ class TrainLoader:
         self.num_workers = num_workers
         self.group_by_aspect = group_by_aspect
         self.start_iter = 0
+        self.latest: list[str] = []
 
     def __iter__(self) -> Iterator[list[dict]]:
+        for batch in self._batches():
+            self.latest = [str(item.get("file_name", "")) for item in batch]
+            yield batch
+
+    def _batches(self) -> Iterator[list[dict]]:
         sampler = SampleStream(len(self.dataset), self.seed, start=self.start_iter * self.batch_size)
         samples = DataLoader(
             self.dataset,

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
-from detectron2.engine.train_loop import AMPTrainer, HookBase, SimpleTrainer
+from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation import DatasetEvaluator, print_csv_format, verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from numpy.random import SeedSequence
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -26,7 +27,8 @@ from ..checkpoints.resuming import FINAL, check_iteration, check_trainer_state, 
 from ..errors import CheckpointError, ConfigError
 from ..run_record import earlier_checkpoints
 from . import loaders, solver
-from .hooks import DataLoadingMonitor, ProgressBar, StopOnSignal
+from .divergence import CheckedAMPTrainer, CheckedTrainer
+from .hooks import DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
 from .samples import SampleVisualizer
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         model = distribute(model)
-        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        step = CheckedAMPTrainer if cfg.SOLVER.AMP.ENABLED else CheckedTrainer
         self._trainer = step(model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = self.build_checkpointer(cfg, model, trainer=weakref.proxy(self))
@@ -122,7 +124,7 @@ class Trainer(DefaultTrainer):
             DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
             SampleVisualizer(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
             hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
-            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
+            Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
             hooks.PeriodicWriter(self.build_writers(), period=20) if main else None,
             self._stop,
         ]
@@ -171,11 +173,31 @@ class Trainer(DefaultTrainer):
         if self.start_iter >= self.max_iter:
             return self._finish()
         self.data_loader.start_iter = self.start_iter
-        TrainerBase.train(self, self.start_iter, self.max_iter)
+        self._loop(self.start_iter, self.max_iter)
         results = getattr(self, "_last_eval_results", None)
         if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
             verify_results(self.cfg, results)
         return results
+
+    def _loop(self, start: int, end: int) -> None:
+        """Do what ``TrainerBase.train`` does, but leave what is said of an error to the program."""
+        logger.info("Starting training from iteration %d", start)
+        self.iter = self.start_iter = start
+        self.max_iter = end
+        self.failed = False
+        with EventStorage(start) as self.storage:
+            try:
+                self.before_train()
+                for self.iter in range(start, end):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.iter += 1
+            except Exception:
+                self.failed = True
+                raise
+            finally:
+                self.after_train()
 
     def _finish(self) -> dict:
         """Do what is left of a training without iterations: save and evaluate."""
@@ -186,7 +208,7 @@ class Trainer(DefaultTrainer):
         self.iter = done - 1
         if comm.is_main_process():
             self.checkpointer.save(Path(FINAL).stem, iteration=self.iter)
-        TrainerBase.train(self, done, done)  # evaluates and writes metrics.json
+        self._loop(done, done)  # evaluates and writes metrics.json
         return self._last_eval_results
 
     def _evaluate(self) -> dict:

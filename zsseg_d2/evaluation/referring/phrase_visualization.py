@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ...data.images.reading import ImageRules
 from ...data.phrasecut.phrase_mapper import read_task_image
 from ...files import atomic_path
+from ..drawing import fitted
+from ..labels import label
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +47,26 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, colour: Sequence[int] = COLO
 
 
 def panel(image: np.ndarray, caption: str, width: int) -> Image.Image:
-    """Resize an (H, W, 3) uint8 image to `width` pixels and write a caption above, wrapped into lines."""
+    """Resize an (H, W, 3) uint8 image to `width` pixels and write a caption above, wrapped into lines.
+
+    Very high images are drawn narrower, in the middle of the panel.
+    """
     font_size = max(11, round(width / 18))
-    font = ImageFont.load_default(font_size)
-    resized = Image.fromarray(image)
-    resized = resized.resize((width, max(1, round(resized.height * width / resized.width))), Image.Resampling.BICUBIC)
-    lines = _wrap(caption, font, width - 6)
+    text, font = label(caption, font_size)
+    resized = Image.fromarray(image).resize(fitted(image, width), Image.Resampling.BICUBIC)
+    lines = _wrap(text, font, width - 6)
     line_height = round(1.25 * font_size)
     head = line_height * len(lines) + 6
     whole = Image.new("RGB", (width, resized.height + head), "white")
     draw = ImageDraw.Draw(whole)
     for k, line in enumerate(lines):
         draw.text((3, 3 + k * line_height), line, fill=(20, 20, 20), font=font)
-    whole.paste(resized, (0, head))
+    whole.paste(resized, ((width - resized.width) // 2, head))
     return whole
 
 
 def _wrap(text: str, font: Font, width: int) -> list[str]:
-    """Break a text into lines of at most `width` pixels."""
+    """Break a text into lines of at most `width` pixels; words that are longer, as in Chinese, too."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
@@ -70,6 +74,9 @@ def _wrap(text: str, font: Font, width: int) -> list[str]:
             lines.append(word)
         else:
             lines[-1] = longer
+        while font.getlength(lines[-1]) > width and len(lines[-1]) > 1:
+            end = next(k for k in range(len(lines[-1]) - 1, 0, -1) if k == 1 or font.getlength(lines[-1][:k]) <= width)
+            lines[-1:] = [lines[-1][:end], lines[-1][end:]]
     return lines
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .context import warn_of_cut_texts
 from .loading import build_tokenizer, create_clip, resolve_clip_name
-from .text import text_embeddings, text_width
+from .text import separate_text_embeddings, text_width
 from .towers import STAGES, STRIDES, find_tower
 
 Tokenizer = Callable[[list[str]], Tensor]
@@ -93,7 +93,7 @@ class FrozenCLIP(nn.Module):
         return super().train(False)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts as (len(texts), E) float32, not normalised."""
+        """Embed texts as (len(texts), E) float32, not normalised; a text's row does not depend on the other texts."""
         if self.tokenizer is None:
             raise ValueError("This CLIP was built without a tokenizer. Fix: embed tokens, or give it one.")
         warn_of_cut_texts(self.tokenizer, texts)
@@ -103,7 +103,7 @@ class FrozenCLIP(nn.Module):
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Embed (len, context) int64 tokens on any device as :meth:`embed_texts` does."""
         with torch.autocast(self.device.type, enabled=False):
-            return text_embeddings(self.clip_model, tokens.to(self.device)).float()
+            return separate_text_embeddings(self.clip_model, tokens.to(self.device)).float()
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Embed (B, 3, H, W) normalised images as prompts (B, E), not normalised."""
