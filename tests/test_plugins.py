@@ -62,11 +62,13 @@ def test_every_program_imports_what_the_command_line_names(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "named.py").write_text("NAMED = True\n")
     with pytest.raises(SystemExit, match="^error: There is no file of weights"):
-        zsseg_d2_console.main(["export-weights", "--import", "named.py", "--import", "csv", "none.pth", "out"])
+        zsseg_d2_console.main(
+            ["export-weights", "--import", "named.py", "--import", "csv", "none.pth", "o.safetensors"]
+        )
     assert sys.modules.pop("zsseg_d2_plugin_named").NAMED
     assert os.environ["ZSSEG_D2_PLUGINS"] == f"json,{tmp_path / 'named.py'},csv"
     with pytest.raises(SystemExit, match="^error: --import no_such_module: cannot be imported .* Fix: name a module"):
-        zsseg_d2_console.main(["export-weights", "--import", "no_such_module", "none.pth", "out"])
+        zsseg_d2_console.main(["export-weights", "--import", "no_such_module", "none.pth", "o.safetensors"])
 
 
 def test_a_config_file_names_no_module(tmp_path):
