@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ...evaluation.panoptic.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
 from ...evaluation.panoptic.report import write_json
-from ...files import atomic_path
+from ...files import atomic_path, file_digest
 from ..config.packaged import config_names
 from ..config.setup import setup_cfg
 from ..errors import CheckpointError, ConfigError, one_line_errors
@@ -31,7 +31,7 @@ from .loading import load_state
 from .provenance import ENTRY, Provenance, derived
 from .reading import read_checkpoint
 from .weight_arithmetic import check_interpolable, interpolate
-from .weights_files import SUFFIX, file_digest, find_weights, write_weights
+from .weights_files import SUFFIX, find_weights, write_weights
 
 logger = logging.getLogger(__name__)
 
