@@ -1,5 +1,6 @@
 # make demo   see a zero-shot open-vocabulary model evaluated, with images
 # make test   the test suite
+# make mutants   break the code in one place at a time, and see that a test notices (some minutes)
 # make lint   ruff (rules and format) and mypy
 # All install what they need into $(VENV) first. A Detectron2 that is already in $(VENV) is used as it is.
 
@@ -10,7 +11,7 @@ UV     := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt --over
 STAMP  := $(VENV)/.zsseg_d2_installed
 TOOLS  := $(VENV)/.zsseg_d2_dev_tools
 
-.PHONY: demo test lint install clean
+.PHONY: demo test mutants lint install clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -18,6 +19,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants/run.py
 
 lint: $(TOOLS)
 	$(BIN)/ruff check

@@ -86,11 +86,11 @@ class Damaged(torch.utils.data.Dataset):
         try:
             raise OSError("inner")
         except OSError as error:
-            raise DatasetError("a.png: cut off. Fix: copy it again") from error
+            raise UnusableFile("a.png: cut off. Fix: copy it again") from error
 
 
 def test_the_error_of_a_worker_is_its_own_line():
-    with pytest.raises(DatasetError) as real:
+    with pytest.raises(UnusableFile) as real:
         next(iter(DataLoader(Damaged(), num_workers=1)))
     assert "Traceback" in str(real.value)
     assert explanation(real.value) == "a.png: cut off. Fix: copy it again"
@@ -139,12 +139,16 @@ def test_names_in_the_parsers_are_those_of_the_package():
     from detectron2.config import get_cfg
 
     from zsseg_d2 import add_zsseg_config
-    from zsseg_d2.cli import arguments, benchmark, prepare_phrasecut, wise_ft
+    from zsseg_d2.cli import arguments, benchmark, image_arguments, prepare_phrasecut, wise_ft
     from zsseg_d2.data import CONFIGURATIONS, PANOPTIC_FAMILIES
+    from zsseg_d2.data.images.opening import LARGEST_MAX_PIXELS, MAX_PIXELS
+    from zsseg_d2.data.images.reading import EXIF_RULES, ImageRules
     from zsseg_d2.data.phrasecut.folder import SPLITS
     from zsseg_d2.engine.benchmark.rows import ROWS
     from zsseg_d2.engine.prediction.phrase_segmentation import DEFAULT_CONFIG
 
+    assert image_arguments.MAX_PIXELS == (MAX_PIXELS, LARGEST_MAX_PIXELS)
+    assert set(image_arguments.EXIF_RULES) == set(EXIF_RULES) and image_arguments.EXIF_RULES[0] == ImageRules.exif
     cfg = get_cfg()
     add_zsseg_config(cfg)
     assert set(cfg) == arguments.CONFIG_ROOTS

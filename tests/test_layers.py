@@ -15,6 +15,7 @@ NAME = PACKAGE.name
 # Files, words and registries, for every room.
 BASE = frozenset(
     (
+        "class_names",
         "compat",
         "errors",
         "files",
@@ -108,3 +109,16 @@ def test_no_import_circles():
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_plain_forms_import_nothing_that_they_judge():
+    """But for ``model.py``, which puts them into the package's model."""
+    folder = Path(__file__).parent / "plain"
+    files = sorted(path for path in folder.glob("*.py") if path.name != "model.py")
+    assert len(files) > 4
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            source = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+            assert not any(NAME in name for name in (source, *names)), f"{path.name}:{node.lineno}"
+            assert not isinstance(node, ast.ImportFrom) or not node.level, f"{path.name}:{node.lineno}"

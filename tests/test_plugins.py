@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 
 import pytest
 
+import zsseg_d2_console
 from zsseg_d2.plugins import load_plugins
 
 
@@ -52,3 +54,24 @@ def test_a_missing_module_is_named(monkeypatch, tmp_path, entry):
 def test_nothing_is_imported_without_the_variable(monkeypatch):
     monkeypatch.delenv("ZSSEG_D2_PLUGINS", raising=False)
     assert load_plugins() == []
+
+
+def test_every_program_imports_what_the_command_line_names(tmp_path, monkeypatch):
+    """Also the processes that it starts, which inherit the variable."""
+    monkeypatch.setenv("ZSSEG_D2_PLUGINS", "json")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "named.py").write_text("NAMED = True\n")
+    with pytest.raises(SystemExit, match="^error: There is no file of weights"):
+        zsseg_d2_console.main(["export-weights", "--import", "named.py", "--import", "csv", "none.pth", "out"])
+    assert sys.modules.pop("zsseg_d2_plugin_named").NAMED
+    assert os.environ["ZSSEG_D2_PLUGINS"] == f"json,{tmp_path / 'named.py'},csv"
+    with pytest.raises(SystemExit, match="^error: --import no_such_module: cannot be imported .* Fix: name a module"):
+        zsseg_d2_console.main(["export-weights", "--import", "no_such_module", "none.pth", "out"])
+
+
+def test_a_config_file_names_no_module(tmp_path):
+    from zsseg_d2.engine import ConfigError, setup_cfg
+
+    (tmp_path / "c.yaml").write_text("IMPORT: evil.py\n")
+    with pytest.raises(ConfigError, match="unknown config key 'IMPORT'"):
+        setup_cfg(Namespace(config_file=str(tmp_path / "c.yaml"), opts=[]))

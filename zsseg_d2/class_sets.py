@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 
-from .vocabulary import Vocabulary
+from .class_names import find_class
+from .vocabulary import Vocabulary, clip_tokens
 
 SEEN_CLASSES = ("pretraining", "training", "both")
 TRAINING_VOCABULARIES = ("all", "kept")
@@ -76,7 +77,7 @@ class ClassSets:
         pretraining_vocabulary: str = "coco_panoptic",
         seen_classes: str = "pretraining",
         training_vocabulary: str = "all",
-        out_classes: Sequence[str | int] = (),
+        out_classes: str | int | Sequence[str | int] = (),
     ) -> None:
         _check_choice("ZSSEG.TRAINING_VOCABULARY", training_vocabulary, TRAINING_VOCABULARIES)
         _check_choice("ZSSEG.SEEN_CLASSES", seen_classes, SEEN_CLASSES)
@@ -86,7 +87,7 @@ class ClassSets:
         self._given = Vocabulary.load(vocabulary) if vocabulary else None
         self._pretraining = Vocabulary.load(pretraining_vocabulary)
         self._seen_classes = seen_classes
-        self._out_classes = tuple(out_classes)
+        self._out_classes = (out_classes,) if isinstance(out_classes, str | int) else tuple(out_classes)
         self._evaluations: dict[str, EvalClasses] = {}
         self.training = self._training(num_classes, training_vocabulary, pretraining_vocabulary)
 
@@ -130,6 +131,7 @@ class ClassSets:
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}, but the training vocabulary of '{source}' has "
                 f"{len(vocabulary)} classes."
             )
+        vocabulary.check_distinct()
         deleted = tuple(metadata.get("deleted_contiguous_ids", ())) if metadata else ()
         pseudo = tuple(metadata.get("pseudo_label_contiguous_ids", ())) if metadata else ()
         kept = tuple(i for i in range(len(vocabulary)) if training_vocabulary == "all" or i not in deleted)
@@ -151,6 +153,7 @@ class ClassSets:
                 )
             vocabulary = _in_order_of(own, vocabulary, self._source)
             things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values()
+        vocabulary.check_distinct()
         return EvalClasses(vocabulary, frozenset(things), self._seen(vocabulary), self._out(metadata))
 
     def _seen(self, vocabulary: Vocabulary) -> tuple[bool, ...]:
@@ -179,11 +182,10 @@ class ClassSets:
             ValueError: ZSSEG.OUT_CLASSES has something that is neither a class name nor a label id of the dataset.
         """
         metadata = MetadataCatalog.get(dataset)
-        names = list(metadata.get("stuff_classes", ()))
         if self._out_classes:
-            return self._chosen_out(metadata, names)
+            return self._chosen_out(metadata)
         trained = self._train_metadata
-        if trained is not None and list(trained.get("stuff_classes", ())) == names:
+        if trained is not None and _same_words(trained.get("stuff_classes", ()), metadata.get("stuff_classes", ())):
             return self.training.unlabeled or None
         return None
 
@@ -195,16 +197,20 @@ class ClassSets:
             return requested
         return tuple(sorted(metadata.get("deleted_contiguous_ids") or metadata.get("out_contiguous_ids") or ()))
 
-    def _chosen_out(self, metadata: Metadata, names: Sequence[str]) -> tuple[int, ...]:
-        by_label = {str(k): v for k, v in metadata.get("stuff_dataset_id_to_contiguous_id", {}).items()}
-        by_name = {name: k for k, name in enumerate(names)} | by_label
-        for item in self._out_classes:
-            if str(item) not in by_name:
-                raise ValueError(
-                    f"ZSSEG.OUT_CLASSES: '{item}' is neither a class name nor a label id of '{metadata.name}'. "
-                    f"Its classes are {', '.join(names)}."
-                )
-        return tuple(sorted({by_name[str(item)] for item in self._out_classes}))
+    def _chosen_out(self, metadata: Metadata) -> tuple[int, ...]:
+        ids = {k: number for number, k in metadata.get("stuff_dataset_id_to_contiguous_id", {}).items()}
+        printed = metadata.get("stuff_classes", ())
+        in_files = metadata.get("category_names", printed)
+        names = [list(dict.fromkeys(pair)) for pair in zip(printed, in_files)]
+        try:
+            found = {find_class(item, names, [ids.get(k) for k in range(len(names))]) for item in self._out_classes}
+        except ValueError as error:
+            raise ValueError(f"ZSSEG.OUT_CLASSES={list(self._out_classes)}, '{metadata.name}': {error}") from None
+        return tuple(sorted(found))
+
+
+def _same_words(some: Sequence[str], others: Sequence[str]) -> bool:
+    return list(map(clip_tokens, some)) == list(map(clip_tokens, others))
 
 
 def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
@@ -214,13 +220,21 @@ def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
 
 def _in_order_of(own: Vocabulary, words: Vocabulary, source: str) -> Vocabulary:
     """Put ``words`` into the order of ``own`` if the names are the same; else refuse names in a wrong place."""
-    if set(own.names) == set(words.names):
-        return words.subset(words.names.index(name) for name in own.names)
-    for place, name in enumerate(words.names):
-        if name in own.names and own.names.index(name) != place:
+    places = [_place(name, own) for name in words.names]
+    if sorted(place for place in places if place is not None) == list(range(len(own))):
+        return words.subset(places.index(k) for k in range(len(own)))
+    for k, (name, place) in enumerate(zip(words.names, places)):
+        if place is not None and place != k:
             raise ValueError(
-                f"ZSSEG.VOCABULARY '{source}': '{name}' is class {place}, but class {own.names.index(name)} of the "
-                "dataset. Name every class as the dataset does (in any order), or give the classes line by line "
-                "in its order."
+                f"ZSSEG.VOCABULARY '{source}': '{name}' is class {k}, but class {place} of the dataset. Name every "
+                "class as the dataset does (in any order), or give the classes line by line in its order."
             )
     return words
+
+
+def _place(name: str, own: Vocabulary) -> int | None:
+    """Return the class of ``own`` that a name means, if there is exactly one."""
+    try:
+        return find_class(name, [[n] for n in own.names], [None] * len(own))
+    except ValueError:
+        return None

@@ -31,6 +31,9 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
     cfg.INPUT.SIZE_DIVISIBILITY = -1  # kept for FC-CLIP's YAML files; the model pads and masks, the mapper never does
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # try again while one class fills more than this part of the crop
+    cfg.INPUT.MAX_PIXELS = 50_000_000  # larger image files are refused before they are decoded; at most 178 million
+    # images whose EXIF data turn or mirror them: "refuse", "apply" (labels fit the image as it is shown) or "ignore"
+    cfg.INPUT.EXIF_ORIENTATION = "refuse"
     cfg.INPUT.IMAGE_SIZE = 1024  # large-scale jitter: side of the square that is cropped, in pixels
     cfg.INPUT.MIN_SCALE = 0.1  # large-scale jitter: smallest resize factor
     cfg.INPUT.MAX_SCALE = 2.0  # large-scale jitter: largest resize factor

@@ -60,6 +60,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         if not temporary.is_symlink():
             os.chmod(temporary, 0o666 & ~_UMASK)  # mkstemp's files are private
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None or str(error.filename) == name:  # writing, as on a full disk, names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

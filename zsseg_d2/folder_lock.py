@@ -62,6 +62,7 @@ def writing(folder: str | os.PathLike, program: str, *, wait: bool = False) -> I
             del _held[key]
             # Closing alone would leave the lock to forked processes that are still running.
             with suppress(OSError):
+                lock.truncate(0)  # the same command writes the same files
                 portalocker.unlock(lock)
 
 

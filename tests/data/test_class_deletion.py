@@ -71,10 +71,11 @@ def test_classes_by_name_label_id_train_id_and_configuration():
     assert resolve_classes(["Traffic_Light", "26", 24], CATEGORIES) == (19, 24, 26)
     assert resolve_classes([0, "18", "person"], CATEGORIES, train_ids=True) == (7, 24, 33)
     assert resolve_classes("003", CATEGORIES) == (24, 25, 26)
+    assert resolve_classes("person", CATEGORIES) == resolve_classes(24, CATEGORIES) == (24,)
     assert resolve_classes((), CATEGORIES) == ()
 
 
-@pytest.mark.parametrize("wrong", ["009", "person", ["pedestrian"], [29], [0], ["008"], [True], [24.0], [-1], [""]])
+@pytest.mark.parametrize("wrong", ["009", "pedestrian", ["pedestrian"], [29], [0], ["008"], [True], [24.0], [-1], [""]])
 def test_unknown_classes_and_configurations(wrong):
     with pytest.raises(DatasetError, match="There is no"):
         resolve_classes(wrong, CATEGORIES)
@@ -363,7 +364,7 @@ def _repaint(path: Path) -> None:
         ("cityscapes_panoptic_train/*.png", _repaint, "is in the JSON but not in the PNG"),
         ("cityscapes_panoptic_train/*.png", lambda p: Image.new("RGB", (9, 9)).save(p), "9x9 pixels"),
         ("train/*/*_instanceIds.png", Path.unlink, "missing"),
-        ("train/*/*_labelIds.png", lambda p: Image.new("L", (9, 9)).save(p), "should be grey and 64x40"),
+        ("train/*/*_labelIds.png", lambda p: Image.new("L", (9, 9)).save(p), "its image is 64x40"),
     ],
 )
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -12,7 +12,7 @@ from PIL import Image
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.data import DatasetError, write_panoptic_png
 from zsseg_d2.data.panoptic.augmentations import ColorJitter, jitter_color
-from zsseg_d2.data.panoptic.mapper import PanopticMapper, mapper_kind, read_rgb
+from zsseg_d2.data.panoptic.mapper import PanopticMapper, mapper_kind
 
 H, W = 20, 32
 MAP = np.zeros((H, W), np.int64)  # void, unless:
@@ -214,25 +214,46 @@ def test_test_items_have_no_targets(record):
     assert set(item) == {"image", "height", "width", "file_name", "image_id", "dataset_name"}
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
-def test_images_of_any_mode_become_rgb(tmp_path, mode):
-    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
-    Image.fromarray(np.full((4, 6, 3), 255, np.uint8)).convert(mode).save(path)
-    image = read_rgb(path)
-    assert image.shape == (4, 6, 3) and image.dtype == np.uint8 and image.min() >= 254
+@pytest.mark.parametrize("size", [(8, 4000), (4000, 8), (1, 3000), (2, 5000)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("INPUT.DATASET_MAPPER_NAME", "panoptic_lsj"),
+        ("INPUT.MIN_SIZE_TRAIN", (800,)),
+        ("INPUT.MIN_SIZE_TRAIN", (800,), "INPUT.MAX_SIZE_TRAIN", 300),
+        ("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "relative", "INPUT.CROP.SIZE", [0.3, 0.3]),
+        ("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "relative_range", "INPUT.CROP.SIZE", [0.1, 0.1]),
+    ],
+)
+def test_strips_keep_at_least_a_pixel_and_stay_bounded(tmp_path, size, options):
+    """Their short side would be rounded to 0 in some draws."""
+    ids = np.full(size, 2)
+    record = {**write(tmp_path, ids, np.zeros((*size, 3)), [(2, 0, 0)]), "height": size[0], "width": size[1]}
+    mapper = PanopticMapper(config(*options), training=True)
+    np.random.seed(0)
+    for _ in range(30):
+        item = mapper(record)
+        assert min(item["image"].shape[1:]) >= 1 and max(item["image"].shape[1:]) <= 1333
+        assert item["instances"].gt_masks.all() and item["instances"].gt_masks.shape[1:] == item["image"].shape[1:]
+    tested = PanopticMapper(config("INPUT.MIN_SIZE_TEST", 800, "INPUT.MAX_SIZE_TEST", 1333), training=False)(record)
+    assert sorted(tested["image"].shape[1:]) == [max(1, round(1333 * min(size) / max(size))), 1333]
 
 
-def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
-    Image.fromarray(np.full((4, 6), 128 * 256, np.uint16)).save(tmp_path / "a.png")
-    assert (read_rgb(tmp_path / "a.png") == 128).all()
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    image = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
-    exif = image.getexif()
-    exif[274] = 6
-    image.save(tmp_path / "a.jpg", exif=exif)
-    assert read_rgb(tmp_path / "a.jpg").shape == (6, 4, 3)
+def test_labelled_images_are_read_by_the_rules_of_the_config(record):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    stored = Image.open(record["file_name"])
+    upright = torch.from_numpy(np.array(stored.transpose(Image.Transpose.ROTATE_180))).permute(2, 0, 1)
+    stored.save(record["file_name"], exif=exif)
+    for training in (True, False):
+        with pytest.raises(DatasetError, match="image.png: has the EXIF orientation 3"):
+            PanopticMapper(config(), training=training)(record)
+        with pytest.raises(DatasetError, match="INPUT.MAX_PIXELS"):
+            PanopticMapper(config("INPUT.MAX_PIXELS", H * W - 1), training=training)(record)
+    item = PanopticMapper(config("INPUT.EXIF_ORIENTATION", "apply"), training=True)(record)
+    assert torch.equal(item["image"], upright)
+    item = PanopticMapper(config("INPUT.EXIF_ORIENTATION", "ignore"), training=True)(record)
+    assert torch.equal(item["image"], upright.flip(1, 2))
 
 
 def test_errors_name_the_file(record, tmp_path):

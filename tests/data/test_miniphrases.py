@@ -199,6 +199,7 @@ def test_the_folder_has_the_official_layout(written):
     assert {p.name for p in written.iterdir()} == {
         "images",
         "manifest.json",
+        "files.json",
         "image_data_split.json",
         "name_att_rel_count.json",
         "skip.json",

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.data.tiny_phrasecut import H, W, make_tiny_phrasecut, task
 from zsseg_d2.data import DatasetError, load_phrasecut
 from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES
-from zsseg_d2.data.phrasecut.phrase_mapper import PhraseMapper, random_square_crop, read_annotated_rgb
+from zsseg_d2.data.phrasecut.phrase_mapper import PhraseMapper, random_square_crop, read_task_image
 from zsseg_d2.data.phrasecut.prompts import PROMPTS, NegativePhrases, prompt_templates
 from zsseg_d2.data.phrasecut.visual_prompts import SupportTasks, visual_prompt
 
@@ -96,6 +96,14 @@ def test_negative_phrases_are_of_other_images_and_empty_the_mask(records):
     assert PhraseMapper(24, negatives=NegativePhrases(records[:2]), negative_probability=1.0)(records[0])["mask"].any()
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.1, 0.9, 1.0])
+def test_the_share_of_negative_phrases_is_the_one_asked_for(records, probability):
+    np.random.seed(3)
+    mapper = PhraseMapper(8, negatives=NegativePhrases(records), negative_probability=probability)
+    share = np.mean([mapper(records[0])["negative"] for _ in range(300)])
+    assert abs(share - probability) <= 4 * (probability * (1 - probability) / 300) ** 0.5
+
+
 def test_prompts_surround_the_phrase(records):
     np.random.seed(2)
     mapper = PhraseMapper(24, templates=prompt_templates("shuffle+"))
@@ -142,38 +150,12 @@ def test_impossible_arguments_are_refused(arguments):
         PhraseMapper(**arguments)
 
 
-def _ramp() -> np.ndarray:
-    return np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1))
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "LA", "1", "I;16"])
-def test_images_of_every_mode_are_converted(tmp_path, mode):
-    grey = Image.fromarray(_ramp())
-    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
-    source = grey if mode == "P" else grey.convert("RGB")  # an RGB image gets a palette of other colours
-    image = Image.fromarray(_ramp().astype(np.uint16) * 257) if mode == "I;16" else source.convert(mode)
-    image.save(path, **({"quality": 100} if mode == "CMYK" else {}))
-    pixels = read_annotated_rgb(str(path), H, W)
-    assert pixels.shape == (H, W, 3) and pixels.dtype == np.uint8
-    if mode != "1":
-        assert np.abs(pixels.astype(int) - _ramp()[..., None]).max() <= 6
-
-
-def test_the_annotation_decides_which_way_a_image_is_turned(tmp_path):
-    """Visual Genome's table may hold the size as stored or as shown."""
-    stored = np.stack([_ramp()] * 3, -1)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees
-    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_annotated_rgb(str(tmp_path / "a.png"), W, H), np.rot90(stored, -1))
-    np.testing.assert_array_equal(read_annotated_rgb(str(tmp_path / "a.png"), H, W), stored)
-
-
 def test_another_size_is_refused_but_for_the_known_images(tmp_path):
     path = str(tmp_path / "a.png")
     Image.new("RGB", (9, 7)).save(path)
+    record = {"file_name": path, "image_id": 1, "height": 4, "width": 5}
     with pytest.raises(DatasetError, match="a.png is 9x7 pixels, but image_data_split.json says 5x4"):
-        read_annotated_rgb(path, 4, 5, 1)
-    assert read_annotated_rgb(path, 4, 5, min(WRONG_SIZE_IMAGES)).shape == (4, 5, 3)
+        read_task_image(record)
+    assert read_task_image({**record, "image_id": min(WRONG_SIZE_IMAGES)}).shape == (4, 5, 3)
     with pytest.raises(DatasetError, match="missing"):
-        read_annotated_rgb(str(tmp_path / "b.png"), 4, 5)
+        read_task_image({**record, "file_name": str(tmp_path / "b.png")})

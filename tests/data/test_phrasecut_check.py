@@ -11,8 +11,10 @@ from PIL import Image
 
 from tests.data.tiny_phrasecut import SQUARE, H, W, make_tiny_phrasecut, task
 from zsseg_d2.cli import prepare_phrasecut as tool
+from zsseg_d2.data.images.reading import ImageRules
 from zsseg_d2.data.phrasecut.check import OFFICIAL_COUNTS, check_phrasecut
 from zsseg_d2.data.phrasecut.folder import WRONG_SIZE_IMAGES
+from zsseg_d2.data.phrasecut.polygons import Polygons
 
 
 def counted(root: Path, **splits: tuple[int, int]) -> None:
@@ -68,7 +70,7 @@ def test_every_fault_is_counted(tmp_path, capsys):
         "unknown image": 1,
         "missing image": 1,
         "image of another size than annotated": 1,
-        "damaged image": 1,
+        "unusable image": 1,
         "image of another split": 1,
         "other counts than expected": 1,
     }
@@ -80,7 +82,7 @@ def test_every_fault_is_counted(tmp_path, capsys):
     }
     assert "8.jpg is 30x20, its entry says 6x5" in report.wrong["image of another size than annotated"].examples[0]
     (decoded,) = check_phrasecut(root, ["test"], decode=True, progress=False)
-    assert decoded.wrong["damaged image"].count == 2
+    assert decoded.wrong["unusable image"].count == 2
     assert tool.main(["check", "--root", str(root), "--split", "test", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["splits"][0]["wrong"]["bad polygon"]["count"] == 1
 
@@ -91,8 +93,25 @@ def test_turned_images_count_in_the_way_they_are_shown(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(np.zeros((W, H, 3), np.uint8)).save(root / "images" / "1.jpg", exif=exif)
     counted(root, test=(1, 1))
-    (report,) = check_phrasecut(root, ["test"], progress=False)
+    (report,) = check_phrasecut(root, ["test"], progress=False, rules=ImageRules(exif="apply"))
     assert not report.wrong and report.notes["turned by EXIF"].count == 1
+    (report,) = check_phrasecut(root, ["test"], progress=False)
+    assert set(report.wrong) == {"turned by EXIF", "image of another size than annotated"}
+
+
+def test_sizes_are_compared_before_images_and_masks_are_made(tmp_path, monkeypatch):
+    root = make_tiny_phrasecut(tmp_path, sizes={2: (13000, 13000)}, test=[task(1), task(2)])
+    counted(root, test=(2, 2))
+    rules = ImageRules(max_pixels=H * W)
+    drawn = []
+    monkeypatch.setattr(Polygons, "is_empty", lambda self, *size: drawn.append(size))
+    (report,) = check_phrasecut(root, ["test"], decode=True, progress=False, rules=rules)
+    assert drawn == [(H, W)]
+    assert report.wrong["image too large"].count == 1 and "13000x13000" in report.wrong["image too large"].examples[0]
+    (report,) = check_phrasecut(root, ["test"], progress=False, rules=ImageRules(max_pixels=H * W - 1))
+    assert (
+        report.wrong["unusable image"].count == 2 and "INPUT.MAX_PIXELS" in report.wrong["unusable image"].examples[0]
+    )
 
 
 @pytest.mark.parametrize("name", ["refer_test.json", "image_data_split.json", "skip.json", "name_att_rel_count.json"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from cityscapesscripts.helpers.labels import id2label, name2label
 from PIL import Image
 
-from zsseg_d2.data.synthetic import CITY, PRETRAINING, folders, minicity, miniworld, render_scene
+from zsseg_d2.data.synthetic import CITY, PRETRAINING, folders, minicity, miniphrases, miniworld, render_scene
 from zsseg_d2.data.synthetic.palette import COLOUR_NAMES, name_pixels
 
 VAL_SEEDS = range(500_000, 500_050)
@@ -200,7 +201,9 @@ def test_a_complete_folder_is_reused_and_an_incomplete_one_made_again(tmp_path):
     folders.provide(target, {"n": 1}, build, reuse=True)
     assert len(made) == 1
     (target / "a.txt").unlink()
+    assert not folders.is_complete(target)
     folders.provide(target, {"n": 1}, build, reuse=True)
+    assert (target / "a.txt").read_text() == "x"
     folders.provide(target, {"n": 2}, build, reuse=True)
     assert len(made) == 3 and folders.is_complete(target, {"n": 2})
 
@@ -248,3 +251,86 @@ def test_a_foreign_folder_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match="minicity.*another root"):
         minicity.ensure_minicity(tmp_path)
     assert (tmp_path / "minicity" / "precious.txt").read_text() == "mine"
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("made_earlier", [False, True], ids=["with a list", "without a list of files"])
+def test_lost_files_are_made_again_with_the_folders_own_parameters(tmp_path, caplog, made_earlier):
+    folder = minicity.write_minicity(tmp_path, train=3, val=2, height=64, width=128, seed=4, num_workers=1)
+    before = snapshot(folder)
+    if made_earlier:
+        (folder / "files.json").unlink()
+    lost = [*folder.glob("gtFine/train/*/*labelTrainIds.png"), next(folder.glob("leftImg8bit/val/*/*.png"))]
+    lost += [folder / "gtFine" / "cityscapes_panoptic_train.json"]
+    for path in lost:
+        path.unlink()
+    if not made_earlier:  # as many as were lost: a number of files alone would look right
+        (folder / "my_notes").mkdir()
+        for k in range(len(lost)):
+            (folder / "my_notes" / f"{k}.txt").write_text("three weeks of work")
+    edited = next(folder.glob("gtFine/val/*/*labelIds.png"))
+    edited.write_bytes(b"edited by hand")
+    assert minicity.ensure_minicity(tmp_path) == folder
+    after = snapshot(folder)
+    assert after.pop(str(edited.relative_to(folder))) == b"edited by hand"
+    del before[str(edited.relative_to(folder))]
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == (set() if made_earlier else {f"my_notes/{k}.txt" for k in range(len(lost))})
+    assert f"minicity: {len(lost) + made_earlier} files were missing" in caplog.text
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["minicity"]
+
+
+def test_phrases_and_world_are_repaired_too(tmp_path):
+    folders_made = (
+        miniphrases.write_miniphrases(tmp_path, train=1, val=1, test=1, miniv=1, side=96, num_workers=1),
+        miniworld.write_miniworld(tmp_path, train=1, val=1, height=64, width=128, num_workers=1),
+    )
+    for folder, ensure in zip(folders_made, (miniphrases.ensure_miniphrases, miniworld.ensure_miniworld)):
+        before = snapshot(folder)
+        next(folder.rglob("*.jpg")).unlink()
+        ensure(tmp_path)
+        assert snapshot(folder) == before
+
+
+def test_a_folder_with_files_of_others_is_not_replaced(tmp_path):
+    folder = minicity.write_minicity(tmp_path, train=1, val=1, height=64, width=128, num_workers=1)
+    (folder / "notes.txt").write_text("mine")
+    before = snapshot(folder)
+    for reuse in (False, True):
+        with pytest.raises(FileExistsError, match=r"minicity would be replaced, .* such as notes\.txt\. Fix:"):
+            minicity.write_minicity(tmp_path, train=2, val=1, height=64, width=128, num_workers=1, reuse=reuse)
+    (folder / "files.json").unlink()
+    with pytest.raises(FileExistsError, match="would be replaced, but it holds .* files and not the"):
+        (folder / "more.txt").write_text("mine")
+        minicity.write_minicity(tmp_path, train=2, val=1, height=64, width=128, num_workers=1)
+    assert {**before, "more.txt": b"mine"} == {**snapshot(folder), "files.json": before["files.json"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[" * 10_000,
+        '{"generator": "zsseg_d2.data.synthetic"}',
+        '{"generator": "zsseg_d2.data.synthetic", "version": 1, "parameters": {"train": "1"}, "files": 3}',
+        '{"generator": "zsseg_d2.data.synthetic", "version": 1, "parameters": [], "files": 3}',
+        '{"generator": "zsseg_d2.data.synthetic", "version": 1, "parameters": {"n": 1}, "files": 3}',
+        '{"generator": "zsseg_d2.data.synthetic", "version": 1, "parameters": {}, "files": NaN}',
+    ],
+)
+def test_a_damaged_manifest_is_told_and_nothing_is_touched(tmp_path, content):
+    folder = minicity.write_minicity(tmp_path, train=1, val=1, height=64, width=128, num_workers=1)
+    (folder / "manifest.json").write_text(content)
+    before = snapshot(tmp_path)
+    with pytest.raises(ValueError, match=r"minicity/manifest\.json: .*Fix: move or delete .*minicity"):
+        minicity.ensure_minicity(tmp_path)
+    assert {k: v for k, v in snapshot(tmp_path).items() if not k.endswith(".lock")} == {
+        k: v for k, v in before.items() if not k.endswith(".lock")
+    }
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+    with pytest.raises(ValueError, match="is a device or a pipe"):
+        minicity.ensure_minicity(tmp_path)

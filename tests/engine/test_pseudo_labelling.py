@@ -369,7 +369,7 @@ def _drop_an_image(datasets: Path) -> None:
             "pseudo_labels.py --config-file configs/cityscapes/zero_shot.yaml --configuration 008`",
         ),
         (lambda d: (output(d) / "manifest.json").unlink(), "not finished; run the same command again"),
-        (lambda d: (output(d) / "manifest.json").write_text("{"), "not finished; run the same command again"),
+        (lambda d: (output(d) / "manifest.json").write_text("{"), "manifest.json: is not valid JSON"),
         (lambda d: _edit(d, configuration="003"), "holds pseudo-labels of configuration 003, not 008"),
         (lambda d: _edit(d, kind=None), "does not hold pseudo-labels"),
         (lambda d: _edit(d, arguments={"format": 0}), "made by another version"),
@@ -406,7 +406,7 @@ def test_the_real_model_labels_through_the_tool(datasets, capsys):
         "cpu",
     ]
     keys += ["ZSSEG.PSEUDO_LABELS.MIN_SCORE", "0.0", "ZSSEG.PSEUDO_LABELS.MIN_AREA", "1", "DATALOADER.NUM_WORKERS", "0"]
-    entry = tool.run_labelling(tool.parse_arguments([*options, *keys]))
+    entry = run_labelling(tool.parse_arguments([*options, *keys]))
     shown = capsys.readouterr().out
     assert entry["train_with"] is None and "all pseudo-labels" in shown and f"are in {datasets / 'mine'}" in shown
     assert {"MODEL.WEIGHTS", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"} == set(entry["arguments"]["weights_sha256"])
@@ -416,6 +416,4 @@ def test_the_real_model_labels_through_the_tool(datasets, capsys):
 
 def test_mistakes_are_one_message(datasets):
     with pytest.raises(SystemExit, match="^error: Unknown config key 'SEEED'"):
-        tool.run_labelling(
-            tool.parse_arguments(["--config-file", "minicity/zero_shot.yaml", "--configuration", "008", "SEEED", "1"])
-        )
+        tool.main(["--config-file", "minicity/zero_shot.yaml", "--configuration", "008", "SEEED", "1"])

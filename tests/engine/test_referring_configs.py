@@ -85,7 +85,7 @@ def test_one_prompt_is_used_at_test_time(phrase_config):
         (("MODEL.REFERRING.DROPOUT", float("nan")), "MODEL.REFERRING.DROPOUT=nan: it must be in"),
         (("MODEL.REFERRING.FOCAL_ALPHA", -0.5), "FOCAL_ALPHA=-0.5: it must be in .0, 1., or -1"),
         (("MODEL.REFERRING.FOCAL_ALPHA", 1.01), "FOCAL_ALPHA=1.01"),
-        (("MODEL.REFERRING.FOCAL_GAMMA", 0.5), "FOCAL_GAMMA=0.5: it must be 0 or at least 1"),
+        (("MODEL.REFERRING.FOCAL_GAMMA", 0.5), "FOCAL_GAMMA=0.5: it must be at least 1, or 0"),
         (("MODEL.REFERRING.FOCAL_GAMMA", -1.0), "FOCAL_GAMMA=-1.0"),
         (("MODEL.REFERRING.LOSS", "bce+dise"), "MODEL.REFERRING.LOSS='bce\\+dise': cannot read 'dise'"),
         (("MODEL.REFERRING.LOSS", ""), "MODEL.REFERRING.LOSS='': cannot read ''"),

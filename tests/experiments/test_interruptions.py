@@ -11,7 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.experiments.suite_stub import calls, interrupt_when, run_program, set_behaviour, wait_for, write_suite
+from tests.experiments.suite_stub import (
+    calls,
+    interrupt_when,
+    run_program,
+    set_behaviour,
+    wait_for,
+    write_suite,
+    write_tools,
+)
 from zsseg_d2.evaluation.panoptic.report import write_json
 from zsseg_d2.experiments import job_record
 from zsseg_d2.experiments import program as program_module
@@ -34,6 +42,8 @@ def test_an_interruption_is_gone_on_with(run, tools, tmp_path, capfd, number):
     assert job_record.read_record(folder)["status"] == "interrupted"
     done = int((folder / "last_checkpoint").read_text())
     assert 0 < done < 4 and len((folder / "metrics.json").read_text().splitlines()) >= done
+    if number == signal.SIGTERM:
+        return  # what it left is the same
     made = job_record.read_record(folder)["made"]
     status, started = run(*words)
     again = {call["run"]: call for call in started}
@@ -77,22 +87,33 @@ def comparable(output):
     for run in content["runs"].values():
         for seed in run["seeds"].values():
             del seed["wall_seconds"]
-            seed["command"] = [word.replace(str(output), "OUT") for word in seed["command"] if word != "--resume"]
+            words = [word.replace(str(output), "OUT") for word in seed["command"] if word != "--resume"]
+            seed["command"] = [word.replace(str(output.parent), "HERE") for word in words]
     return content
 
 
+def write_results(found, folder):
+    write_json(folder / "results.json", found.as_json())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of a suite that nobody kills."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path, tools = write_suite(folder / "suite.yaml", seeds=[1]), write_tools(folder / "tools")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZSSEG_D2_CACHE", str(folder / "cache"))
+        patch.setattr(program_module, "write_report", write_results)
+        assert run_program([str(path), "--jobs", "2", "--output", str(folder / "out")], tools) == 0
+    return folder / "out"
+
+
 @pytest.mark.parametrize("whole_tree", [True, False], ids=["machine", "suite"])
-def test_results_do_not_depend_on_kill_9(tools, tmp_path, monkeypatch, whole_tree):
+def test_results_do_not_depend_on_kill_9(undisturbed, tools, tmp_path, monkeypatch, whole_tree):
     """Killed in the middle of a training, alone or with its children, the same command ends with the same results."""
-    path, undisturbed, out = (
-        write_suite(tmp_path / "suite.yaml", seeds=[1]),
-        tmp_path / "undisturbed",
-        tmp_path / "killed",
-    )
-    monkeypatch.setattr(
-        program_module, "write_report", lambda found, to: write_json(to / "results.json", found.as_json()) or to
-    )
-    assert run_program([str(path), "--jobs", "2", "--output", str(undisturbed)], tools) == 0
+    path, out = write_suite(tmp_path / "suite.yaml", seeds=[1]), tmp_path / "killed"
+    monkeypatch.setattr(program_module, "write_report", write_results)
     set_behaviour(tools, upper={"wait": 0.5}, lower={"wait": 0.5}, both={"wait": 0.5})
     words = [str(path), "--jobs", "2", "--output", str(out)]
     suite = multiprocessing.get_context("fork").Process(target=run_program, args=(words, tools))

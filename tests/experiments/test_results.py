@@ -16,7 +16,7 @@ from tests.experiments.suite_stub import run_program, set_behaviour, write_suite
 from zsseg_d2.experiments.gather import gather, history, read_lines, training_seconds
 from zsseg_d2.experiments.measures import IN, PANOPTIC, Measure
 from zsseg_d2.experiments.remarks import remarks
-from zsseg_d2.experiments.report import describe_provenance, figure, footnotes, page, table
+from zsseg_d2.experiments.report import describe_provenance, figure, footnotes, page, table, terminal
 from zsseg_d2.experiments.results import Provenance, mean_curve
 from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import load_suite
@@ -293,6 +293,24 @@ def test_the_page(results, tmp_path):
     assert "**both at once** with 52.2, 94.4 % of the upper bound's 55.3" in text
     assert "its In 65.0 is -0.5 against the lower bound's 65.5; its Out 33.0 is +13.0 against zero shot's 20.0" in text
     assert "Reached by both at once." in text
+    # Zero shot: (3 · 50 + 2 · 20) / 5.
+    assert "Zero shot, which trains nothing and is not among the methods, has 38.0: not more." in text
+
+
+def test_zero_shot_is_named_where_it_is_better_or_alone(results):
+    rows = [replace(r, summary=r.summary.copy()) for r in results.rows]
+    for r in rows:
+        if r.run.role == "zero_shot":
+            r.summary.loc["all", "mean"] = 60.0
+    assert "has 60.0: more." in remarks(replace(results, rows=rows))[0]
+    corners = [r for r in rows if r.run.role]
+    assert remarks(replace(results, rows=corners)) == [
+        "No leak-free method that trains has a result yet; zero shot has PQ All 60.0."
+    ]
+
+
+def test_published_rows_are_marked_on_the_terminal(results):
+    assert "\n\nPublished rows: a paper." in terminal(results) or "\nPublished rows: a paper." in terminal(results)
 
 
 def test_the_files(finished):

@@ -107,7 +107,7 @@ def test_packaged_suites_say_how_they_are_run(name):
 def test_what_a_run_needs_comes_before_it(load):
     runs = [
         {**PLAIN, "name": "c", "options": {"MODEL.WEIGHTS": "{b}/w.pth"}, "needs": ["a"]},
-        {**PLAIN, "name": "b", "environment": {"WHERE": "{a}/x of {seed}"}},
+        {**PLAIN, "name": "b", "environment": {"OMP_WAIT_POLICY": "{a}/x of {seed}"}},
         PLAIN,
         {"name": "d", "of": "c", "metrics": "other.json"},
     ]
@@ -150,7 +150,11 @@ def test_a_row_of_another_run_is_as_often(load):
             "all='much' is of the wrong type .expected float, got str.",
         ),
         ([{**PLAIN, "options": {"OUTPUT_DIR": "x"}}], {}, "OUTPUT_DIR is set by the suite; use `output`"),
-        ([{**PLAIN, "tool": "trane_net.py"}], {}, "no program 'trane_net.py' in .* Did you mean train_net.py"),
+        (
+            [{**PLAIN, "tool": "trane_net.py"}],
+            {},
+            "no program 'trane_net.py' of this project. Did you mean train_net.py",
+        ),
         ([{"name": "a"}], {}, "train_net.py needs a `config`"),
         ([{**PLAIN, "seeds": [1]}], {}, "the only `seeds` of a run are `once`"),
         ([{**PLAIN, "seeds": "twice"}], {}, "the only `seeds` of a run are `once`"),

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsseg_d2.modeling.fusion import FUSIONS, FusionSettings, fuse_logits, fuse_masks
+from tests.plain import fusion as plain
+from zsseg_d2.modeling.fusion import FUSIONS, FusionSettings, build_fusion, fuse_logits, fuse_masks
 
 SURE = (math.log(0.8), math.log(0.1), math.log(0.1))  # softmax (0.8, 0.1, 0.1), H = 0.639032 nats
 SPLIT = (math.log(0.25), math.log(0.5), math.log(0.25))  # softmax (0.25, 0.5, 0.25), H = 1.5 ln 2 = 1.039721
@@ -35,6 +36,22 @@ BY_HAND = [
 def test_class_fusions_by_hand(name, one, two, expected):
     fused = fuse_logits(torch.tensor([one]), torch.tensor([two]), FusionSettings(name))
     torch.testing.assert_close(fused, torch.tensor([expected]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "two", "expected"), [row for row in BY_HAND if "soft" in row[0] or "ent" in row[0]]
+)
+def test_sums_of_probabilities_are_scaled(name, one, two, expected):
+    fused = fuse_logits(torch.tensor([one]), torch.tensor([two]), FusionSettings(name, scale=20.0))
+    torch.testing.assert_close(fused, 20 * torch.tensor([expected]), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["mean", "weighted"])
+def test_means_of_logits_are_not_scaled(name):
+    one, two = torch.tensor([SURE]), torch.tensor([SPLIT])
+    assert torch.equal(
+        fuse_logits(one, two, FusionSettings(name, scale=20.0)), fuse_logits(one, two, FusionSettings(name))
+    )
 
 
 def test_topk_keeps_the_largest_of_each():
@@ -116,3 +133,39 @@ def test_a_fused_mask_lies_between_the_two_and_does_not_know_its_neighbours(name
     assert (fused.sigmoid() >= low - 1e-5).all() and (fused.sigmoid() <= high + 1e-5).all()
     narrow = fuse_masks(one[..., 3:4], two[..., 3:4], FusionSettings(name))  # a softmax over the width would differ
     torch.testing.assert_close(narrow, fused[..., 3:4])
+
+
+EXTREMES = (-120.0, -31.0, -28.0, -1.25, -0.5, 0.25, 2.0, 28.0, 31.0, 120.0)
+
+
+@pytest.mark.parametrize("name", sorted(FUSIONS.names()))
+def test_masks_and_gradients_are_the_plain_forms_for_logits_of_any_size(name):
+    """Below a logit of -28 a probability is less than 1e-12, yet the fused logit must learn."""
+    pairs = [(a, b) for a in EXTREMES for b in EXTREMES if a != b]  # at equal logits a maximum has no slope
+    one, two = (torch.tensor(column, dtype=torch.float32, requires_grad=True) for column in zip(*pairs))
+    fused = fuse_masks(one, two, FusionSettings(name))
+    expected = torch.tensor([float(plain.fused_mask(name, *pair)) for pair in pairs])
+    torch.testing.assert_close(fused, expected, rtol=2e-6, atol=2e-5)
+    gradients = torch.stack(torch.autograd.grad(fused.sum(), (one, two)), 1)
+    slopes = torch.tensor([[float(x) for x in plain.slopes(name, *pair)] for pair in pairs])
+    torch.testing.assert_close(gradients, slopes, rtol=1e-4, atol=1e-5)
+    assert (gradients.sum(1) > 0.01).sum() > len(pairs) / 2
+
+
+@pytest.mark.parametrize("name", sorted(FUSIONS.names()))
+def test_mask_gradients_by_finite_differences(name):
+    generator = torch.Generator().manual_seed(3)
+    one, two = (torch.randn(40, generator=generator, dtype=torch.float64) * 30 for _ in range(2))
+    fusion = build_fusion(FusionSettings(name))
+    assert torch.autograd.gradcheck(fusion.fuse_masks, (one.requires_grad_(), two.requires_grad_()))
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.0, 1), (1.0, 0)])
+def test_a_model_without_weight_takes_no_part(share, kept):
+    logits = torch.tensor([-90.0, -3.0, 4.0]), torch.tensor([50.0, 1.0, -40.0])
+    leaves = [z.clone().requires_grad_() for z in logits]
+    fused = fuse_masks(*leaves, FusionSettings("weighted", weight=share))
+    torch.testing.assert_close(fused, logits[kept])
+    gradients = torch.autograd.grad(fused.sum(), leaves)
+    torch.testing.assert_close(gradients[kept], torch.ones(3))
+    assert not gradients[1 - kept].any()

@@ -53,6 +53,14 @@ def test_score_gives_pixels_to_the_surer_segment():
     assert classes(ids, segments)[1] == [SKY, SKY, CAR, PERSON]
 
 
+def test_equal_scores_give_pixels_to_the_out_segment():
+    in_map = torch.tensor([[1, 1, 1]]), [segment(1, ROAD, 0.75)]
+    for score, expected in ((0.75, CAR), (0.7499, ROAD), (0.7501, CAR)):
+        out_map = torch.tensor([[0, 7, 0]]), [segment(7, CAR, score)]
+        ids, segments = merge_panoptic(in_map, out_map, OUT, "score")
+        assert classes(ids, segments) == [[ROAD, expected, ROAD]]
+
+
 def test_unknown_priority():
     with pytest.raises(ValueError, match="PRIORITY='first': unknown priority.*out_first"):
         merge_panoptic((IN, IN_SEGMENTS), (OUT_MAP, OUT_SEGMENTS), OUT, "first")

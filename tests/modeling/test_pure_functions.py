@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.structures import BitMasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from zsseg_d2.modeling.postprocessing import (
     instance_inference,
     panoptic_inference,
     semantic_inference,
+    tight_boxes,
 )
 from zsseg_d2.modeling.upsampling import Upsampler, downsample_masks
 from zsseg_d2.modeling.upsampling_blocks import upsampled_blocks
@@ -176,3 +178,24 @@ def test_deformable_sampling_equals_the_slow_form():
 def test_deformable_attention_needs_divisible_width():
     with pytest.raises(ValueError, match="divisible"):
         MSDeformAttn(30, heads=8)
+
+
+def test_boxes_are_tight():
+    """By hand: one pixel, an L, all of the image, nothing; Detectron2's own for random masks."""
+    masks = torch.zeros(4, 5, 7, dtype=torch.bool)
+    masks[0, 2, 3] = True
+    masks[1, 1:4, 1], masks[1, 3, 1:6] = True, True
+    masks[2] = True
+    assert tight_boxes(masks).tolist() == [[3, 2, 4, 3], [1, 1, 6, 4], [0, 0, 7, 5], [0, 0, 0, 0]]
+    assert tight_boxes(masks[:0]).shape == (0, 4)
+    masks = torch.rand(40, 9, 13, generator=torch.Generator().manual_seed(0)) > 0.97
+    assert torch.equal(tight_boxes(masks), BitMasks(masks).get_bounding_boxes().tensor)
+
+
+def test_instances_have_the_boxes_of_their_masks():
+    logits = torch.full((2, 8, 8), -9.0)
+    logits[0, 2:5, 1:7], logits[1, 6:, 3:] = 9.0, 9.0
+    scores = torch.tensor([[9.0, 0, 0], [0, 8.0, 0]])
+    result = instance_inference(scores, logits, Upsampler((8, 8), (8, 8), (8, 8)), None, top=2)
+    assert result.pred_classes.tolist() == [0, 1]
+    assert result.pred_boxes.tensor.tolist() == [[1, 2, 7, 5], [3, 6, 8, 8]]

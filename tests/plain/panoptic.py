@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from zsseg_d2.modeling.upsampling import Upsampler
 
 
 def panoptic_inference(
     class_log_probs: Tensor,
     masks: Tensor,
-    upsample: Upsampler,
+    upsample: Any,
     things: Collection[int],
     object_mask_threshold: float = 0.0,
     overlap_threshold: float = 0.8,
 ) -> tuple[Tensor, list[dict]]:
-    """See :func:`zsseg_d2.modeling.postprocessing.panoptic_inference`."""
-    full = upsample(masks).sigmoid()
+    """See :func:`zsseg_d2.modeling.postprocessing.panoptic_inference`; only the sizes of ``upsample`` are read."""
+    full = F.interpolate(masks[None], upsample.padded, mode="bilinear", align_corners=False)
+    full = full[..., : upsample.image[0], : upsample.image[1]]
+    full = F.interpolate(full, upsample.output, mode="bilinear", align_corners=False)[0].sigmoid()
     best, labels = class_log_probs.softmax(-1).max(-1)
     keep = (labels != class_log_probs.shape[-1] - 1) & (best > object_mask_threshold)
     best, labels, full = best[keep], labels[keep], full[keep]

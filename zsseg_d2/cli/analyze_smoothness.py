@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.cli.image_arguments import add_image_rules, image_rules
 from zsseg_d2.cli.program import program
 
 
@@ -26,6 +27,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--pairs", type=int, default=500, help="of each population and image; default: 500")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--things-only", action="store_true", help="without stuff such as sky and road")
+    add_image_rules(parser)
     parser.add_argument("--output", type=Path, help="folder; default: output/smoothness/<dataset>")
     options = parser.parse_args(argv)
     if options.images < 1 or options.pairs < 2:
@@ -52,6 +54,7 @@ def main(options: argparse.Namespace) -> int:
         pairs=options.pairs,
         seed=options.seed,
         things_only=options.things_only,
+        rules=image_rules(options),
     )
     print(text)
     return 0

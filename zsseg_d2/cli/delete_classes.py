@@ -80,7 +80,7 @@ def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
     if configurations is not None:
         chosen = {name: known[name] for name in chosen_configurations(configurations, known)}
     else:
-        label_ids = resolve_classes(arguments.classes, family(arguments).categories)
+        label_ids = resolve_classes(arguments.classes, family(arguments).categories, configurations=known)
         chosen = {"without_" + "_".join(map(str, label_ids)): label_ids}
     if arguments.output is None:
         return [ClassDeletedExport(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]

@@ -6,6 +6,8 @@ python tools/demo.py [--output output/demo] [--images 6] [--zero-shot-only]
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +46,13 @@ def main(args: argparse.Namespace, *, phrase_image: Path) -> int:
     segment.main(["--image", str(phrase_image), *words, "--output", str(output / "phrases.png")])
     status = 0 if args.zero_shot_only else _methods(output)
     seconds = time.perf_counter() - start
-    print(f"\nDone in {seconds:.0f} s. All methods over three seeds: tools/run_suite.py configs/minicity/suite.yaml")
+    print(f"\nDone in {seconds:.0f} s. All methods over three seeds:\n{next_command()}")
     return status
+
+
+def next_command() -> str:
+    """Return a command line for all methods that runs as it is, from where the demonstration was started."""
+    return shlex.join([sys.executable, str(Path(sys.argv[0]).with_name("run_suite.py")), "minicity/suite.yaml"])
 
 
 def _make_scenes(steps: int) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.cli.image_arguments import add_image_rules, image_rules
 from zsseg_d2.cli.program import program
 
 SPLITS = ("train", "val", "test", "miniv")
@@ -28,6 +29,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     check.add_argument("--root", type=Path, required=True, help="folder with refer_*.json and images; never written to")
     check.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
     check.add_argument("--decode", action="store_true", help="read every image to its end, not only its header")
+    add_image_rules(check)
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser.parse_args(argv)
 
@@ -38,7 +40,9 @@ def main(options: argparse.Namespace) -> int:
     from zsseg_d2.data.phrasecut.check import check_phrasecut
 
     try:
-        reports = check_phrasecut(options.root, options.split, decode=options.decode, progress=sys.stderr.isatty())
+        reports = check_phrasecut(
+            options.root, options.split, decode=options.decode, progress=sys.stderr.isatty(), rules=image_rules(options)
+        )
     except KeyboardInterrupt:
         print("Interrupted; nothing was changed.", file=sys.stderr)
         return 130

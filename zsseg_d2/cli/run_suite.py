@@ -47,6 +47,14 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     overwrite = "do the chosen runs again, finished or not, and replace what they made elsewhere (pseudo-labels)"
     parser.add_argument("--overwrite", action="store_true", help=overwrite)
     parser.add_argument(
+        "--tool",
+        dest="tools",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a Python program of your own that the suite file calls NAME; may be repeated",
+    )
+    parser.add_argument(
         "--executor", metavar="NAME", help="of Snakemake, such as slurm: where jobs run (docs/clusters.md)"
     )
     parser.add_argument("--profile", metavar="NAME", help="of Snakemake: settings of a cluster, from a file")

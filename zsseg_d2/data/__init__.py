@@ -1,7 +1,7 @@
 """Files -> records -> tensors. Importing this package registers the datasets, but reads none of them."""
 
 from .errors import DatasetError
-from .families import register_builtin_families, register_panoptic_family
+from .families import register_builtin_families, register_panoptic_family, unregister_panoptic_family
 from .panoptic.categories import PanopticCategory
 from .panoptic.cityscapes import CityscapesLayout, load_cityscapes_panoptic, register_cityscapes_panoptic
 from .panoptic.coco import CocoLayout, load_coco_panoptic, register_coco_panoptic
@@ -37,6 +37,7 @@ __all__ = [
     "register_panoptic_family",
     "register_phrasecut",
     "resolve_classes",
+    "unregister_panoptic_family",
     "write_panoptic_png",
 ]
 

@@ -13,7 +13,7 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from fvcore.common.registry import Registry
 
 from ..class_sets import ClassSets
-from ..data.panoptic.mapper import read_rgb
+from ..data.images.reading import ImageRules, read_annotated_rgb
 from ..data.panoptic.png import read_panoptic_png
 from .referring_task import EVALUATOR as REFERRING
 from .referring_task import is_referring
@@ -61,7 +61,9 @@ def zsseg_panoptic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
         evaluators.append(ClasswiseArithmeticEvaluator(dataset_name, cfg.OUTPUT_DIR, out_classes=out))
     if cfg.ZSSEG.VIS_IMAGES > 0:
         folder = visualization_folder(cfg, dataset_name)
-        evaluators.append(VisualizationEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES))
+        evaluators.append(
+            VisualizationEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, ImageRules.from_config(cfg))
+        )
     return evaluators
 
 
@@ -77,7 +79,9 @@ def zsseg_referring(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     ]
     if cfg.ZSSEG.VIS_IMAGES > 0:
         folder = visualization_folder(cfg, dataset_name)
-        evaluators.append(PhraseVisualizer(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, threshold))
+        evaluators.append(
+            PhraseVisualizer(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, threshold, ImageRules.from_config(cfg))
+        )
     return evaluators
 
 
@@ -93,16 +97,17 @@ class VisualizationEvaluator(DatasetEvaluator):
         dataset_name: a registered panoptic dataset.
         folder: ``<image_id>.png`` are written there.
         count: number of images.
+        rules: limits of images, and what their EXIF orientation means; None: the defaults.
     """
 
-    def __init__(self, dataset_name: str, folder: Path, count: int) -> None:
+    def __init__(self, dataset_name: str, folder: Path, count: int, rules: ImageRules | None = None) -> None:
         self._metadata = MetadataCatalog.get(dataset_name)
         load = self._metadata.get("load_complete_records") or (lambda: DatasetCatalog.get(dataset_name))
         records = load()
         count = min(count, len(records))
         chosen = [records[k * len(records) // count] for k in range(count)]
         self._records = {record["image_id"]: record for record in chosen}
-        self._folder = folder
+        self._folder, self._rules = folder, rules
 
     def reset(self) -> None:
         pass
@@ -115,10 +120,11 @@ class VisualizationEvaluator(DatasetEvaluator):
             if record is None:
                 continue
             ids, segments = output["panoptic_seg"]
-            truth = read_panoptic_png(record["pan_seg_file_name"])
+            image = read_annotated_rgb(record["file_name"], ids.shape, self._rules)
+            truth = read_panoptic_png(record["pan_seg_file_name"], image.shape[:2])
             save_comparison(
                 self._folder / f"{item['image_id']}.png",
-                read_rgb(record["file_name"]),
+                image,
                 (ids.cpu().numpy(), segments),
                 (truth, record["segments_info"]),
                 self._metadata,

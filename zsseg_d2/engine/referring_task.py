@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from ..data.images.reading import ImageRules
 from ..data.phrasecut.dataset import group_by_image
 from ..data.phrasecut.phrase_mapper import PhraseMapper
 from ..data.phrasecut.prompts import PROMPTS, NegativePhrases, prompt_templates
@@ -54,6 +55,7 @@ def training_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict],
         negative_probability=phrase.NEGATIVE_PROBABILITY,
         templates=prompt_templates(phrase.PROMPTS_TRAIN),
         supports=_supports(cfg, records),
+        rules=ImageRules.from_config(cfg),
     )
     return (group_by_image(records) if phrase.PER_IMAGE > 1 else records), mapper
 
@@ -65,6 +67,7 @@ def test_samples(cfg: CfgNode, records: Sequence[dict]) -> tuple[list[dict], Cal
         cfg.INPUT.PHRASE.SIZE,
         templates=prompt_templates(cfg.INPUT.PHRASE.PROMPTS_TEST),
         supports=_supports(cfg, records),
+        rules=ImageRules.from_config(cfg),
     )
     return group_by_image(records), SeededByImage(mapper)
 
@@ -94,7 +97,6 @@ def check_referring(cfg: CfgNode, *, eval_only: bool) -> None:
             f"INPUT.DATASET_MAPPER_NAME={cfg.INPUT.DATASET_MAPPER_NAME}: {cfg.MODEL.META_ARCHITECTURE} needs phrases. "
             "Fix: INPUT.DATASET_MAPPER_NAME phrase"
         )
-    _check_numbers(cfg)
     _check_loss_and_threshold(cfg)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0 and not eval_only and not (cfg.DATASETS.TEST and cfg.ZSSEG.SAMPLES.COUNT > 0):
         raise ConfigError(
@@ -103,30 +105,6 @@ def check_referring(cfg: CfgNode, *, eval_only: bool) -> None:
         )
     names = cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     check_datasets(cfg, names, referring=True)
-
-
-def _check_numbers(cfg: CfgNode) -> None:
-    phrase, model = cfg.INPUT.PHRASE, cfg.MODEL.REFERRING
-    for key, value in (
-        ("INPUT.PHRASE.SIZE", phrase.SIZE),
-        ("INPUT.PHRASE.PER_IMAGE", phrase.PER_IMAGE),
-        ("MODEL.REFERRING.FEEDFORWARD", model.FEEDFORWARD),
-        ("MODEL.REFERRING.UNET_DIMS", min(model.UNET_DIMS, default=0)),
-    ):
-        if value < 1:
-            raise ConfigError(f"{key}={value}: it must be positive.")
-    for key, value in (
-        ("INPUT.PHRASE.MIN_VISIBLE", phrase.MIN_VISIBLE),
-        ("INPUT.PHRASE.NEGATIVE_PROBABILITY", phrase.NEGATIVE_PROBABILITY),
-        ("MODEL.REFERRING.TEXT_SHARE", model.TEXT_SHARE),
-        ("MODEL.REFERRING.DROPOUT", model.DROPOUT),
-    ):
-        if not 0 <= value <= 1:
-            raise ConfigError(f"{key}={value}: it must be in [0, 1].")
-    if not (model.FOCAL_ALPHA == -1 or 0 <= model.FOCAL_ALPHA <= 1):
-        raise ConfigError(f"MODEL.REFERRING.FOCAL_ALPHA={model.FOCAL_ALPHA}: it must be in [0, 1], or -1.")
-    if not (model.FOCAL_GAMMA == 0 or model.FOCAL_GAMMA >= 1):
-        raise ConfigError(f"MODEL.REFERRING.FOCAL_GAMMA={model.FOCAL_GAMMA}: it must be 0 or at least 1.")
 
 
 def _check_loss_and_threshold(cfg: CfgNode) -> None:

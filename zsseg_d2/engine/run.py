@@ -16,7 +16,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.logger import setup_logger
 
 from ..files import atomic_path
 from ..folder_lock import writing
@@ -27,8 +26,11 @@ from .config.packaged import config_names
 from .config.renamed import rename_keys
 from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
+from .datasets import check_datasets_exist
 from .errors import USER_ERRORS, ConfigError, one_line_errors
 from .launch import launch
+from .log_files import log_to
+from .referring_task import is_referring
 from .run_record import RunRecord, count_parameters, earlier_checkpoints, recorded_seed
 from .training.hooks import Interrupted
 from .training.trainer import Trainer, with_seed
@@ -40,6 +42,7 @@ __all__ = ["USER_ERRORS", "check_resumed", "prepare", "run", "run_process"]
 _SAME_ON_RESUME = (
     "SEED",
     "SOLVER.IMS_PER_BATCH",
+    "DATALOADER.ASPECT_RATIO_GROUPING",
     "DATASETS.TRAIN",
     "ZSSEG.TRAINING_VOCABULARY",
     "ZSSEG.DELETED_PIXELS",
@@ -90,8 +93,9 @@ def run_process(args: argparse.Namespace) -> dict | None:
     alone = comm.get_world_size() == 1  # then run() explains errors
     with one_line_errors(debug=alone or getattr(args, "debug", False)):
         cfg = prepare(setup_cfg(args), args)
+        check_datasets_exist(cfg, training=not args.eval_only)
         for key, path in weights_to_read(cfg, eval_only=args.eval_only, resume=args.resume).items():
-            local_weights(path, key)  # a missing file is reported before data and model are built
+            local_weights(path, key, phrases=is_referring(cfg))  # what is missing is told before CLIP is fetched
         resumed = _checkpoint_to_resume(cfg) if args.resume else None
         check_weights_saw_no_labels(cfg, eval_only=args.eval_only, resumed=str(resumed or ""))
         record = RunRecord(
@@ -138,7 +142,7 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         with atomic_path(settings) as temporary:
             temporary.write_text(cfg.dump(), encoding="utf-8")
     comm.synchronize()
-    _log_to(output)
+    log_to(output)
     logger.info(
         "zsseg_d2 with Detectron2 %s and torch %s on %s; %d process(es); seed %d; config %s; all settings in %s",
         detectron2.__version__,
@@ -156,14 +160,6 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
 
 def _checkpoint_to_resume(cfg: CfgNode) -> Path | None:
     return checkpoint_to_resume(cfg.OUTPUT_DIR, earlier=earlier_checkpoints(cfg.OUTPUT_DIR))
-
-
-def _log_to(output: Path) -> None:
-    """Write ``log.txt`` in a folder; details, such as the traceback behind a message, are in the file only."""
-    for name in ("detectron2", "fvcore", "zsseg_d2"):
-        for handler in setup_logger(str(output), distributed_rank=comm.get_rank(), name=name).handlers:
-            if getattr(handler, "stream", None) is sys.stdout:
-                handler.setLevel(logging.INFO)
 
 
 def check_resumed(cfg: CfgNode, path: Path) -> None:

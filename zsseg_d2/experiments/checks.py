@@ -7,21 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
-from ..data import PANOPTIC_FAMILIES
-from ..data.panoptic.png import DatasetError
+from ..data.errors import DatasetError
 from ..engine.checkpoints.sources import local_weights, weights_to_read
 from ..engine.config.setup import setup_cfg
+from ..engine.datasets import find_dataset
 from ..engine.errors import CheckpointError, ConfigError
+from ..engine.referring_task import is_referring
 from ..files import PREFIX, local_path
 from .runs import RunJob
-
-
-def _rendered() -> tuple[str, ...]:
-    """Return the prefixes of datasets that are made at their first use, all but their pseudo-labels."""
-    made = [f"{family.prefix}_" for family in PANOPTIC_FAMILIES.values() if family.prepare is not None]
-    return ("miniphrases_", *made)
 
 
 def check_configs(jobs: Sequence[RunJob], *, check: bool = True) -> dict[str, CfgNode]:
@@ -58,7 +53,7 @@ def check_weights(configs: Mapping[str, CfgNode], output: Path) -> None:
             if not made_elsewhere(path, output):
                 continue
             try:
-                local_weights(path, key)
+                local_weights(path, key, phrases=is_referring(cfg))
             except CheckpointError as error:
                 raise ConfigError(f"run '{name}': {error}") from error
 
@@ -87,24 +82,10 @@ def check_data(jobs: Sequence[RunJob], configs: Mapping[str, CfgNode]) -> None:
             for name in names:
                 if name not in found and not _made_before(name, job):
                     try:
-                        _find_records(name)
+                        find_dataset(name)
                     except (DatasetError, OSError) as error:
                         raise ConfigError(f"run '{job.name}': {key}: {name}: {error}") from error
                     found.add(name)
-
-
-def _find_records(name: str) -> None:
-    """Look for the files of a dataset.
-
-    Raises:
-        DatasetError: what is missing, and how to make it.
-    """
-    metadata = MetadataCatalog.get(name)
-    places = [metadata.get(key) for key in ("image_root", "panoptic_root", "panoptic_json")]
-    there = all(place is None or Path(place).exists() for place in places)
-    pseudo_labels = metadata.get("pseudo_label_contiguous_ids") is not None
-    if not there and (pseudo_labels or not name.startswith(_rendered())):
-        DatasetCatalog.get(name)  # names what is missing, or finds it where DETECTRON2_DATASETS points now
 
 
 def _made_before(name: str, job: RunJob) -> bool:

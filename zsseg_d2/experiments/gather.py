@@ -11,6 +11,8 @@ from typing import Any
 
 from ..data.panoptic.split_writer import read_manifest
 from ..engine.run_record import read_record as read_run_record
+from ..reading import MB, UnusableFile
+from ..reading import read_json as read_whole_json
 from .checks import check_configs
 from .job_record import Action, lost_result, read_record, state
 from .leak_free import find_leaks, find_unknown
@@ -71,6 +73,8 @@ def _seed_result(task: Task, run: Run, job: RunJob) -> SeedResult:
         _read_figures(result, task, run, job.folder)
     except ValueError as error:
         return SeedResult("failed", str(error))
+    except (AttributeError, KeyError, TypeError) as error:
+        return SeedResult("failed", f"its scores in {job.folder} have not the structure of such files ({error!r})")
     logged = (*task.measures, *task.logged) if not run.of else ()
     result.history = {m.key: found for m in logged if m.scalar and (found := history(lines, m))}
     return result
@@ -133,15 +137,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ValueError: the file is missing or not a JSON object; the message names it.
+        ValueError: the file is missing, not regular, or not a JSON object; the message names it.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_whole_json(path, dict[str, Any], limit=64 * MB)
+    except (OSError, UnusableFile) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a JSON object.")
-    return content
 
 
 def metrics_file(folder: Path, name: str) -> Path | None:
@@ -155,11 +156,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     A line that a killed process did not finish is skipped.
     """
     by_iteration: dict[int, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             entry = json.loads(line)
             iteration = int(entry["iteration"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            continue
+        if not isinstance(entry.get("time", 0.0), (int, float)):
             continue
         by_iteration[iteration] = by_iteration.get(iteration, {}) | entry
     return [by_iteration[k] for k in sorted(by_iteration)]

@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import NoneType
 from typing import IO, Any, NamedTuple
 
 import portalocker
 
+_LARGEST = 2**24  # bytes of a record
 RECORD = "suite_job.json"
 LOG = "suite.log"
 FINISHED = "suite_finished.json"
@@ -97,9 +99,25 @@ class Job:
         return cls(**{**content, "folder": Path(content["folder"]), "result": result, "needs": needs})
 
 
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("run", "status", "fingerprint", "made", "started", "session", "reason", "message"), str),
+    **dict.fromkeys(("environment", "settings", "needs"), dict),
+    **dict.fromkeys(("attempts", "threads", "side_by_side", "pid", "log_start"), int),
+    **{"command": list, "seconds": (int, float), "resumed": bool},
+    **{"replaced": (str, NoneType), "gpu": (str, NoneType), "seed": (int, NoneType), "result_sha256": (str, NoneType)},
+}
+"""Types of a record's entries, each of which may be missing."""
+
+
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read the suite's record in a folder; empty if there is none that can be read."""
-    return _read_json(folder / RECORD)
+    """Read the suite's record in a folder; empty if there is none that can be read and has the right structure."""
+    record = _read_json(folder / RECORD)
+    if not all(isinstance(record[key], kind) for key, kind in _TYPES.items() if key in record):
+        return {}
+    nested = (*record.get("needs", {}).values(), record.get("settings", {}).get("values", {}))
+    if not all(isinstance(value, dict) for value in nested):
+        return {}
+    return record if all(isinstance(word, str) for word in record.get("command", [])) else {}
 
 
 def write_record(folder: Path, content: Mapping[str, Any]) -> None:
@@ -251,8 +269,10 @@ def result_digest(job: Job) -> str | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            return {}
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

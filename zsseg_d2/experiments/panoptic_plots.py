@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import textalloc
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from ..evaluation.panoptic.alpha_curve import plot_alpha_curve
 from .measures import ALL, HARMONIC, IN, OUT, Measure
-from .plots import DARK_GREY, GREY, LIGHT_GREY, known, look, new_figure, over_iterations, save
+from .plots import COLOURS, DARK_GREY, GREY, LIGHT_GREY, Look, known, looks, new_figure, over_iterations, save
 from .remarks import IN_LOST, TARGET
 from .results import Results, Row, mean_curve
+
+Line = tuple[list[float], list[float]]
+"""x and y of both ends."""
+
+GROUPS = {
+    "references": Look("#000000", "o", "-"),
+    "one model": Look(COLOURS[0], "s", "-"),
+    "two models": Look(COLOURS[1], "^", "-"),
+}
+"""How the groups of the In-Out plot are drawn; references are hollow."""
 
 
 def draw(results: Results, folder: Path) -> list[Path | None]:
@@ -24,20 +36,24 @@ def draw(results: Results, folder: Path) -> list[Path | None]:
     else:
         corners = [results.row(role=role) for role in ("zero_shot", "lower_bound", "upper_bound")]
         compared = [row for row in (*corners, results.best("all")) if row is not None]
+    drawn = looks(results)
     curves = [row for row in results.rows if row.run.curve and not row.run.of]
     return [
-        over_iterations(results, (ALL, IN, OUT), "PQ", folder / "iterations.png"),
-        per_class(compared, "PQ", folder / "classes.png"),
+        over_iterations(results, (ALL, IN, OUT), "PQ", folder / "iterations.png", drawn),
+        per_class(compared, "PQ", folder / "classes.png", drawn),
         in_out_scatter(results, folder / "in_out.png"),
         *(over_alpha(row, (ALL, IN, OUT, HARMONIC), folder / f"{row.run.name}.png") for row in curves),
     ]
 
 
-def per_class(rows: Sequence[Row], key: str, path: Path) -> Path | None:
+def per_class(rows: Sequence[Row], key: str, path: Path, drawn: Mapping[str, Look]) -> Path | None:
     """Draw bars of some runs, class by class, grouped; error bars of one deviation.
 
     Args:
         rows: `details["per_class"]` of their seeds is ``{class: {key: float, "group": str}}``.
+        key: the figure of a class.
+        path: the file to write.
+        drawn: how each run is drawn, by its name.
     """
     rows = [row for row in rows if row.there and row.there[0].details.get("per_class")]
     if not rows:
@@ -52,7 +68,16 @@ def per_class(rows: Sequence[Row], key: str, path: Path) -> Path | None:
         values = pd.DataFrame([{name: scores.get(key) for name, scores in seed.items()} for seed in seeds], dtype=float)
         middle, half = (figures.reindex(names).fillna(0.0) for figures in (values.mean(), values.std()))
         x = [i + (k - (len(rows) - 1) / 2) * width for i in range(len(names))]
-        ax.bar(x, middle, width * 0.92, color=look(k).color, label=row.run.label)
+        ax.bar(
+            x,
+            middle,
+            width * 0.92,
+            color=drawn[row.run.name].color,
+            hatch=drawn[row.run.name].hatch,
+            edgecolor="white",
+            linewidth=0,
+            label=row.run.label,
+        )
         if half.any():
             ax.errorbar(x, middle, half, fmt="none", ecolor=DARK_GREY, elinewidth=0.8)
     for group in groups:
@@ -69,74 +94,118 @@ def per_class(rows: Sequence[Row], key: str, path: Path) -> Path | None:
 
 
 def in_out_scatter(results: Results, path: Path) -> Path | None:
-    """Draw every method as a point, with error bars of one deviation and lines of equal PQ All.
+    """Draw every method as a labelled point, with error bars of one deviation and lines of equal PQ All.
 
-    The area of the target is green where all three corners are known.
+    References, methods of one model and methods of two models have a color each. The area of the target is green where
+    all three corners are known.
     """
-    rows = [(look(k), row) for k, row in enumerate(results.table()) if row.has("in", "out")]
+    rows = [row for row in results.table() if row.has("in", "out")]
     if not rows:
         return None
-    figure, (ax,) = new_figure(8.6, 5.4)
-    for style, row in rows:
-        ax.errorbar(
-            row.mean("in"),
-            row.mean("out"),
-            xerr=known(row.std("in")),
-            yerr=known(row.std("out")),
-            fmt=style.marker,
-            color=style.color,
-            markerfacecolor="white" if row.run.role else style.color,
-            markeredgewidth=1.6,
-            markersize=8,
-            elinewidth=1,
-            zorder=3,
-            label=row.run.label,
-        )
+    figure, (ax,) = new_figure(11, 8.4)
+    ax.grid(visible=False)
+    ax.set(xlabel="PQ of In (classes with labels)", ylabel="PQ of Out (classes without)")
+    for group, members in _groups(results, rows).items():
+        style = GROUPS[group]
+        for k, row in enumerate(members):
+            ax.errorbar(
+                row.mean("in"),
+                row.mean("out"),
+                xerr=known(row.std("in")),
+                yerr=known(row.std("out")),
+                fmt=style.marker,
+                color=style.color,
+                markerfacecolor="white" if row.run.role else style.color,
+                markeredgewidth=1.6,
+                markersize=7,
+                ecolor=(style.color, 0.3),
+                elinewidth=1,
+                zorder=3,
+                label=None if k else group,
+            )
     (low_x, high_x), (low_y, high_y) = ax.get_xlim(), ax.get_ylim()
     pad_x, pad_y = 0.06 * (high_x - low_x), 0.06 * (high_y - low_y)
     ax.set(xlim=(low_x - pad_x, high_x + pad_x), ylim=(low_y - pad_y, high_y + pad_y))
+    lines = _corner_lines(ax, results)
     # PQ All = share · In + (1 - share) · Out
-    sizes: dict[str, int] = next((s.details["sizes"] for s in rows[0][1].there if s.details.get("sizes")), {})
+    sizes: dict[str, int] = next((s.details["sizes"] for s in rows[0].there if s.details.get("sizes")), {})
     if sizes.get("in") and sizes.get("out"):
         share = sizes["in"] / (sizes["in"] + sizes["out"])
-        _lines_of_all(ax, share)
+        lines += _lines_of_all(ax, share)
         _target_area(ax, results, share)
-    _corner_lines(ax, results)
-    ax.set(xlabel="PQ of In (classes with labels)", ylabel="PQ of Out (classes without)")
-    ax.grid(visible=False)
-    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.draw_without_rendering()  # labels are placed on the final axes
+    _label_points(ax, rows, lines)
     return save(figure, path)
 
 
-def _corner_lines(ax: Axes, results: Results) -> None:
+def _groups(results: Results, rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Sort rows into the groups that have a color each; groups without rows are left out."""
+    found: dict[str, list[Row]] = {name: [] for name in GROUPS}
+    references, one, two = found.values()
+    for row in rows:
+        (references if row.run.role else two if results.extra_parameters(row) else one).append(row)
+    return {name: members for name, members in found.items() if members}
+
+
+def _label_points(ax: Axes, rows: Sequence[Row], lines: Sequence[Line]) -> None:
+    """Write the label of each run beside its point, on no other label, point or line."""
+    x, y = [row.mean("in") for row in rows], [row.mean("out") for row in rows]
+    for a, b, row in zip(x, y, rows):
+        half_x, half_y = known(row.std("in")) or 0.0, known(row.std("out")) or 0.0
+        lines = [*lines, ([a - half_x, a + half_x], [b, b]), ([a, a], [b - half_y, b + half_y])]
+    textalloc.allocate(
+        ax,
+        x,
+        y,
+        [row.run.label for row in rows],
+        x_scatter=x,
+        y_scatter=y,
+        x_lines=[line[0] for line in lines],
+        y_lines=[line[1] for line in lines],
+        textsize=8,
+        textcolor=DARK_GREY,
+        linecolor=GREY,
+        linewidth=0.5,
+        min_distance=0.012,
+        max_distance=0.6,
+        margin=0.002,
+        nbr_candidates=8000,
+        avoid_label_lines_overlap=True,
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+    )
+
+
+def _corner_lines(ax: Axes, results: Results) -> list[Line]:
     """Draw dashed lines at Out of zero shot and In of the lower bound, which a method ought to keep and to reach."""
-    line: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
-    text: dict[str, Any] = {"color": GREY, "fontsize": 7, "textcoords": "offset points"}
+    style: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
     zero, lower = results.row(role="zero_shot"), results.row(role="lower_bound")
+    found: list[Line] = []
     if zero is not None and zero.has("out"):
-        y = zero.mean("out")
-        ax.axhline(y, **line)
-        ax.annotate("Out of zero shot", (1, y), (-3, 3), xycoords=ax.get_yaxis_transform(), ha="right", **text)
+        found.append((list(ax.get_xlim()), [zero.mean("out")] * 2))
     if lower is not None and lower.has("in"):
-        x = lower.mean("in")
-        ax.axvline(x, **line)
-        text |= {"ha": "right", "va": "top", "rotation": 90}
-        ax.annotate("In of the lower bound", (x, 1), (-3, -4), xycoords=ax.get_xaxis_transform(), **text)
+        found.append(([lower.mean("in")] * 2, list(ax.get_ylim())))
+    for k, line in enumerate(found):
+        ax.plot(*line, **style, label=None if k else "Out of zero shot, In of the lower bound")
+    return found
 
 
-def _lines_of_all(ax: Axes, share: float) -> None:
-    """Draw lines of equal PQ All, labelled where they leave the axes."""
+def _lines_of_all(ax: Axes, share: float) -> list[Line]:
+    """Draw lines of equal PQ All, with their values where they leave the axes on the right."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     lowest, highest = share * left + (1 - share) * bottom, share * right + (1 - share) * top
     step = next((s for s in (1, 2, 5, 10) if (highest - lowest) / s <= 10), 20)
+    found: list[Line] = []
     for level in np.arange(np.ceil(lowest / step) * step, highest, step):
-        x = np.array([left, right])
-        ax.plot(x, (level - share * x) / (1 - share), color=LIGHT_GREY, linewidth=0.9, zorder=0)
-        end = (level - (1 - share) * top) / share  # where the line leaves at the top, else at the left
-        place = (end, top) if left <= end <= right else (left, (level - share * left) / (1 - share))
-        if place[1] <= top and place[0] <= right:
-            ax.annotate(f"All {level:.0f}", place, xytext=(3, -9), textcoords="offset points", fontsize=7, color=GREY)
+        ends = [(level - share * x) / (1 - share) for x in (left, right)]
+        label = None if found else "equal PQ All"
+        ax.plot([left, right], ends, color=LIGHT_GREY, linewidth=0.9, zorder=0, label=label)
+        found.append(([left, right], ends))
+        if bottom <= ends[1] <= top:
+            style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": GREY, "va": "center"}
+            ax.annotate(f"All {level:.0f}", (right, ends[1]), xytext=(4, 0), annotation_clip=False, **style)
     ax.set(xlim=(left, right), ylim=(bottom, top))
+    return found
 
 
 def _target_area(ax: Axes, results: Results, share: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from .results import Results
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES = ("-", "--", ":", "-.")
+HATCHES = ("", "//", "..", "xx")
 GREY, LIGHT_GREY, DARK_GREY = "#666666", "#DDDDDD", "#333333"
 _DPI = 150
 _MOST_BANDS = 6
@@ -31,10 +32,20 @@ class Look(NamedTuple):
     marker: str
     line: str
 
+    @property
+    def hatch(self) -> str:
+        """The hatch of a bar, which tells runs of one color apart as the line does."""
+        return HATCHES[LINES.index(self.line)]
+
 
 def look(index: int) -> Look:
     """Return how the run at place `index` is drawn; 70 differ."""
     return Look(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], LINES[index // len(COLOURS) % len(LINES)])
+
+
+def looks(results: Results) -> dict[str, Look]:
+    """Return how each run of a suite is drawn, by its name: the same in every plot, however many have been run."""
+    return {row.run.name: look(k) for k, row in enumerate(row for row in results.rows if row.run.has_row)}
 
 
 def new_figure(width: float, height: float, *, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -56,19 +67,28 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def over_iterations(results: Results, measures: Sequence[Measure], unit: str, path: Path) -> Path | None:
+def over_iterations(
+    results: Results, measures: Sequence[Measure], unit: str, path: Path, drawn: Mapping[str, Look]
+) -> Path | None:
     """Draw a panel for each measure, with a line for each training with at least two evaluations.
 
     Bands of one deviation, where the lines are few enough.
+
+    Args:
+        results: of the suite.
+        measures: a panel each.
+        unit: of the measures.
+        path: the file to write.
+        drawn: how each run is drawn, by its name.
     """
-    rows = [(k, row) for k, row in enumerate(results.table()) if len(row.history(measures[0])) > 1]
+    rows = [row for row in results.table() if len(row.history(measures[0])) > 1]
     if not rows:
         return None
     figure, axes = new_figure(4 * len(measures) + 3, 4.2, columns=len(measures))
     reference = results.row(role="zero_shot")
     for ax, measure in zip(axes, measures):
-        for k, row in rows:
-            style, curve = look(k), row.history(measure)
+        for row in rows:
+            style, curve = drawn[row.run.name], row.history(measure)
             if curve.empty:
                 continue
             mean, half = curve["mean"], curve["std"].fillna(0.0)

@@ -45,7 +45,7 @@ def run_suite(args: argparse.Namespace, tools: Path) -> int:
     Raises:
         ConfigError: see the message.
     """
-    suite = load_suite(find_config(args.suite, packaged_suites()), tools)
+    suite = load_suite(find_config(args.suite, packaged_suites()), tools, own_tools(args.tools))
     suite = replace(
         suite,
         seeds=check_seeds(args.seeds, "--seeds") if args.seeds else suite.seeds,
@@ -80,6 +80,21 @@ def run_suite(args: argparse.Namespace, tools: Path) -> int:
     check_weights(configs, suite.output)
     check_data(jobs, configs)
     return _work(suite, workflow, every, {name: cfg.SOLVER.MAX_ITER for name, cfg in configs.items()})
+
+
+def own_tools(named: Sequence[str]) -> dict[str, Path]:
+    """Return the programs that ``--tool NAME=PATH`` names.
+
+    Raises:
+        ConfigError: a word without a name, or a path that is no file.
+    """
+    found: dict[str, Path] = {}
+    for word in named:
+        name, _, path = word.partition("=")
+        if not name or not Path(path).expanduser().is_file():
+            raise ConfigError(f"--tool {word}: there is no such file. Fix: give it as NAME=PATH of a Python program.")
+        found[name] = Path(path).expanduser().absolute()
+    return found
 
 
 def _work(suite: Suite, workflow: Workflow, every: Sequence[RunJob], iterations: Mapping[str, int]) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from matplotlib.patches import Patch
+
 from ..files import atomic_path
 from .measures import LOSS, MEAN_IOU, Measure
-from .plots import DARK_GREY, GREY, known, look, new_figure, over_iterations, save
+from .plots import DARK_GREY, GREY, LINES, Look, known, look, new_figure, over_iterations, save
 from .results import Results, Row
 
 
@@ -17,7 +19,7 @@ def draw(results: Results, folder: Path) -> list[Path | None]:
     return [
         decoder_bars(results, MEAN_IOU, folder / "mean_iou.png"),
         loss_curves(results, LOSS, folder / "losses.png"),
-        over_iterations(results, (MEAN_IOU,), "percent", folder / "iterations.png"),
+        over_iterations(results, (MEAN_IOU,), "percent", folder / "iterations.png", looks(results)),
         *(copy_sample(best, folder / name) for name in ("strip.png", "samples.gif")),
     ]
 
@@ -33,18 +35,29 @@ def decoder_of(row: Row) -> str:
     return ", ".join([first, *rest[1:]])
 
 
+def looks(results: Results) -> dict[str, Look]:
+    """Return how each run is drawn, by its name, in every plot: decoders by color and marker, losses by line."""
+    rows = [row for row in results.rows if row.run.has_row]
+    decoders, losses = (list(dict.fromkeys(map(of, rows))) for of in (decoder_of, loss_of))
+    found = {}
+    for row in rows:
+        color, marker, _ = look(decoders.index(decoder_of(row)))
+        line = LINES[losses.index(loss_of(row)) % len(LINES)]
+        found[row.run.name] = Look(color, marker, line)
+    return found
+
+
 def loss_curves(results: Results, loss: Measure, path: Path) -> Path | None:
     """Draw a panel for each loss (their values cannot be compared), a line for each decoder."""
     rows = [row for row in results.table() if not row.history(loss).empty]
     if not rows:
         return None
-    decoders = list(dict.fromkeys(decoder_of(row) for row in results.table()))
-    losses = list(dict.fromkeys(map(loss_of, rows)))
+    drawn, losses = looks(results), list(dict.fromkeys(map(loss_of, rows)))
     figure, axes = new_figure(3.4 * len(losses) + 1.5, 3.6, columns=len(losses))
     for row in rows:
-        style, curve = look(decoders.index(decoder_of(row))), row.history(loss)
+        style, curve = drawn[row.run.name], row.history(loss)
         ax = axes[losses.index(loss_of(row))]
-        ax.plot(curve.index, curve["mean"], color=style.color, linestyle=style.line, label=decoder_of(row))
+        ax.plot(curve.index, curve["mean"], color=style.color, label=decoder_of(row))
     for ax, name in zip(axes, losses):
         ylabel = "training loss" if ax is axes[0] else ""
         ax.set(title=name or "loss", xlabel="iteration", ylabel=ylabel, xlim=(0, None))
@@ -54,19 +67,19 @@ def loss_curves(results: Results, loss: Measure, path: Path) -> Path | None:
 
 
 def decoder_bars(results: Results, measure: Measure, path: Path) -> Path | None:
-    """Draw a group for each decoder, a bar for each loss; error bars of one deviation."""
+    """Draw a group for each decoder, a bar for each loss, told apart by hatches; error bars of one deviation."""
     rows = [row for row in results.table() if row.has(measure.key)]
     if not rows:
         return None
     decoders = list(dict.fromkeys(map(decoder_of, rows)))
     losses = list(dict.fromkeys(map(loss_of, rows)))
     figure, (ax,) = new_figure(max(6.5, 1.7 * len(decoders)), 4.2)
-    width = 0.84 / len(losses)
+    width, drawn = 0.84 / len(losses), looks(results)
     for row in rows:
         k, mean, std = losses.index(loss_of(row)), row.mean(measure.key), row.std(measure.key)
         x = decoders.index(decoder_of(row)) + (k - (len(losses) - 1) / 2) * width
-        labelled = losses[k] in ax.get_legend_handles_labels()[1]
-        ax.bar(x, mean, width * 0.92, color=look(k).color, label=None if labelled else losses[k] or None)
+        style = drawn[row.run.name]
+        ax.bar(x, mean, width * 0.92, color=style.color, hatch=style.hatch, edgecolor="white", linewidth=0)
         ax.text(x, mean, f"{mean:.0f}", ha="center", va="bottom", fontsize=8, color=GREY)
         if known(std) is not None:
             ax.errorbar(x, mean, std, fmt="none", ecolor=DARK_GREY, elinewidth=0.8)
@@ -74,7 +87,9 @@ def decoder_bars(results: Results, measure: Measure, path: Path) -> Path | None:
     ax.set(ylabel=f"{measure.label} (percent)", ylim=(0, None))
     ax.grid(axis="x", visible=False)
     if losses != [""]:
-        figure.legend(loc="outside upper center", ncols=len(losses), frameon=False, fontsize=9)
+        hatches = [drawn[next(row for row in rows if loss_of(row) == loss).run.name].hatch for loss in losses]
+        handles = [Patch(facecolor=GREY, edgecolor="white", linewidth=0, hatch=hatch) for hatch in hatches]
+        figure.legend(handles, losses, loc="outside upper center", ncols=len(losses), frameon=False, fontsize=9)
     return save(figure, path)
 
 

@@ -23,7 +23,7 @@ def _of_panoptic(results: Results) -> list[str]:
     best, upper = results.best("all"), results.row(role="upper_bound")
     zero, lower = results.row(role="zero_shot"), results.row(role="lower_bound")
     if best is None or not best.has("all", "in", "out"):
-        return []
+        return [_zero_shot_alone(zero)] if zero is not None and zero.has("all") and results.table() else []
     text = f"The best leak-free method by PQ All is **{best.run.label}** with {best.mean('all'):.1f}"
     if upper is not None and upper.has("all") and upper.mean("all"):
         text += f", {100 * best.mean('all') / upper.mean('all'):.1f} % of the upper bound's {upper.mean('all'):.1f}"
@@ -34,13 +34,25 @@ def _of_panoptic(results: Results) -> list[str]:
             text += f"{other.mean(key):.1f}"
     corners = [row for row in (upper, lower, zero) if row is not None and row.has("all", "in", "out")]
     if len(corners) < 3:
-        return [f"{text}."]
+        return [f"{text}.{_beside_zero_shot(best, zero)}"]
     reached = [row.run.label for row in results.competitors("all") if reaches_target(row, *corners)]
     target = (
         f"Target: PQ All at least {100 * TARGET:.0f} % of the upper bound's, In at most {IN_LOST:g} below the lower "
         f"bound's, Out above zero shot's. Reached by {'; '.join(reached) or 'none of the leak-free methods'}."
     )
-    return [f"{text}.", target]
+    return [f"{text}.{_beside_zero_shot(best, zero)}", target]
+
+
+def _beside_zero_shot(best: Row, zero: Row | None) -> str:
+    """Return the sentence on zero shot, which is a corner of the comparison and so never the best method."""
+    if zero is None or not zero.has("all"):
+        return ""
+    than = "more" if zero.mean("all") > best.mean("all") else "not more"
+    return f" Zero shot, which trains nothing and is not among the methods, has {zero.mean('all'):.1f}: {than}."
+
+
+def _zero_shot_alone(zero: Row) -> str:
+    return f"No leak-free method that trains has a result yet; zero shot has PQ All {zero.mean('all'):.1f}."
 
 
 def reaches_target(row: Row, upper: Row, lower: Row, zero: Row) -> bool:

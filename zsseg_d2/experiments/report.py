@@ -11,10 +11,10 @@ import pandas as pd
 from tabulate import tabulate
 
 from ..evaluation.panoptic.report import write_json
-from ..files import atomic_path
 from .measures import Measure
 from .progress import in_words
 from .remarks import remarks
+from .report_files import ReportFiles
 from .results import Provenance, Results, Row, SeedResult
 
 NOTHING = "–"
@@ -28,19 +28,21 @@ def write_report(results: Results, folder: Path) -> Path:
 
     Returns:
         results.md
+
+    Raises:
+        ConfigError: a file of the same name is there that no report wrote.
     """
     # Matplotlib takes a second to import: only where something is drawn.
     from . import panoptic_plots, referring_plots
 
-    write_json(folder / "results.json", results.as_json())
-    with atomic_path(folder / "results.csv") as temporary:
-        results.frame.to_csv(temporary, index=False)
     tasks = {"panoptic": panoptic_plots, "referring": referring_plots}
-    plots = [path for path in tasks[results.task.name].draw(results, folder / "plots") if path is not None]
-    for path in set((folder / "plots").glob("*.png")) - set(plots):
-        path.unlink()  # of an earlier report; nothing is left to draw in it
-    with atomic_path(folder / "results.md") as temporary:
-        temporary.write_text(page(results, plots, folder), encoding="utf-8")
+    with ReportFiles(folder) as files:
+        drawn = tasks[results.task.name].draw(results, files.draft / "plots")
+        plots = [folder / path.relative_to(files.draft) for path in drawn if path is not None]
+        write_json(files.draft / "results.json", results.as_json())
+        results.frame.to_csv(files.draft / "results.csv", index=False)
+        (files.draft / "results.md").write_text(page(results, plots, folder), encoding="utf-8")
+        files.publish()
     return folder / "results.md"
 
 
@@ -67,8 +69,6 @@ def page(results: Results, plots: Sequence[Path], folder: Path) -> str:
         if result.counts and not row.run.of
     }
     explained = [fact.explain(results) for fact in FACTS[results.task.name]]
-    if suite.published:
-        explained.append(f"Published rows: {suite.published_source or 'not measured here'}.")
     blocks = [
         f"# {suite.title}",
         _join(spread, f"Written {results.made}.", describe_provenance(provenances)),
@@ -231,7 +231,28 @@ def footnotes(results: Results) -> tuple[dict[str, str], list[str]]:
             marks[row.run.name] = f"({', '.join(map(str, own))})"
     texts = [f"({number}) {text[0].upper()}{text[1:].removesuffix('.')}." for text, number in numbers.items()]
     not_run = [row.run.label for row in results.table(not_run=True)]
-    return marks, [*texts, f"Not run: {'; '.join(not_run)}."] if not_run else texts
+    if not_run:
+        texts.append(f"Not run: {'; '.join(not_run)}.")
+    if results.suite.published:
+        source = results.suite.published_source
+        texts.append(f"Published rows: {source}." if source else "Published rows: not measured here.")
+    return marks, [*texts, *_without_row(results)]
+
+
+def _without_row(results: Results) -> list[str]:
+    """Name the runs that have finished but that the table leaves out, though no other run builds on them."""
+    needed = {name for run in results.suite.runs for name in (*run.needs, run.of)}
+    left_out = [
+        row.run.label
+        for row in results.rows
+        if row.there and not (row.run.has_row or row.run.curve or row.run.name in needed)
+    ]
+    if not left_out:
+        return []
+    return [
+        f"Finished, but without a row: {'; '.join(left_out)}. A row needs `metrics`, the file of scores below "
+        f"inference/<dataset>/ in the run's folder, such as {results.task.metrics_file}."
+    ]
 
 
 def _steps(results: Results, row: Row) -> list[str]:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Run:
     environment: Mapping[str, str] = field(default_factory=dict)
     eval_only: bool = False
     trains: bool = False  # resumes with --resume; SOLVER options of the suite reach it; its iterations are timed
+    is_own: bool = False  # the program is the user's, named on the command line
     once: bool = False  # nothing random: one run for all seeds
     needs: tuple[str, ...] = ()  # runs that must have finished
     of: str = ""
@@ -200,6 +201,9 @@ def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[
     words = [word for key, value in options.items() for word in (key, fill(value, values))]
     if run.config:
         words += [*(["SEED", str(number)] if seed is not None else []), "OUTPUT_DIR", str(folder)]
+    arguments = [fill(word, values) for word in run.arguments]
+    if not run.is_own:
+        _refuse_code(suite, run, [run.config, *arguments, *words, run.overwrite_argument])
     assert run.tool is not None  # rows that are read from another run's files have no jobs
     settings = {
         "tool": run.tool.name,
@@ -218,7 +222,7 @@ def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[
             *(sys.executable, str(run.tool)),
             *(["--config-file", run.config] if run.config else []),
             *["--eval-only"] * run.eval_only,
-            *(fill(word, values) for word in run.arguments),
+            *arguments,
             *words,
         ),
         options=tuple(words),
@@ -232,6 +236,21 @@ def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[
         result=_outside(fill(run.result, values)) if run.result else None,
         overwrite_argument=run.overwrite_argument,
     )
+
+
+def _refuse_code(suite: Suite, run: Run, words: Iterable[str]) -> None:
+    """Refuse words of a suite file that would make a program import Python code.
+
+    Raises:
+        ConfigError: one of them is ``--import``, in whole or as far as argparse needs it.
+    """
+    for word in words:
+        flag = word.split("=")[0]
+        if len(flag) > 2 and "--import".startswith(flag):
+            raise ConfigError(
+                f"{suite.path}: run '{run.name}': {word}: a suite file names no code. Fix: give --import where you "
+                "start the suite; it reaches every run."
+            )
 
 
 def _fingerprint(settings: Mapping[str, Any], needs: tuple[RunJob, ...]) -> str:
@@ -256,5 +275,5 @@ def _literal(text: str) -> object:
     """Parse a value as yacs does on a command line."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text

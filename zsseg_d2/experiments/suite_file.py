@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypedDict, TypeVar
 
 import msgspec
@@ -20,6 +21,12 @@ from .runs import RESERVED, ROLES, TRAINER, Options, Run, Suite, in_order, place
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
+ENVIRONMENT = re.compile(
+    "(OMP|MKL|OPENBLAS|NUMEXPR|VECLIB|BLIS)_(MAXIMUM_THREADS|NUM_THREADS)|OMP_(WAIT_POLICY|PROC_BIND|PLACES|DYNAMIC)"
+    "|GOMP_SPINCOUNT|GOMP_CPU_AFFINITY|MKL_DYNAMIC|CUDA_(VISIBLE_DEVICES|DEVICE_ORDER|LAUNCH_BLOCKING)"
+    "|CUBLAS_WORKSPACE_CONFIG|ZSSEG_D2_KEEP_MEMORY"
+)
+"""Names of environment variables that a suite file may set: threads, CUDA devices, memory."""
 _SET_BY_THE_SUITE = {"SEED": "`seeds`", "OUTPUT_DIR": "`output`"}
 _OF_A_ROW = {
     *(
@@ -37,7 +44,7 @@ _OF_A_ROW = {
     )
 }
 """Keys that a row may have that is read from another run's files."""
-_DERIVED = {"once"}
+_DERIVED = {"once", "is_own"}
 """Fields of a run that are not keys of a suite file."""
 
 
@@ -63,19 +70,28 @@ class _SuiteKeys:
     notes: list[Any] = field(default_factory=list)
 
 
-def load_suite(path: Path, tools: Path) -> Suite:
+def load_suite(path: Path, tools: Path, own_tools: Mapping[str, Path] = MappingProxyType({})) -> Suite:
     """Read and check a suite file.
 
+    A suite file is data: it names programs, but brings none, and no environment that would make one run its code.
+
     Args:
-        tools: the folder of the programs; one in the suite file's folder, or a path, is taken first.
+        path: the suite file.
+        tools: the folder of the project's programs.
+        own_tools: the user's programs by the names that the file may give them, from the command line.
+
+    Returns:
+        The suite.
+
     Raises:
         ConfigError: the first thing that is wrong with the file.
     """
+    programs = {**{script.name: script for script in sorted(tools.glob("[!_]*.py"))}, **own_tools}
     keys = _decode(read_yaml(path), _SuiteKeys, f"{path}")
     if keys.task not in TASKS:
         raise ConfigError(f"{path}: task='{keys.task}': there is no such task. Fix: choose one of {', '.join(TASKS)}.")
     task = TASKS[keys.task]
-    runs = [_run(entry, path, tools, task) for entry in keys.runs]
+    runs = [_run(entry, path, programs, frozenset(own_tools), task) for entry in keys.runs]
     if not runs:
         raise ConfigError(f"{path}: `runs` is empty. Fix: list the runs, each with a `name`.")
     if keys.memory_gb <= 0:
@@ -132,7 +148,7 @@ def _convert(values: Any, kind: type[T], where: str) -> T:
         raise ConfigError(f"{where}: {key}={values.get(key)!r} {problem}.") from None
 
 
-def _run(entry: Any, path: Path, tools: Path, task: Task) -> Run:
+def _run(entry: Any, path: Path, programs: Mapping[str, Path], own: Collection[str], task: Task) -> Run:
     if not isinstance(entry, Mapping) or not _NAME.fullmatch(str(entry.get("name", ""))) or entry["name"] in RESERVED:
         raise ConfigError(
             f"{path}: a run has a `name` of letters, digits, _ and -, other than {', '.join(RESERVED)}; "
@@ -155,15 +171,19 @@ def _run(entry: Any, path: Path, tools: Path, task: Task) -> Run:
     keys["options"] = parse_options(keys.get("options", {}), f"{where}: options", of_run=True)
     keys |= {name: _as_texts(keys[name]) for name in ("arguments", "environment", "needs") if name in keys}
     run = _decode({"tool": TRAINER, **keys}, Run, where)
-    tool = _find_tool(str(run.tool), path.parent, tools, where)
-    trainer = tool.name == TRAINER
-    if trainer and not run.config:
+    name = str(run.tool)
+    tool = _find_tool(name, programs, where)
+    _check_environment(run.environment, where)
+    if name == TRAINER and not run.config:
         raise ConfigError(f"{where}: {TRAINER} needs a `config`.")
+    # A program of one's own with a config is taken for one that trains and evaluates, as train_net.py does.
+    trainer = name == TRAINER or (name in own and bool(run.config))
     texts = (*run.arguments, *run.environment.values(), *(value for _, value in run.options), run.result)
     named = (*(name for text in texts for name in placeholders(text)), *run.needs)
     return replace(
         run,
         tool=tool,
+        is_own=name in own,
         once="seeds" in entry,
         trains=keys.get("trains", trainer and not run.eval_only),
         metrics=keys.get("metrics", task.metrics_file if trainer else ""),
@@ -178,12 +198,24 @@ def _as_texts(value: Any) -> Any:
     return list(map(str, value)) if isinstance(value, list) else value
 
 
-def _find_tool(name: str, near: Path, tools: Path, where: str) -> Path:
-    for path in (near / name, tools / name, Path(name).expanduser()):
-        if path.is_file():
-            return path
-    known = [p.name for p in tools.glob("*.py")]
-    raise ConfigError(f"{where}: there is no program '{name}' in {tools}.{did_you_mean(name, known)}")
+def _find_tool(name: str, programs: Mapping[str, Path], where: str) -> Path:
+    if name in programs:
+        return programs[name]
+    known = list(programs)
+    raise ConfigError(
+        f"{where}: there is no program '{name}' of this project.{did_you_mean(name, known)} Fix: name one of "
+        f"{', '.join(known)}; give one of your own on the command line: --tool NAME=PATH"
+    )
+
+
+def _check_environment(environment: Mapping[str, str], where: str) -> None:
+    for name in environment:
+        if not ENVIRONMENT.fullmatch(name):
+            raise ConfigError(
+                f"{where}: environment: {name}: a suite file may set threads and CUDA devices alone "
+                "(OMP_NUM_THREADS, MKL_NUM_THREADS, CUDA_VISIBLE_DEVICES, …), since others could run code. Fix: set "
+                "it where you start the suite."
+            )
 
 
 def _with_source(run: Run, runs: Sequence[Run], path: Path) -> Run:

@@ -10,6 +10,8 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from ..modeling.padding import Padding
+
 
 class PartWeights(NamedTuple):
     """Initial weights of a part of a model: the config key that names the file, and the file."""
@@ -23,6 +25,13 @@ class PaddedBatch(NamedTuple):
 
     positions: list[int]
     images: Tensor
+
+
+class TrainingBatch(NamedTuple):
+    """Images of a training batch: (B, 3, H, W) normalized pixels, and which part is image; None: all."""
+
+    images: Tensor
+    padding: Padding | None
 
 
 class SegmentationModel(nn.Module, ABC):
@@ -106,8 +115,8 @@ class SegmentationModel(nn.Module, ABC):
 class PanopticModel(SegmentationModel):
     """A method that segments an image from the features of one frozen CLIP.
 
-    Images of one padded size share a batch and others do not, so that the result of an image does not depend on the
-    others.
+    The result of an image does not depend on the others: at test time, images of one padded size share a batch and
+    others do not; in training, all share one, and what is padded beyond an image's own size is masked.
     """
 
     @abstractmethod
@@ -115,8 +124,8 @@ class PanopticModel(SegmentationModel):
         """Normalize and pad the images, one batch per padded size."""
 
     @abstractmethod
-    def clip_features(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute the features of the frozen CLIP of (B, 3, H, W) normalized images."""
+    def clip_features(self, images: Tensor, padding: Padding | None = None) -> dict[str, Tensor]:
+        """Compute the features of the frozen CLIP of (B, 3, H, W) normalized images; None: all of them is image."""
 
     @abstractmethod
     def segment(self, features: Mapping[str, Tensor], items: Sequence[dict], padded: tuple[int, int]) -> list[dict]:

@@ -61,10 +61,10 @@ class CombinedFCCLIP(TwoModels):
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """Compute the weighted losses of a training batch (see :class:`SetCriterion`); CLIP sees it once."""
         one, two = self.model_one, self.model_two
-        batches = self.padded_batches(batched_inputs)
-        features = [self.clip_features(images) for _, images in batches]
-        targets = one.targets(batched_inputs, batches)
-        decoded = [model.decode(features) for model in (one, two)]
+        batch = one.training_batch(batched_inputs)
+        features = self.clip_features(batch.images, batch.padding)
+        targets = one.targets(batched_inputs)
+        decoded = [model.decode(features, batch.padding) for model in (one, two)]
         predictions = [model.predictions(d) for model, d in zip((one, two), decoded)]
         losses = {}
         for name, model, predicted in zip(("m1", "m2"), (one, two), predictions):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,24 +112,18 @@ class DistilledFCCLIP(FCCLIP):
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """Compute the weighted losses of a training batch; CLIP sees it once."""
-        batches = self.padded_batches(batched_inputs)
-        features = [self.clip_features(images) for _, images in batches]
-        decoded = self.decode(features)
-        losses = self.criterion(*self.predictions(decoded), self.targets(batched_inputs, batches))
+        batch = self.training_batch(batched_inputs)
+        features = self.clip_features(batch.images, batch.padding)
+        decoded = self.decode(features, batch.padding)
+        losses = self.criterion(*self.predictions(decoded), self.targets(batched_inputs))
         with torch.no_grad():
-            teacher_outputs = self.teacher.decode(features, return_aux=False)
-        return {**losses, **self._distillation_losses(decoded, teacher_outputs)}
+            teacher_output = self.teacher.decode(features, batch.padding, return_aux=False)
+        return {**losses, **self._distillation_losses(decoded, teacher_output)}
 
-    def _distillation_losses(
-        self, student: Sequence[DecoderOutput], teacher: Sequence[DecoderOutput]
-    ) -> dict[str, Tensor]:
+    def _distillation_losses(self, student: DecoderOutput, teacher: DecoderOutput) -> dict[str, Tensor]:
         settings = self.distillation
         with torch.autocast(self.device.type, enabled=False):  # sums over points are beyond half precision
-            pairs = [
-                self._pair(of_student, of_teacher)
-                for student_batch, teacher_batch in zip(student, teacher)
-                for of_student, of_teacher in zip(student_batch.images(), teacher_batch.images())
-            ]
+            pairs = [self._pair(*of_image) for of_image in zip(student.images(), teacher.images())]
             class_loss = class_distillation(
                 torch.cat([p.student_logits for p in pairs]),
                 torch.cat([p.teacher_logits for p in pairs]),

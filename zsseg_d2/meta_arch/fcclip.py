@@ -19,11 +19,12 @@ from ..modeling.fcclip.criterion import Prediction, SetCriterion, Target
 from ..modeling.fcclip.ensemble import apply_void_rule, geometric_ensemble, suppress_void
 from ..modeling.fcclip.head import FCCLIPHead
 from ..modeling.fcclip.query_decoder import Queries, class_logits
+from ..modeling.padding import Padding
 from ..modeling.postprocessing import instance_inference, panoptic_inference, semantic_inference
 from ..modeling.upsampling import Upsampler, downsample_masks
 from ..text_cache import TextCache
 from ..vocabulary import Vocabulary
-from .base import PaddedBatch, PanopticModel
+from .base import PaddedBatch, PanopticModel, TrainingBatch
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,17 @@ class ImageQueries:
 
 @dataclass(frozen=True)
 class DecoderOutput:
-    """Output of the head for one padded batch in training.
+    """Output of the head for a batch in training.
 
     Attributes:
         logits: [layer] (B, Q, K + 1) of all names and void.
         mask_embed: [layer] (B, Q, C).
-        mask_features: (B, C, h, w).
+        mask_features: [image] (C, h, w) of the image's own part.
     """
 
     logits: list[Tensor]
     mask_embed: list[Tensor]
-    mask_features: Tensor
+    mask_features: list[Tensor]
 
     def images(self) -> Iterator[ImageQueries]:
         """Yield the queries of each image after the last layer."""
@@ -232,20 +233,37 @@ class FCCLIP(PanopticModel):
     def padded_batches(self, batched_inputs: Sequence[Mapping]) -> list[PaddedBatch]:
         """Normalize and pad the images, one batch per padded size; padding is the mean color."""
         groups: dict[tuple[int, int], list[int]] = {}
-        for position, item in enumerate(batched_inputs):
-            h, w = item["image"].shape[-2:]
-            groups.setdefault((-h % self.size_divisibility + h, -w % self.size_divisibility + w), []).append(position)
-        batches = []
-        for (height, width), positions in groups.items():
-            batch = self.pixel_mean.new_zeros(len(positions), 3, height, width)
-            for slot, position in zip(batch, positions):
-                image = batched_inputs[position]["image"].to(self.device)
-                slot[:, : image.shape[1], : image.shape[2]] = (image - self.pixel_mean) / self.pixel_std
-            batches.append(PaddedBatch(positions, batch))
-        return batches
+        for position, size in enumerate(self._padded_sizes(batched_inputs)):
+            groups.setdefault(size, []).append(position)
+        return [
+            PaddedBatch(positions, self._on_canvas([batched_inputs[p] for p in positions], size))
+            for size, positions in groups.items()
+        ]
 
-    def clip_features(self, images: Tensor) -> dict[str, Tensor]:
-        return self.backbone(images)
+    def training_batch(self, batched_inputs: Sequence[Mapping]) -> TrainingBatch:
+        """Normalize the images and pad them to one size; what lies beyond an image's own padded size is to be masked.
+
+        An image's own padding, up to a multiple of ``size_divisibility``, is the mean color, as at test time.
+        """
+        sizes = self._padded_sizes(batched_inputs)
+        padding = Padding.of(sizes)
+        canvas = sizes[0] if padding is None else padding.canvas
+        return TrainingBatch(self._on_canvas(batched_inputs, canvas), padding)
+
+    def _padded_sizes(self, batched_inputs: Sequence[Mapping]) -> list[tuple[int, int]]:
+        """Return height and width of each image, padded to multiples of ``size_divisibility``."""
+        step, shapes = self.size_divisibility, [item["image"].shape[-2:] for item in batched_inputs]
+        return [(-h % step + h, -w % step + w) for h, w in shapes]
+
+    def _on_canvas(self, items: Sequence[Mapping], size: tuple[int, int]) -> Tensor:
+        batch = self.pixel_mean.new_zeros(len(items), 3, *size)
+        for slot, item in zip(batch, items):
+            image = item["image"].to(self.device)
+            slot[:, : image.shape[1], : image.shape[2]] = (image - self.pixel_mean) / self.pixel_std
+        return batch
+
+    def clip_features(self, images: Tensor, padding: Padding | None = None) -> dict[str, Tensor]:
+        return self.backbone(images, padding)
 
     # queries -> scores
 
@@ -264,43 +282,47 @@ class FCCLIP(PanopticModel):
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """Compute the weighted losses of a training batch (see :class:`SetCriterion`)."""
-        batches = self.padded_batches(batched_inputs)
-        decoded = self.decode([self.backbone(images) for _, images in batches])
-        return self.criterion(*self.predictions(decoded), self.targets(batched_inputs, batches))
+        batch = self.training_batch(batched_inputs)
+        decoded = self.decode(self.clip_features(batch.images, batch.padding), batch.padding)
+        return self.criterion(*self.predictions(decoded), self.targets(batched_inputs))
 
-    def decode(self, features: Sequence[Mapping[str, Tensor]], return_aux: bool | None = None) -> list[DecoderOutput]:
+    def decode(
+        self, features: Mapping[str, Tensor], padding: Padding | None = None, return_aux: bool | None = None
+    ) -> DecoderOutput:
         """Run the head in training.
 
         Args:
-            features: CLIP's features of each padded batch.
+            features: CLIP's features of the batch.
+            padding: Which part of them is image; None: all.
             return_aux: Return every layer, or only the last; None: every layer if all are supervised.
         """
         return_aux = self.deep_supervision if return_aux is None else return_aux
         vocabulary = self.classes.training.vocabulary
         text = self.text_rows(vocabulary)
-        decoded = []
-        for batch in features:
-            queries, mask_features = self.sem_seg_head(batch, return_aux=return_aux)
-            logits = [self.class_logits(q, text, vocabulary) for q in queries]
-            decoded.append(DecoderOutput(logits, [q.mask_embed for q in queries], mask_features))
-        return decoded
+        queries, mask_features = self.sem_seg_head(features, return_aux=return_aux, padding=padding)
+        logits = [self.class_logits(q, text, vocabulary) for q in queries]
+        parts = mask_features if padding is None else [part[0] for part in padding.crops(mask_features)]
+        return DecoderOutput(logits, [q.mask_embed for q in queries], list(parts))
 
-    def predictions(self, decoded: Sequence[DecoderOutput]) -> tuple[list[list[Prediction]], list[tuple[Tensor, ...]]]:
+    def predictions(self, decoded: DecoderOutput) -> tuple[list[list[Prediction]], list[tuple[Tensor, ...]]]:
         """Return predictions [layer][image] with the columns of the training classifier, and mask features [image]."""
         training = self.classes.training
         columns = torch.tensor([*training.kept, len(training.vocabulary)], device=self.device)
-        layers: list[list[Prediction]] = [[] for _ in decoded[0].logits]
-        for batch in decoded:
-            for layer, logits, mask_embed in zip(layers, batch.logits, batch.mask_embed):
-                layer.extend(Prediction(c, (m,)) for c, m in zip(logits[..., columns], mask_embed))
-        return layers, [(of_image,) for batch in decoded for of_image in batch.mask_features]
+        layers = [
+            [Prediction(c, (m,)) for c, m in zip(logits[..., columns], mask_embed)]
+            for logits, mask_embed in zip(decoded.logits, decoded.mask_embed)
+        ]
+        return layers, [(of_image,) for of_image in decoded.mask_features]
 
-    def targets(self, batched_inputs: Sequence[Mapping], batches: Sequence[PaddedBatch]) -> list[Target]:
-        """Return the ground truth in the order of the batches' images."""
-        return [self._target(batched_inputs[p], images.shape[-2:]) for positions, images in batches for p in positions]
+    def targets(self, batched_inputs: Sequence[Mapping]) -> list[Target]:
+        """Return the ground truth of each image."""
+        return [self._target(item, size) for item, size in zip(batched_inputs, self._padded_sizes(batched_inputs))]
 
-    def _target(self, item: Mapping, padded: Sequence[int]) -> Target:
-        """Ground truth on the padded grid, with columns of the training classifier as labels."""
+    def _target(self, item: Mapping, padded: tuple[int, int]) -> Target:
+        """Ground truth on the image's own padded grid, with columns of the training classifier as labels.
+
+        Padded pixels have no loss.
+        """
         classes = self.classes.training
         leaked = sorted(set(item["instances"].gt_classes.tolist()) & set(classes.deleted))
         if leaked:
@@ -313,11 +335,15 @@ class FCCLIP(PanopticModel):
         column[list(classes.kept)] = torch.arange(len(classes.kept), device=self.device)
         labels = column[instances.gt_classes]
 
-        def pad(mask: Tensor) -> Tensor:
-            return F.pad(mask, (0, padded[1] - mask.shape[-1], 0, padded[0] - mask.shape[-2]))
+        def pad(mask: Tensor, value: bool) -> Tensor:
+            return F.pad(mask, (0, padded[1] - mask.shape[-1], 0, padded[0] - mask.shape[-2]), value=value)
 
-        ignore = item.get("ignore")
-        return Target(labels, pad(instances.gt_masks), None if ignore is None else pad(ignore.to(self.device)))
+        ignore, size = item.get("ignore"), instances.gt_masks.shape[-2:]
+        if ignore is None and tuple(size) != padded:
+            ignore = torch.zeros(size, dtype=torch.bool)
+        return Target(
+            labels, pad(instances.gt_masks, False), None if ignore is None else pad(ignore.to(self.device), True)
+        )
 
     # inference
 

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import build_sem_seg_head
 from torch import Tensor
 
+from ..modeling.padding import Padding
 from .base import PaddedBatch, PanopticModel, PartWeights
 from .fcclip import FCCLIP
 
@@ -52,5 +53,5 @@ class TwoModels(PanopticModel):
     def padded_batches(self, batched_inputs: Sequence[Mapping]) -> list[PaddedBatch]:
         return self.model_one.padded_batches(batched_inputs)
 
-    def clip_features(self, images: Tensor) -> dict[str, Tensor]:
-        return self.model_one.clip_features(images)
+    def clip_features(self, images: Tensor, padding: Padding | None = None) -> dict[str, Tensor]:
+        return self.model_one.clip_features(images, padding)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .fcclip.criterion import mask_losses
+from .processes import mean_number
 
 
 def class_distillation(
@@ -58,10 +59,14 @@ def out_queries(teacher: Tensor, classes: Sequence[int]) -> Tensor:
 def mask_distillation(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Compute binary cross-entropy and dice against the teacher's mask probabilities, each a mean over masks.
 
+    With several processes it is the mean over the masks of all, and the mean of their losses is that of the whole
+    batch.
+
     Args:
         student, teacher: (N, P) mask logits of paired queries at the same points; N may be 0.
     """
+    number = mean_number(len(student), student.device)
     if not len(student):
         zero = student.sum() * 0
         return zero, zero
-    return mask_losses(student.float(), teacher.float().sigmoid(), float(len(student)))
+    return mask_losses(student.float(), teacher.float().sigmoid(), number)

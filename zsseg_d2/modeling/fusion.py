@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..registry import NamedRegistry
@@ -73,19 +73,31 @@ def entropy(probabilities: Tensor) -> Tensor:
     return -(probabilities * torch.log(probabilities + 1e-9)).sum(-1, keepdim=True)
 
 
-def mix_mask_probabilities(one: Tensor, two: Tensor, mix: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Fuse mask logits by mixing the distributions (p, 1 - p), with p = sigmoid(logit).
+def binary_entropy(logits: Tensor) -> Tensor:
+    """Compute H of (p, 1 - p) with p = sigmoid(logit), in nats, of each element."""
+    size = logits.abs()  # H is even; this side of 0 has no cancellation
+    return size * (-size).sigmoid() - F.logsigmoid(size)
+
+
+def mix_mask_logits(
+    one: Tensor, two: Tensor, weight_one: Tensor | float = 1.0, weight_two: Tensor | float = 1.0
+) -> Tensor:
+    """Fuse mask logits by mixing the probabilities p = sigmoid(logit).
+
+    Only logarithms are added, so that logits of any size keep their value and their gradient.
 
     Args:
         one: (...) mask logits of the first model.
         two: (...) mask logits of the second model.
-        mix: Two (..., 2) distributions to one; its sum need not be 1, because the total falls out of the logit.
+        weight_one: Weight of p₁, a number or (...), at least 0; only the ratio of the weights matters.
+        weight_two: Weight of p₂.
 
     Returns:
-        (...) mask logits log p - log(1 - p).
+        (...) the logit of (w₁ · p₁ + w₂ · p₂) / (w₁ + w₂).
     """
-    pair_one, pair_two = (torch.stack((z.sigmoid(), (-z).sigmoid()), -1) for z in (one, two))
-    inside, outside = mix(pair_one, pair_two).clamp(min=1e-12).log().unbind(-1)
+    log_one, log_two = (torch.as_tensor(w, dtype=one.dtype, device=one.device).log() for w in (weight_one, weight_two))
+    inside = torch.logaddexp(log_one + F.logsigmoid(one), log_two + F.logsigmoid(two))
+    outside = torch.logaddexp(log_one + F.logsigmoid(-one), log_two + F.logsigmoid(-two))
     return inside - outside
 
 
@@ -98,7 +110,7 @@ class _Linear(Fusion):
         return self.share * one + (1 - self.share) * two
 
     def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
-        return mix_mask_probabilities(one, two, lambda p, q: self.share * p + (1 - self.share) * q)
+        return mix_mask_logits(one, two, self.share, 1 - self.share)
 
 
 @FUSIONS.register_as("mean")
@@ -124,7 +136,7 @@ class _Probabilities(Fusion):
         return self.mix(one.softmax(-1), two.softmax(-1)) * self.settings.scale
 
     def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
-        return mix_mask_probabilities(one, two, lambda p, q: 0.5 * p + 0.5 * q)
+        return mix_mask_logits(one, two)
 
     def mix(self, one: Tensor, two: Tensor) -> Tensor:
         """Mix (..., K) probabilities; the sum of both unless a rule says otherwise."""
@@ -160,7 +172,11 @@ class SoftmaxThreshold(_Probabilities):
         return torch.where(sure_one & sure_two, torch.maximum(one, two), neither)
 
     def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
-        return mix_mask_probabilities(one, two, self.mix)
+        sure_one, sure_two = (z.abs().sigmoid() > self.settings.threshold for z in (one, two))
+        # The larger p over the larger 1 - p.
+        larger = F.logsigmoid(torch.maximum(one, two)) - F.logsigmoid(-torch.minimum(one, two))
+        neither = torch.where(sure_one | sure_two, torch.where(sure_one, one, two), mix_mask_logits(one, two))
+        return torch.where(sure_one & sure_two, larger, neither)
 
 
 class _EntropyWeighted(_Probabilities):
@@ -175,11 +191,11 @@ class _EntropyWeighted(_Probabilities):
         return one * (1 - entropy(one) / norm) + two * (1 - entropy(two) / norm)
 
     def fuse_masks(self, one: Tensor, two: Tensor) -> Tensor:
-        return mix_mask_probabilities(one, two, lambda p, q: self._mask_weight(p) * p + self._mask_weight(q) * q)
+        return mix_mask_logits(one, two, self._mask_weight(one), self._mask_weight(two))
 
-    def _mask_weight(self, pair: Tensor) -> Tensor:
-        # A pixel at exactly one half has the normalised weight 0 in both models; it stays at one half.
-        return (1 - entropy(pair) / self.norm(2)).clamp(min=_LEAST_MASK_WEIGHT)
+    def _mask_weight(self, logits: Tensor) -> Tensor:
+        # Normalized, the weight of a pixel at exactly one half is 0; where both are, the fused pixel is one half too.
+        return (1 - binary_entropy(logits) / self.norm(2)).clamp(min=_LEAST_MASK_WEIGHT)
 
 
 @FUSIONS.register_as("softmax_entropy")
@@ -235,7 +251,7 @@ def fuse_logits(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
 def fuse_masks(one: Tensor, two: Tensor, settings: FusionSettings) -> Tensor:
     """Fuse mask logits by the rule that ``settings`` name: pixel by pixel, of p = sigmoid(logit).
 
-    A pixel's distribution is (p, 1 - p): the entropy is the binary one, log K is log 2.
+    A pixel's distribution is (p, 1 - p): the entropy is the exact binary one, log K is log 2.
 
     Args:
         one: (...) mask logits of the first model.

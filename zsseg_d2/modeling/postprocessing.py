@@ -148,7 +148,8 @@ def instance_inference(
         top: largest number of instances; fewer if Q · K is smaller.
 
     Returns:
-        Instances with ``pred_masks`` (n, H, W) float32, ``scores``, ``pred_classes``, and empty ``pred_boxes``.
+        Instances with ``pred_masks`` (n, H, W) float32, ``scores``, ``pred_classes``, and ``pred_boxes``, the tight
+        boxes of the masks as (x1, y1, x2, y2), exclusive of x2 and y2; zeros for an empty mask.
     """
     scores = class_log_probs.softmax(-1)[:, :-1]
     best, flat = scores.flatten().topk(min(top, scores.numel()), sorted=False)
@@ -158,14 +159,36 @@ def instance_inference(
         best, query, label = best[keep], query[keep], label[keep]
     unique, inverse = query.unique(return_inverse=True)
     binary, quality = [masks.new_zeros(0, *upsample.output, dtype=torch.bool)], [masks.new_zeros(0)]
+    boxes = [masks.new_zeros(0, 4, dtype=torch.float32)]
     for _, chunk in _chunks(masks[unique], upsample):
         positive = chunk > 0
         area = positive.sum((-1, -2))
         binary.append(positive)
+        boxes.append(tight_boxes(positive))
         quality.append((chunk.sigmoid() * positive).sum((-1, -2)) / (area + 1e-6))
     result = Instances(upsample.output)
     result.pred_masks = torch.cat(binary)[inverse].float()
-    result.pred_boxes = Boxes(torch.zeros(len(label), 4, device=masks.device))
+    result.pred_boxes = Boxes(torch.cat(boxes)[inverse])
     result.scores = best * torch.cat(quality)[inverse]
     result.pred_classes = label
     return result
+
+
+def tight_boxes(masks: Tensor) -> Tensor:
+    """Find the box of each mask.
+
+    Args:
+        masks: (N, H, W) bool.
+
+    Returns:
+        (N, 4) float32 (x1, y1, x2, y2), exclusive of x2 and y2, as Detectron2's ``BitMasks.get_bounding_boxes`` gives
+        them; zeros for an empty mask.
+    """
+    sides = []
+    for present in (masks.any(1), masks.any(2)):  # (N, W), (N, H)
+        numbers = torch.arange(present.shape[1], device=masks.device)
+        first = torch.where(present, numbers, present.shape[1]).amin(1)
+        last = torch.where(present, numbers, -1).amax(1)
+        sides.append((first, last + 1))
+    (x1, x2), (y1, y2) = sides
+    return torch.stack((x1, y1, x2, y2), 1).float() * (x2 > 0)[:, None]

@@ -10,19 +10,26 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ...folder_lock import writing
+from ...reading import JSON_LIMIT, read_bytes
 from ..errors import DatasetError
 from ..panoptic.categories import PanopticCategory
 from ..panoptic.cityscapes import CITYSCAPES, IMAGE_SUFFIX, CityscapesLayout
 from ..panoptic.family import PanopticFamily
 from ..panoptic.registration import PanopticPaths
 from ..panoptic.split_writer import ResumableSplitWriter, check_outside, write_json
+from ..paths import safe_join
 from .label_maps import LABEL_MAPS, DeletionTask, write_tasks
 
+TOOL = "delete_classes"
+Counts = tuple[int, int, int]
+"""Label id, segments and pixels of a class in an image."""
 FORMAT = 1  # raise when the same arguments give other labels or entries
 
 
@@ -68,20 +75,32 @@ def write_deleted_copies(
 
     Raises:
         DatasetError: the source is incomplete or inconsistent, or an output cannot be used.
+        FolderInUse: another process writes an output.
     """
     source = _Source(Path(root), split, family, copy_images)
     source.load()
     for copy in copies:
         check_outside(family.layout.paths(copy.output, split), source.paths(source.root), copy.output, source.root)
-    pending = [c for c in (_open(source, copy, overwrite) for copy in copies) if c is not None]
+    source.check_names()
+    opened = [_OpenCopy(copy, source.writer(copy.output)) for copy in copies]
+    for each in opened:
+        each.files.check(source.arguments(each.label_ids), overwrite)
+    with ExitStack() as locks:
+        for output in {copy.output.resolve(): copy.output for copy in copies}.values():
+            locks.enter_context(writing(output, TOOL))
+        _write(source, [each for each in opened if _open(source, each, overwrite)], num_workers, progress)
+
+
+def _write(source: _Source, pending: Sequence[_OpenCopy], num_workers: int | None, progress: bool) -> None:
+    """Write all copies that are not complete."""
     tasks = list(_tasks(source, pending))
     results = write_tasks(tasks, num_workers)
-    for image_id, classes in tqdm(results, f"{split}", len(tasks), unit="image", disable=not progress):
-        for opened in pending:
-            if image_id not in opened.files.done:
-                opened.files.add(image_id, classes)
-    for opened in pending:
-        _finish(source, opened)
+    for image_id, classes in tqdm(results, f"{source.split}", len(tasks), unit="image", disable=not progress):
+        for copy in pending:
+            if image_id not in copy.files.done:
+                copy.files.add(image_id, classes)
+    for copy in pending:
+        _finish(source, copy)
 
 
 @dataclass
@@ -96,11 +115,35 @@ class _Source:
     def load(self) -> None:
         """Read records and annotations."""
         self.records = self.family.layout.load(self.root, self.split, self.family.categories)
-        self.content = self.paths(self.root).panoptic_json.read_bytes()
+        self.content = read_bytes(self.paths(self.root).panoptic_json, JSON_LIMIT)
+
+    def check_names(self) -> None:
+        """Check the names of images, which a copy's JSON repeats; all others were checked when they were used.
+
+        Raises:
+            DatasetError: one leads out of its folder.
+        """
+        path = self.paths(self.root).panoptic_json
+        for image in json.loads(self.content)["images"]:
+            if image.get("file_name") is not None:
+                safe_join(self.paths(self.root).image_root, image["file_name"], path)
+
+    def writer(self, output: Path) -> ResumableSplitWriter:
+        """Return the writer of a copy."""
+        paths = self.paths(output)
+        own = [paths.panoptic_json, paths.panoptic_root, paths.image_root]
+        if self.has_label_maps:
+            own.append(output / "gtFine" / self.split)
+        return ResumableSplitWriter(output, own, split=self.split, tool=TOOL, note=list[Counts])
 
     def paths(self, folder: Path) -> PanopticPaths:
         """Return where the split's files are under the source's or a copy's folder."""
         return self.family.layout.paths(folder, self.split)
+
+    @property
+    def label_ids(self) -> frozenset[int]:
+        """Category ids of all classes."""
+        return frozenset(c.id for c in self.family.categories)
 
     @property
     def has_label_maps(self) -> bool:
@@ -131,23 +174,29 @@ class _Source:
 
 @dataclass
 class _OpenCopy:
-    """A copy that is being written; the notes of `files` are [label id, segments, pixels] of each class."""
+    """A copy that is being written; the notes of `files` are the counts of each class."""
 
-    output: Path
-    label_ids: tuple[int, ...]
+    copy: ClassDeletedExport
     files: ResumableSplitWriter
 
+    @property
+    def output(self) -> Path:
+        """Its folder."""
+        return self.copy.output
 
-def _open(source: _Source, copy: ClassDeletedExport, overwrite: bool) -> _OpenCopy | None:
-    """Return the copy, ready to be written; None if it is complete."""
-    paths = source.paths(copy.output)
-    own = [paths.panoptic_json, paths.panoptic_root, paths.image_root]
-    if source.has_label_maps:
-        own.append(copy.output / "gtFine" / source.split)
-    files = ResumableSplitWriter(copy.output, own, split=source.split, tool="delete_classes")
-    files.open(source.arguments(copy.label_ids), lambda: source.is_complete(copy.output), overwrite)
-    copy.complete = files.complete
-    return None if files.complete else _OpenCopy(copy.output, copy.label_ids, files)
+    @property
+    def label_ids(self) -> tuple[int, ...]:
+        """Category ids of the deleted classes."""
+        return self.copy.label_ids
+
+
+def _open(source: _Source, opened: _OpenCopy, overwrite: bool) -> bool:
+    """Return whether there is something to write."""
+    files = opened.files
+    files.open(source.arguments(opened.label_ids), lambda: source.is_complete(opened.output), overwrite)
+    files.check_notes((label for note in files.done.values() for label, *_ in note), source.label_ids)
+    opened.copy.complete = files.complete
+    return not files.complete
 
 
 def _tasks(source: _Source, copies: Sequence[_OpenCopy]) -> Iterator[DeletionTask]:

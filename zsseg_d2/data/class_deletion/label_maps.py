@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError
+from ..images.opening import open_image
 from ..panoptic.cityscapes import CATEGORIES
-from ..panoptic.png import check_segments, open_image, read_panoptic_png, segment_pixels
+from ..panoptic.png import check_segments, read_panoptic_png, segment_pixels
 from ..panoptic.split_writer import provide_image
 from .relabelled import RelabelledMap
 
@@ -162,8 +163,8 @@ def _without(deleted: frozenset[int]) -> np.ndarray:
 
 
 def _read_labels(path: str, size: tuple[int, ...], dtype: type) -> RelabelledMap:
-    image = open_image(path, "label map")
-    if (image.height, image.width) != size or image.mode not in ("L", "I", "I;16"):
+    image = open_image(path, "label map", size=(size[0], size[1]))
+    if image.mode not in ("L", "I", "I;16"):
         raise DatasetError(
             f"{path} is {image.width}x{image.height} ({image.mode}), but should be grey and {size[1]}x{size[0]} "
             "pixels; restore it from its dataset."

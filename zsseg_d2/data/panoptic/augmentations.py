@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import detectron2.data.transforms as T
@@ -13,9 +14,43 @@ VOID_CATEGORY = 255
 """Void in the category map by which crops limit the area of a class."""
 
 
+class _AtLeastOnePixel(T.Augmentation):
+    """Keep a side of one pixel where a strip's short side would be rounded to none."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        found = super().get_transform(image)
+        if isinstance(found, T.ResizeTransform) and not min(found.new_h, found.new_w):
+            return T.ResizeTransform(found.h, found.w, max(found.new_h, 1), max(found.new_w, 1), found.interp)
+        return found
+
+
+class ResizeShortestEdge(_AtLeastOnePixel, T.ResizeShortestEdge):
+    """Resize the short side, with a limit for the long one; neither becomes shorter than a pixel."""
+
+
+class ResizeScale(_AtLeastOnePixel, T.ResizeScale):
+    """Resize by a random factor, relative to a target size; no side becomes shorter than a pixel."""
+
+
+class _Crop(T.RandomCrop):
+    """Crop at least one pixel, where a relative crop of a strip would be rounded to none."""
+
+    def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        height, width = super().get_crop_size(image_size)
+        return max(height, 1), max(width, 1)
+
+
+class CategoryAreaCrop(T.RandomCrop_CategoryAreaConstraint):
+    """Crop at random, again while one class fills too much of the crop; at least one pixel."""
+
+    def __init__(self, crop_type: str, crop_size: Sequence[float], max_area: float, ignored: int) -> None:
+        super().__init__(crop_type, crop_size, max_area, ignored)
+        self.crop_aug = _Crop(crop_type, crop_size)
+
+
 def test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """Resize the short side to INPUT.MIN_SIZE_TEST, with the long side at most INPUT.MAX_SIZE_TEST."""
-    return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+    return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
 
 
 test_augmentations.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test to pytest
@@ -25,11 +60,11 @@ def resize_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """Resize by the short side, crop, distort colors and flip, in Mask2Former's order."""
     settings = cfg.INPUT
     found: list[T.Augmentation] = [
-        T.ResizeShortestEdge(settings.MIN_SIZE_TRAIN, settings.MAX_SIZE_TRAIN, settings.MIN_SIZE_TRAIN_SAMPLING)
+        ResizeShortestEdge(settings.MIN_SIZE_TRAIN, settings.MAX_SIZE_TRAIN, settings.MIN_SIZE_TRAIN_SAMPLING)
     ]
     if settings.CROP.ENABLED:
         found.append(
-            T.RandomCrop_CategoryAreaConstraint(
+            CategoryAreaCrop(
                 settings.CROP.TYPE, settings.CROP.SIZE, settings.CROP.SINGLE_CATEGORY_MAX_AREA, VOID_CATEGORY
             )
         )
@@ -40,7 +75,7 @@ def jitter_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """Flip, resize by a wide range of factors and crop to INPUT.IMAGE_SIZE: large-scale jitter (Ghiasi et al. 2021)."""
     settings = cfg.INPUT
     side = settings.IMAGE_SIZE
-    resize = T.ResizeScale(settings.MIN_SCALE, settings.MAX_SCALE, side, side)
+    resize = ResizeScale(settings.MIN_SCALE, settings.MAX_SCALE, side, side)
     return [*_flip(cfg), resize, T.RandomCrop("absolute", (side, side)), *_color(cfg)]
 
 

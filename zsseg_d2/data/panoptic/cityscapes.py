@@ -84,7 +84,7 @@ class CityscapesLayout:
 
 
 def load_cityscapes_panoptic(
-    root: str | os.PathLike, split: str, deleted: Iterable[str | int] | str = ()
+    root: str | os.PathLike, split: str, deleted: str | int | Iterable[str | int] = ()
 ) -> list[dict]:
     """Load the records of a split, joined by image id, without the segments of the deleted classes.
 
@@ -109,7 +109,7 @@ def register_cityscapes_panoptic(
     root: Root,
     split: str,
     *,
-    deleted: Iterable[str | int] | str = (),
+    deleted: str | int | Iterable[str | int] = (),
     prepare: Callable[[Path], object] | None = None,
 ) -> None:
     """Register a dataset in Cityscapes layout. Reads no files; they are read when records are loaded.
@@ -120,7 +120,8 @@ def register_cityscapes_panoptic(
         name: for ``DATASETS.TRAIN`` / ``DATASETS.TEST``.
         root: the folder that holds ``leftImg8bit`` and ``gtFine``, or a function that returns it.
         split: ``"train"``, ``"val"`` or any other folder name.
-        deleted: classes to delete, by name or label id, or the name of a configuration (``"008"``).
+        deleted: classes to delete, by name or label id, or the name of a configuration (``"008"``);
+            one other string or number is one class.
         prepare: called with the folder before records are loaded, to make or check the dataset.
 
     Raises:

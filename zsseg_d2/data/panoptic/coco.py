@@ -69,7 +69,7 @@ def register_coco_panoptic(
     *,
     categories: Sequence[PanopticCategory],
     vocabulary: Vocabulary,
-    deleted: Iterable[str | int] = (),
+    deleted: str | int | Iterable[str | int] = (),
     prepare: Callable[[], object] | None = None,
 ) -> None:
     """Register one dataset in COCO panoptic format. Reads no files; they are read when records are loaded.
@@ -83,7 +83,7 @@ def register_coco_panoptic(
         panoptic_json: the annotations.
         categories: (K,) as in the JSON; their order gives the contiguous ids.
         vocabulary: K classes in that order.
-        deleted: classes to delete, by name or category id.
+        deleted: classes to delete, by name or category id; one string or number is one class.
         prepare: called before records are loaded, to make or check the dataset.
 
     Raises:
@@ -96,7 +96,7 @@ def register_coco_panoptic(
         partial(_load, places, tuple(categories)),
         categories=categories,
         vocabulary=vocabulary,
-        deleted=resolve_classes(tuple(deleted), categories),
+        deleted=resolve_classes(deleted, categories, configurations={}),
         prepare=prepare,
     )
 

@@ -7,7 +7,9 @@ for training: evaluation always uses the complete annotation.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from numbers import Integral
 
+from ...class_names import find_class
 from ..errors import DatasetError
 from .categories import PanopticCategory
 
@@ -25,13 +27,12 @@ def configuration(name: str, configurations: Configurations = CONFIGURATIONS) ->
         DatasetError: there is no such configuration.
     """
     if name not in configurations:
-        choice = f"choose one of {', '.join(configurations)}" if configurations else "this dataset has none"
-        raise DatasetError(f"There is no configuration {name!r}; {choice}.")
+        raise DatasetError(f"There is no configuration {name!r}; {_choice(configurations)}.")
     return configurations[name]
 
 
 def resolve_classes(
-    classes: str | Iterable[str | int],
+    classes: str | int | Iterable[str | int],
     categories: Sequence[PanopticCategory],
     *,
     train_ids: bool = False,
@@ -40,33 +41,53 @@ def resolve_classes(
     """Return the category ids of classes given by name or number, in the order of `categories` and each once.
 
     Args:
-        classes: names (``"traffic light"`` or ``"traffic_light"``) and category ids (``26`` or ``"26"``), mixed; or one
-            string, the name of a configuration.
+        classes: names and category ids, mixed, as :func:`zsseg_d2.class_names.find_class` reads them; or one string,
+            the name of a configuration or of one class; or one category id.
         categories: (K,) the classes of the dataset.
         train_ids: numbers are train ids (0 to K - 1) instead of category ids.
         configurations: the configurations that a string can name.
 
     Raises:
-        DatasetError: a configuration, name or id is unknown.
+        DatasetError: a configuration, name or id is unknown, or can mean several classes.
     """
-    if isinstance(classes, str):
-        classes = configuration(classes, configurations)
-    by_name = {c.name.lower().replace("_", " "): c.id for c in categories}
-    by_number = {k if train_ids else c.id: c.id for k, c in enumerate(categories)}
-    wanted = set()
-    for item in classes:
-        text = str(item).strip().lower().replace("_", " ")
-        number = int(text) if text.isdecimal() and str(int(text)) == text else None
-        if text in by_name:
-            wanted.add(by_name[text])
-        elif number in by_number and not isinstance(item, bool):
-            wanted.add(by_number[number])
-        else:
-            hint = " (give a configuration alone, not in a list)" if str(item) in configurations else ""
-            kind = "train id" if train_ids else "label id"
-            choices = ", ".join(f"{n} {c.name}" for n, c in zip(by_number, categories))
-            raise DatasetError(f"There is no class {item!r}{hint}; choose by name or {kind}: {choices}.")
-    return tuple(c.id for c in categories if c.id in wanted)
+    names = [[c.name] for c in categories]
+    ids = list(range(len(categories))) if train_ids else [c.id for c in categories]
+    kind = "train id" if train_ids else "label id"
+
+    def one(item: object) -> int:
+        try:
+            return categories[find_class(item, names, ids, kind)].id
+        except ValueError as error:
+            hint = (
+                " (A configuration is given alone, not in a list.)"
+                if isinstance(item, str) and item in configurations
+                else ""
+            )
+            raise DatasetError(f"{error}{hint}") from None
+
+    if isinstance(classes, int | Integral):
+        return (one(classes),)
+    if not isinstance(classes, str):
+        wanted = {one(item) for item in classes}
+        return tuple(c.id for c in categories if c.id in wanted)
+    of_name = {c.id for c in categories if c.name == classes}
+    if classes in configurations:
+        if of_name and of_name != set(configurations[classes]):
+            raise DatasetError(
+                f"{classes!r} is a configuration that deletes other classes than the one of that name. "
+                f"Fix: write [{classes!r}] for the class, or rename the configuration."
+            )
+        return configurations[classes]
+    try:
+        return (one(classes),)
+    except DatasetError as error:
+        if not configurations:
+            raise
+        raise DatasetError(f"There is no configuration {classes!r}; {_choice(configurations)}. {error}") from None
+
+
+def _choice(configurations: Configurations) -> str:
+    return f"choose one of {', '.join(configurations)}" if configurations else "this dataset has none"
 
 
 def delete_from_record(record: dict, deleted: Collection[int]) -> dict:

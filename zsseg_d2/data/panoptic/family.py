@@ -122,12 +122,13 @@ class PanopticFamily:
             raise DatasetError(f"Configuration {name} deletes no class, so there is nothing to label; choose another.")
         return contiguous_ids(label_ids, self.categories)
 
-    def load(self, split: str, deleted: Iterable[str | int] | str = ()) -> list[dict]:
+    def load(self, split: str, deleted: str | int | Iterable[str | int] = ()) -> list[dict]:
         """Load the records of a split, which is made first where that is possible.
 
         Args:
             split: a split of the dataset, registered or not.
-            deleted: classes to delete, by name or category id, or the name of a configuration.
+            deleted: classes to delete, by name or category id, or the name of a configuration; one other string or
+                number is one class.
 
         Raises:
             DatasetError: a file is missing or damaged, or a class is unknown.
@@ -138,7 +139,7 @@ class PanopticFamily:
         records = self.layout.load(self.folder(), split, self.categories)
         return [delete_from_record(r, gone) for r in records] if gone else records
 
-    def register(self, name: str, split: str, deleted: Iterable[str | int] | str = ()) -> None:
+    def register(self, name: str, split: str, deleted: str | int | Iterable[str | int] = ()) -> None:
         """Register a split under a name of your choice, with classes of your choice deleted.
 
         Args:

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
-from PIL import Image, ImageOps
 
-from ..errors import DatasetError
+from ..images.reading import ImageRules, read_annotated_rgb
 from .augmentations import VOID_CATEGORY, jitter_augmentations, resize_augmentations, test_augmentations
-from .png import check_segments, open_image, read_panoptic_png
+from .png import check_segments, read_panoptic_png
 
 MAPPERS: dict[str, str] = {
     "panoptic": "panoptic",
@@ -42,6 +41,7 @@ class PanopticMapper:
         training: make targets.
         merge_classes: make one target per class (semantic segmentation) instead of one per segment.
         ignore_uncovered: add ``ignore``.
+        rules: limits of images, and what their EXIF orientation means; None: the defaults.
     """
 
     @configurable
@@ -52,11 +52,13 @@ class PanopticMapper:
         training: bool,
         merge_classes: bool = False,
         ignore_uncovered: bool = False,
+        rules: ImageRules | None = None,
     ) -> None:
         self.augmentations = T.AugmentationList(list(augmentations))
         self.training = training
         self.merge_classes = merge_classes
         self.ignore_uncovered = ignore_uncovered
+        self.rules = rules or ImageRules()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, training: bool) -> dict:
@@ -66,14 +68,16 @@ class PanopticMapper:
             ValueError: INPUT.DATASET_MAPPER_NAME is unknown.
         """
         kind = mapper_kind(cfg.INPUT.DATASET_MAPPER_NAME)
+        rules = ImageRules.from_config(cfg)
         if not training:
-            return {"augmentations": test_augmentations(cfg), "training": False}
+            return {"augmentations": test_augmentations(cfg), "training": False, "rules": rules}
         augmentations = jitter_augmentations(cfg) if kind == "panoptic_lsj" else resize_augmentations(cfg)
         return {
             "augmentations": augmentations,
             "training": True,
             "merge_classes": kind == "semantic",
             "ignore_uncovered": cfg.ZSSEG.DELETED_PIXELS == "ignore",
+            "rules": rules,
         }
 
     def __call__(self, record: dict) -> dict:
@@ -82,20 +86,14 @@ class PanopticMapper:
         Raises:
             DatasetError: a file is missing or damaged, or image, PNG and record do not belong together.
         """
-        image = read_rgb(record["file_name"])
-        size = image.shape[:2]
-        expected = (record.get("height", size[0]), record.get("width", size[1]))
-        if size != expected:
-            raise DatasetError(
-                f"{record['file_name']} is {size[1]}x{size[0]} pixels, but its annotation says "
-                f"{expected[1]}x{expected[0]} (width x height); image and annotation must come from the same dataset."
-            )
+        size = (record["height"], record["width"]) if "height" in record else None
+        image = read_annotated_rgb(record["file_name"], size, self.rules)
         item = {
             "file_name": record["file_name"],
             "image_id": record["image_id"],
             "dataset_name": record.get("dataset_name", ""),
-            "height": size[0],
-            "width": size[1],
+            "height": image.shape[0],
+            "width": image.shape[1],
         }
         if not self.training:
             inputs = T.AugInput(image)
@@ -150,18 +148,6 @@ def mapper_kind(name: str) -> str:
             "are panoptic, so there is no instance mapper."
         )
     return MAPPERS[name]
-
-
-def read_rgb(path: str) -> np.ndarray:
-    """Read an image of any mode as (H, W, 3) uint8 RGB, with the EXIF orientation applied.
-
-    Raises:
-        DatasetError: missing or damaged.
-    """
-    image = ImageOps.exif_transpose(open_image(path))
-    if image.mode.startswith("I;16"):  # Pillow clips 16-bit grey instead of scaling it
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return np.asarray(image.convert("RGB"))
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -2,72 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from PIL import Image
 
 from ...files import atomic_path
+from ...reading import printable
 from ..errors import DatasetError
+from ..images.opening import MAX_PIXELS, open_image
 from .png_bands import encode_png, rgb_bytes
 
 MAX_SEGMENT_ID = 256**3 - 1
+logger = logging.getLogger(__name__)
 
 
-def read_panoptic_png(path: str | os.PathLike, expected_size: tuple[int, int] | None = None) -> np.ndarray:
+def read_panoptic_png(
+    path: str | os.PathLike, expected_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Read the segment id of each pixel.
 
     Args:
         path: an 8-bit RGB PNG.
-        expected_size: (H, W) in pixels, compared with the file's.
+        expected_size: (H, W) in pixels, compared with the file's before it is decoded.
+        max_pixels: number of pixels that it may have, where its size is not known.
 
     Returns:
         (H, W) int32 segment ids; 0 = void.
 
     Raises:
-        DatasetError: the file is missing, truncated, not RGB, or not of the expected size.
+        DatasetError: the file is missing, truncated, damaged, not RGB, too large, or not of the expected size.
     """
-    image = open_image(path, "panoptic PNG")
+    image = open_image(path, "panoptic PNG", size=expected_size, max_pixels=max_pixels)
     if image.mode != "RGB":
         raise DatasetError(
             f"{path} holds {image.mode} pixels, but a panoptic PNG is 8-bit RGB (id = R + 256 G + 256² B); "
             "make the panoptic PNGs again."
         )
-    _check_size(path, (image.height, image.width), expected_size)
     # Pillow keeps RGB in four bytes a pixel, so this is one copy where three planes would need many passes.
     packed = np.frombuffer(image.tobytes("raw", "RGBX"), dtype="<i4")
     return (packed & MAX_SEGMENT_ID).reshape(image.height, image.width)
-
-
-def open_image(path: str | os.PathLike, kind: str = "image") -> Image.Image:
-    """Open and decode an image.
-
-    Args:
-        path: the file.
-        kind: the word for it in messages.
-
-    Raises:
-        DatasetError: the file is missing, or cannot be decoded to its end.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise DatasetError(f"The {kind} {path} is missing; restore it from its dataset.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"The {kind} {path} is truncated or damaged ({error}); restore it or make it again."
-        ) from error
-
-
-def _check_size(path: str | os.PathLike, size: tuple[int, int], expected: tuple[int, int] | None) -> None:
-    if expected is not None and tuple(expected) != size:
-        raise DatasetError(
-            f"{path} is {size[1]}x{size[0]} pixels, but its image is {expected[1]}x{expected[0]} (width x height); "
-            "image, JSON and PNG must come from the same dataset."
-        )
 
 
 def write_panoptic_png(path: str | os.PathLike, ids: np.ndarray) -> None:
@@ -125,17 +100,22 @@ def check_segments(
 ) -> None:
     """Compare the segments of a PNG with those of the JSON.
 
+    An area that is not the number of pixels is a warning, once for each folder: pixels count in this package, but other
+    programs trust the area.
+
     Args:
         ids: (H, W) segment ids, as :func:`read_panoptic_png` returns them.
-        segments_info: the image's segments, each with "id".
+        segments_info: the image's segments, each with "id", and "area" where it is known.
         path: the PNG, for messages.
         complete: also require that each id of the PNG is in the JSON; False for records with deleted classes.
 
     Raises:
         DatasetError: an id is in the JSON but not in the PNG, or the reverse.
     """
-    present = set(np.unique(run_lengths(ids)[0]).tolist()) - {0}
-    listed = {int(s["id"]) for s in segments_info}
+    pixels = segment_pixels(ids)
+    present = set(pixels) - {0}
+    areas = {int(s["id"]): s.get("area") for s in segments_info}
+    listed = set(areas)
     for problem, found in (
         ("in the JSON but not in the PNG", listed - present),
         ("in the PNG but not in the JSON", (present - listed) if complete else set()),
@@ -146,3 +126,21 @@ def check_segments(
                 f"{path}: segment id {some} is {problem}; the two do not belong together, so make both again "
                 "with one run of the dataset's panoptic preparation."
             )
+    for number, area in areas.items():
+        if area is not None and area != pixels[number]:
+            _warn_of_area(os.path.dirname(path), f"{path}: segment {number} has 'area' {area}", pixels[number])
+            break
+
+
+_WARNED: set[str] = set()
+
+
+def _warn_of_area(folder: str, place: str, pixels: int) -> None:
+    if folder not in _WARNED:
+        _WARNED.add(folder)
+        logger.warning(
+            "%s in the JSON, but %d pixels in the PNG. Pixels count here, but other programs use the area. "
+            "Fix: make JSON and PNG again with one run of the dataset's panoptic preparation.",
+            printable(place),
+            pixels,
+        )

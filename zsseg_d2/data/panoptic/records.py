@@ -91,6 +91,12 @@ def _known_categories(
                 f"{source}: category {entry.id} ({entry.name!r}) is unknown to this dataset; make the file with label "
                 "ids (not train ids) and the dataset's own classes."
             )
+        if entry.isthing is not None and bool(entry.isthing) != by_id[entry.id].isthing:
+            kind = "a thing" if by_id[entry.id].isthing else "stuff"
+            raise DatasetError(
+                f"{source}: category {entry.id} ({entry.name!r}) has 'isthing' {int(entry.isthing)}, but is registered "
+                f"as {kind}. Fix: correct the file, or register the class as the file says."
+            )
     return {c.id: (k, c.isthing) for k, c in enumerate(categories)}
 
 

@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from ...vocabulary import Vocabulary
+from ..catalogs import add_to_catalogs
 from ..errors import DatasetError
 from .categories import PanopticCategory, contiguous_ids
 from .deletion import delete_from_record
@@ -58,6 +59,7 @@ def panoptic_metadata(
         # Detectron2's drawing and FC-CLIP's inference look up any class in either list, so both hold all K.
         "thing_classes": names,
         "stuff_classes": names,
+        "category_names": [c.name for c in categories],
         "thing_colors": colors,
         "stuff_colors": colors,
         "thing_dataset_id_to_contiguous_id": {c.id: k for k, c in enumerate(categories) if c.isthing},
@@ -94,7 +96,8 @@ def register_panoptic(
         metadata: further entries of the metadata, which override the usual ones.
 
     Raises:
-        DatasetError: vocabulary and categories differ in length.
+        DatasetError: vocabulary and categories differ in length, or another dataset has the name; nothing is
+            registered then.
     """
     complete = partial(_load, name, paths, load, prepare)
     entries = {
@@ -103,8 +106,7 @@ def register_panoptic(
         "load_complete_records": complete,
         **(metadata or {}),
     }
-    DatasetCatalog.register(name, partial(complete, frozenset(contiguous_ids(deleted, categories))))
-    MetadataCatalog.get(name).set(**entries)
+    add_to_catalogs(name, partial(complete, frozenset(contiguous_ids(deleted, categories))), entries)
 
 
 def _load(

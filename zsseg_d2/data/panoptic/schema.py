@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
-from ...reading import explain
+from ...reading import BOM, JSON_LIMIT, UnusableFile, explain, read_bytes
 from ..errors import DatasetError
 
 ImageId = int | str
 Number = int | float
+Area = Annotated[int, msgspec.Meta(ge=0)] | Annotated[float, msgspec.Meta(ge=0, le=2**31)]
+Flag = Literal[0, 1] | bool
 
 
 class ImageEntry(msgspec.Struct, gc=False):
@@ -32,8 +35,8 @@ class SegmentEntry(msgspec.Struct, gc=False):
 
     id: int
     category_id: int
-    iscrowd: int | bool
-    area: Number
+    iscrowd: Flag
+    area: Area
     bbox: list[Number]
 
 
@@ -50,6 +53,7 @@ class CategoryEntry(msgspec.Struct, gc=False):
 
     id: int
     name: str
+    isthing: Flag | None = None
 
 
 class PanopticFile(msgspec.Struct):
@@ -74,22 +78,29 @@ def read_panoptic_json(path: Path, remedy: str) -> PanopticFile:
         The checked content.
 
     Raises:
-        DatasetError: the file is missing, is not JSON, or does not follow the format; the message names the field.
+        DatasetError: the file is missing, not a regular file, too large, not JSON, or does not follow the format; the
+            message names the field.
     """
     try:
-        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        content = read_bytes(path, JSON_LIMIT).removeprefix(BOM)
         return _DECODER.decode(content)
     except FileNotFoundError:
         raise DatasetError(f"The panoptic annotations {path} are missing; {remedy}.") from None
     except msgspec.ValidationError as error:
         raise DatasetError(f"{path}: {_explain(error, content)}; {remedy}.") from None
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise DatasetError(f"{path} is not valid JSON ({error}); {remedy}.") from error
+    except UnusableFile as error:
+        raise DatasetError(str(error)) from None
+    except RecursionError:
+        raise DatasetError(f"{path} is not valid JSON (nested too deeply); {remedy}.") from None
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise DatasetError(f"{path} is not valid JSON ({error}); {remedy}.") from None
 
 
 def _explain(error: msgspec.ValidationError, content: bytes) -> str:
     """Return the message of an error that names the image by its id instead of by its position."""
     place, problem = explain(error)
+    if place.endswith(("iscrowd", "isthing")) and "missing" not in problem:
+        problem = "is neither 0 nor 1"
     entry = re.match(r"(images|annotations)\[(\d+)\]\.?", place)
     if entry is None:
         return f"not in COCO panoptic format: '{place or 'the file'}' {problem}"

@@ -10,18 +10,27 @@ import glob
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-import portalocker
+import msgspec
 
 from ...files import atomic_path
+from ...reading import JSON_LIMIT, MB, UnusableFile, decode_json, printable, read_bytes, read_json
 from ..errors import DatasetError
 from .registration import PanopticPaths
 
 MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 64 * MB
+
+ImageId = int | str
+
+
+class Manifest(msgspec.Struct):
+    """What is read of ``manifest.json``; a split's entry is "arguments" and whatever its tool adds."""
+
+    splits: dict[str, dict[str, Any]]
 
 
 class ResumableSplitWriter:
@@ -32,15 +41,42 @@ class ResumableSplitWriter:
         paths: all files and folders of the split that the tool writes; the one that makes it loadable first.
         split: the name of its entry in the manifest.
         tool: names the journal.
+        note: type of a note, for the check of a journal.
     """
 
-    def __init__(self, root: Path, paths: Sequence[Path], *, split: str, tool: str) -> None:
+    def __init__(self, root: Path, paths: Sequence[Path], *, split: str, tool: str, note: Any = Any) -> None:
         self.root, self.paths, self.split, self.tool = root, list(paths), split, tool
+        self._line = tuple[ImageId, note]
         self.complete = False
         self.done: dict = {}  # image id -> the tool's note about it
 
+    def check(self, arguments: dict, overwrite: bool) -> None:
+        """Check that :meth:`open` would write here; changes nothing.
+
+        Args:
+            arguments: as in :meth:`open`.
+            overwrite: as in :meth:`open`.
+
+        Raises:
+            DatasetError: the existing files are of another tool or of other arguments, or manifest or journal is
+                damaged.
+        """
+        entry = read_manifest(self.root)["splits"].get(self.split)
+        known = self._known(entry, self._read_journal(self.journal(), overwrite))
+        there = [path for path in self.paths if path.exists()]
+        if known is None and (there or entry):
+            place = there[0] if there else self.root / MANIFEST
+            raise DatasetError(f"{place} exists and was not made by this tool; choose another output.")
+        if known not in (None, arguments) and not overwrite:
+            raise DatasetError(
+                f"{self.root} holds a '{self.split}' made with other arguments or from another source"
+                f"{_difference(known, arguments)}; give --overwrite to replace it, or choose another output."
+            )
+
     def open(self, arguments: dict, is_complete: Callable[[], bool], overwrite: bool) -> None:
         """Determine whether the split is complete, interrupted (then :attr:`done` lists the finished images) or new.
+
+        Only one process may do so at a time (:func:`zsseg_d2.folder_lock.writing`).
 
         Args:
             arguments: everything that determines the files, as JSON gives it back.
@@ -48,19 +84,12 @@ class ResumableSplitWriter:
             overwrite: replace files that were written with other arguments.
 
         Raises:
-            DatasetError: the existing files are of another tool or of other arguments.
+            DatasetError: see :meth:`check`.
         """
+        self.check(arguments, overwrite)
         entry = read_manifest(self.root)["splits"].get(self.split)
-        lines = _read_lines(self.journal())
-        there = [path for path in self.paths if path.exists()]
-        known = entry["arguments"] if entry else lines[0] if lines else None
-        if known is None and there:
-            raise DatasetError(f"{there[0]} exists and was not made by this tool; choose another output.")
-        if known not in (None, arguments) and not overwrite:
-            raise DatasetError(
-                f"{self.root} holds a '{self.split}' made with other arguments or from another source"
-                f"{_difference(known, arguments)}; give --overwrite to replace it, or choose another output."
-            )
+        lines = self._read_journal(self.journal(), overwrite)
+        known = self._known(entry, lines)
         self.complete, self.done = False, {}
         if known == arguments and not overwrite:
             self.complete = entry is not None and is_complete()
@@ -80,6 +109,22 @@ class ResumableSplitWriter:
             )
         for part in self._parts():
             part.unlink()
+
+    def check_notes(self, label_ids: Iterable[int], known: Collection[int]) -> None:
+        """Check that the notes of an interrupted run name known classes only.
+
+        Args:
+            label_ids: those in :attr:`done`.
+            known: those of the dataset.
+
+        Raises:
+            DatasetError: a class is unknown.
+        """
+        unknown = set(label_ids).difference(known)
+        if unknown:
+            raise DatasetError(
+                f"{self.journal()}: the label id {min(unknown)} is unknown. Fix: run the same command with --overwrite."
+            )
 
     def journal(self, part: int | None = None) -> Path:
         """Return the path of the journal, or of the journal of process number `part`."""
@@ -101,7 +146,7 @@ class ResumableSplitWriter:
     def collect(self) -> None:
         """Read the notes that other processes added."""
         for part in self._parts():
-            self.done.update(_read_lines(part))
+            self.done.update(self._read_journal(part))
 
     def finish(self, tool: dict, entry: dict) -> None:
         """Write the manifest, which makes the split complete. All files must be written.
@@ -115,7 +160,7 @@ class ResumableSplitWriter:
                 unfinished.unlink()
         manifest = read_manifest(self.root)
         manifest["tool"] = tool
-        manifest["splits"][self.split] = entry
+        manifest["splits"][self.split] = {**entry, "written_by": self.tool}
         write_json(self.root / MANIFEST, manifest)
         self._remove_journals()
 
@@ -131,6 +176,37 @@ class ResumableSplitWriter:
             else:
                 path.unlink(missing_ok=True)
 
+    def _known(self, entry: dict | None, lines: list) -> dict | None:
+        """Return the arguments of what is there, None if there is nothing or this tool did not make it."""
+        if entry is None:
+            return lines[0] if lines else None
+        found = entry.get("arguments")
+        return found if isinstance(found, dict) and entry.get("written_by", self.tool) == self.tool else None
+
+    def _read_journal(self, path: Path, overwrite: bool = False) -> list:
+        """Return the entries of a journal up to a last line that was cut off: in the first one, arguments go first.
+
+        Raises:
+            DatasetError: a line is damaged, unless the journal is to be replaced.
+        """
+        try:
+            lines = read_bytes(path, JSON_LIMIT).split(b"\n")[:-1]  # what follows the last line end was cut off
+        except FileNotFoundError:
+            return []
+        except UnusableFile as error:
+            raise DatasetError(str(error)) from None
+        first = path == self.journal()
+        remedy = "run the same command again with --overwrite"
+        try:
+            return [
+                decode_json(line, dict[str, Any] if first and number == 0 else self._line, path, remedy=remedy)
+                for number, line in enumerate(lines)
+            ]
+        except UnusableFile as error:
+            if overwrite:
+                return [{}]  # its name says whose it is
+            raise DatasetError(str(error)) from None
+
     def _parts(self) -> list[Path]:
         own = self.journal()
         return [Path(p) for p in sorted(glob.glob(f"{glob.escape(str(own.with_suffix('')))}.*.jsonl"))]
@@ -141,12 +217,26 @@ class ResumableSplitWriter:
 
 
 def read_manifest(root: Path) -> dict:
-    """Return the manifest of a written dataset; without entries if it is missing or damaged."""
+    """Return the manifest of a written dataset; without entries if there is none.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    path = root / MANIFEST
+    remedy = f"move {printable(root)} away, and make it again"
     try:
-        manifest = json.loads((root / MANIFEST).read_bytes())
-        return manifest if isinstance(manifest["splits"], dict) else {"splits": {}}
-    except (OSError, ValueError, TypeError, KeyError):
+        manifest = read_json(path, dict[str, Any], limit=MANIFEST_LIMIT, remedy=remedy)
+    except (FileNotFoundError, NotADirectoryError):
         return {"splits": {}}
+    except UnusableFile as error:
+        raise DatasetError(str(error)) from None
+    if "splits" not in manifest:  # of another program
+        return {"splits": {}}
+    try:
+        msgspec.convert(manifest, Manifest)
+    except msgspec.ValidationError as error:
+        raise DatasetError(f"{path}: {error}. Fix: {remedy}.") from None
+    return manifest
 
 
 def write_json(path: Path, content: object) -> None:
@@ -176,22 +266,6 @@ def _entries(paths: PanopticPaths, root: Path) -> list[Path]:
     return [root.resolve(), *((root / name).resolve() for name in names)]
 
 
-@contextmanager
-def exclusive_lock(output: Path) -> Iterator[None]:
-    """Keep other processes from writing the same dataset; a second process waits."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with open(output.parent / f".{output.name}.lock", "w") as lock:
-        try:
-            portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-        except portalocker.LockException:
-            print(f"Another process is writing {output}; waiting for it.", file=sys.stderr, flush=True)
-            portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE)
-        try:
-            yield
-        finally:
-            portalocker.unlock(lock)
-
-
 def provide_image(source: Path, target: Path, *, copy: bool = False) -> None:
     """Link `target` to `source`, or copy it; an existing file is replaced."""
     with atomic_path(target) as temporary:
@@ -201,15 +275,6 @@ def provide_image(source: Path, target: Path, *, copy: bool = False) -> None:
             temporary.unlink()
             # Relative, so that input and output can be moved or mounted elsewhere together.
             temporary.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))
-
-
-def _read_lines(path: Path) -> list:
-    """Return the entries of a journal up to the first line that was cut off."""
-    found = []
-    with suppress(OSError, ValueError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            found.append(json.loads(line))
-    return found
 
 
 def _difference(known: object, arguments: dict) -> str:

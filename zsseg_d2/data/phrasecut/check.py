@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image
+import msgspec
 from tqdm import tqdm
 
+from ...reading import MB, UnusableFile, read_json
 from ..errors import DatasetError
+from ..images.opening import opened_image
+from ..images.pixels import to_rgb
+from ..images.reading import SIDEWAYS, ImageRules, orientation
 from ..paths import FolderIndex
 from .folder import (
     SPLITS,
@@ -32,11 +35,14 @@ OFFICIAL_COUNTS: dict[str, tuple[int, int]] = {
 }
 """Images and phrases of each split (README of ChenyunWu/PhraseCutDataset)."""
 
-_EXIF_ORIENTATION = 0x0112
-
 
 def check_phrasecut(
-    root: Path, splits: Sequence[str] = SPLITS, *, decode: bool = False, progress: bool = True
+    root: Path,
+    splits: Sequence[str] = SPLITS,
+    *,
+    decode: bool = False,
+    progress: bool = True,
+    rules: ImageRules | None = None,
 ) -> list[SplitReport]:
     """Report on splits of a dataset in PhraseCut's layout; its problems never raise an error.
 
@@ -45,9 +51,10 @@ def check_phrasecut(
         splits: of `SPLITS`.
         decode: decode every image instead of reading its header; slow, but finds truncated ones.
         progress: show progress bars on standard error.
+        rules: limits of images, and what their EXIF orientation means; None: the defaults.
     """
     reports = [SplitReport(split) for split in splits]
-    shared = _Shared(root, decode)
+    shared = _Shared(root, decode, rules or ImageRules())
     for read, kind in (
         (shared.read_images, "unusable image table"),
         (shared.read_skipped, "unusable skip list"),
@@ -66,13 +73,22 @@ def check_phrasecut(
     return reports
 
 
+class _Counts(msgspec.Struct):
+    images: int
+    phrases: int
+
+
+class _Manifest(msgspec.Struct):
+    splits: dict[str, _Counts]
+
+
 def _expected_counts(root: Path) -> dict[str, tuple[int, int]]:
     """Return the official counts, or those in the manifest of a folder that this package made."""
     try:
-        splits = json.loads((root / "manifest.json").read_bytes())["splits"]
-        return {split: (counts["images"], counts["phrases"]) for split, counts in splits.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        splits = read_json(root / "manifest.json", _Manifest, limit=64 * MB).splits
+    except (FileNotFoundError, UnusableFile):
         return OFFICIAL_COUNTS
+    return {split: (counts.images, counts.phrases) for split, counts in splits.items()}
 
 
 def _compare_counts(reports: Iterable[SplitReport]) -> None:
@@ -92,8 +108,8 @@ def _compare_counts(reports: Iterable[SplitReport]) -> None:
 class _Shared:
     """The files that the splits of a folder share."""
 
-    def __init__(self, root: Path, decode: bool) -> None:
-        self.root, self.decode = root, decode
+    def __init__(self, root: Path, decode: bool, rules: ImageRules) -> None:
+        self.root, self.decode, self.rules = root, decode, rules
         self.images: dict[int, ImageInfo] | None = None
         self.skipped: frozenset[str] = frozenset()
         self.files = FolderIndex()
@@ -139,6 +155,8 @@ def _check_task(report: SplitReport, shared: _Shared, task: Task) -> None:
     image = (shared.images or {}).get(task.image_id)
     if image is None:
         return
+    if image.height * image.width > shared.rules.max_pixels:
+        return  # told once for the image
     outside = task.polygons.outside(image.height, image.width)
     for _ in range(outside):
         report.add("polygon beyond the image, cut off", task.task_id, note=True)
@@ -155,19 +173,23 @@ def _check_image(report: SplitReport, shared: _Shared, image_id: int) -> None:
     if path not in shared.files:
         report.add("missing image", str(path))
         return
+    if image is not None and image.height * image.width > shared.rules.max_pixels:
+        report.add("image too large", f"{path.name}: its entry says {image.width}x{image.height}")
     try:
-        with Image.open(path) as file:
-            turned = file.getexif().get(_EXIF_ORIENTATION, 1)
+        with opened_image(path, max_pixels=shared.rules.max_pixels) as file:
+            size, mode = file.size, file.mode
             if shared.decode:
-                file.load()
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        report.add("damaged image", f"{path}: {error}")
+                to_rgb(file, path.name)
+            turned = orientation(file)
+    except DatasetError as error:
+        report.add("unusable image", str(error))
         return
-    if file.mode != "RGB":
-        report.add("converted to RGB", f"{path.name}: {file.mode}", note=True)
+    if mode != "RGB":
+        report.add("converted to RGB", f"{path.name}: {mode}", note=True)
     if turned != 1:
-        report.add("turned by EXIF", path.name, note=True)
-    sizes = {file.size, file.size[::-1]} if turned > 4 else {file.size}
+        report.add("turned by EXIF", path.name, note=shared.rules.exif != "refuse")
+    applied = shared.rules.exif == "apply" and turned >= SIDEWAYS
+    sizes = {size[::-1]} if applied else {size}
     if image is not None and (image.width, image.height) not in sizes:
-        place = f"{path.name} is {file.size[0]}x{file.size[1]}, its entry says {image.width}x{image.height}"
+        place = f"{path.name} is {size[0]}x{size[1]}, its entry says {image.width}x{image.height}"
         report.add("image of another size than annotated", place, note=image_id in WRONG_SIZE_IMAGES)

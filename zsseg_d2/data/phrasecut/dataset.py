@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
+from ..catalogs import add_to_catalogs
 from ..errors import DatasetError
 from ..paths import FolderIndex, data_folder
 from .folder import (
@@ -176,11 +177,12 @@ def register_phrasecut(
         prepare: called with the folder before records are loaded, to make or check the dataset.
 
     Raises:
-        DatasetError: the split is unknown.
+        DatasetError: the split is unknown, or another dataset has the name.
     """
     splits_of(split)
-    DatasetCatalog.register(name, partial(_load_registered, name, root, split, by_image, prepare))
-    MetadataCatalog.get(name).set(evaluator_type="zsseg_referring", split=split, **_paths(_folder(root)))
+    load = partial(_load_registered, name, root, split, by_image, prepare)
+    metadata = {"evaluator_type": "zsseg_referring", "split": split, "by_image": by_image, **_paths(_folder(root))}
+    add_to_catalogs(name, load, metadata)
 
 
 def _load_registered(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from ...reading import explain
+from ...reading import MB, UnusableFile, explain, read_json
 from ..errors import DatasetError
 from .json_stream import iterate_json_list
 from .polygons import LIMIT
@@ -42,6 +41,18 @@ WRONG_SIZE_IMAGES: frozenset[int] = frozenset(
 
 
 Pixels = Annotated[int, msgspec.Meta(ge=1, le=LIMIT)]
+
+
+Counts = list[tuple[str, int]]
+WORDS_LIMIT = 64 * MB
+
+
+class WordCounts(msgspec.Struct):
+    """The content of name_att_rel_count.json: how often each category, attribute and predicate is used."""
+
+    cat: Counts
+    att: Counts
+    rel: Counts
 
 
 class ImageInfo(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +120,7 @@ def load_image_table(root: Path) -> dict[int, ImageInfo]:
         except msgspec.ValidationError as error:
             place, problem = explain(error)
             field = f"[{number}].{place}".rstrip(".")
-            raise DatasetError(f"{path}: '{field}' {problem}, in {str(entry)[:80]}; {remedy(root)}.") from None
+            raise DatasetError(f"{path}: '{field}' {problem}; {remedy(root)}.") from None
         table[image.image_id] = image
     return table
 
@@ -137,10 +148,9 @@ def load_word_counts(root: Path) -> dict[str, dict[str, int]]:
     """
     path = root / "name_att_rel_count.json"
     try:
-        content = json.loads(path.read_bytes())
-        return {key: {str(name): int(count) for name, count in content[key]} for key in ("cat", "att", "rel")}
+        found = read_json(path, WordCounts, limit=WORDS_LIMIT)
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing; {remedy(root)}.") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        problem = f"has no lists 'cat', 'att' and 'rel' of (word, count): {error!r}"
-        raise DatasetError(f"{path} {problem}; {remedy(root)}.") from error
+    except UnusableFile as error:
+        raise DatasetError(f"{error} It holds lists 'cat', 'att' and 'rel' of (word, count); {remedy(root)}.") from None
+    return {"cat": dict(found.cat), "att": dict(found.att), "rel": dict(found.rel)}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from ...reading import JSON_LIMIT, UnusableFile, open_regular
 from ..errors import DatasetError
 
 PIECE = 1 << 22  # characters read at once
+ENTRY_LIMIT = 1 << 26
+"""Characters of the largest entry that is read."""
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -22,12 +26,12 @@ def iterate_json_list(path: Path, remedy: str) -> Iterator[object]:
         remedy: how to get it, for messages.
 
     Raises:
-        DatasetError: the file is missing, is not valid JSON (raised after the entries before the damage), or is not a
-            list.
+        DatasetError: the file is missing, not a regular file, too large, not valid JSON (raised after the entries
+            before the damage), or not a list, or an entry is too large.
     """
     number = 0
     try:
-        with open(path, encoding="utf-8") as file:
+        with open_regular(path, JSON_LIMIT) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig") as file:
             stream = _Stream(file)
             stream.expect("[")
             if stream.peek() == "]":
@@ -39,6 +43,8 @@ def iterate_json_list(path: Path, remedy: str) -> Iterator[object]:
                     return
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing; {remedy}.") from None
+    except UnusableFile as error:
+        raise DatasetError(str(error)) from None
     except _Unexpected as error:
         problem = f"not a JSON list ({error})" if not number else f"damaged after entry {number} ({error})"
         raise DatasetError(f"{path} is {problem}; {remedy}.") from None
@@ -47,7 +53,7 @@ def iterate_json_list(path: Path, remedy: str) -> Iterator[object]:
 
 
 class _Unexpected(Exception):
-    """A character that cannot follow here."""
+    """A character that cannot follow here, or too many of them."""
 
 
 class _Stream:
@@ -90,6 +96,8 @@ class _Stream:
                 value, end = self._decode(self._text, self._place)
             except json.JSONDecodeError:
                 # Cut off by the end of the window, or wrong; reading twice as much each time keeps the latter cheap.
+                if len(self._text) - self._place > ENTRY_LIMIT:
+                    raise _Unexpected(f"an entry has more than {ENTRY_LIMIT:,} characters") from None
                 self._read *= 2
                 if not self._more():
                     raise

@@ -5,15 +5,13 @@ All random numbers come from ``numpy.random``. Images are never mirrored: "the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ..errors import DatasetError
-from ..panoptic.mapper import read_rgb
-from ..panoptic.png import open_image
+from ..images.reading import ImageRules, read_annotated_rgb
 from .folder import WRONG_SIZE_IMAGES
 from .prompts import NegativePhrases
 from .visual_prompts import SupportTasks, visual_prompt
@@ -52,6 +50,7 @@ class PhraseMapper:
         negative_probability: share of the items with a negative phrase, in [0, 1]; 0.2 in CLIPSeg.
         templates: one is drawn for each item, see :data:`zsseg_d2.data.phrasecut.prompts.PROMPTS`.
         supports: source of visual prompts (cropped, with blurred and darkened surroundings).
+        rules: limits of images, and what their EXIF orientation means; None: the defaults.
 
     Raises:
         ValueError: an argument is out of range.
@@ -68,6 +67,7 @@ class PhraseMapper:
         negative_probability: float = 0.0,
         templates: Sequence[str] = ("{}",),
         supports: SupportTasks | None = None,
+        rules: ImageRules | None = None,
     ) -> None:
         if side < 1 or not 0 <= min_visible <= 1 or not 0 <= negative_probability <= 1 or not templates:
             raise ValueError("side must be positive, shares must be in [0, 1], and there must be a template.")
@@ -77,6 +77,7 @@ class PhraseMapper:
         self.negatives, self.negative_probability = negatives, negative_probability
         self.templates = tuple(templates)
         self.supports = supports
+        self.rules = rules or ImageRules()
 
     def __call__(self, record: dict) -> dict | list[dict]:
         """Read one image, and draw masks, phrases and prompts.
@@ -91,7 +92,7 @@ class PhraseMapper:
                 drawn = [drawn[k] for k in np.random.permutation(len(drawn))[: self.per_image]]
             tasks = [{**record, **task} for task in drawn]
         size = record["height"], record["width"]
-        image = read_annotated_rgb(record["file_name"], *size, record["image_id"])
+        image = read_task_image(record, self.rules)
         masks = [task["polygons"].mask(*size) for task in tasks]
         if self.crop:
             window = random_square_crop(masks[0], self.min_visible)
@@ -126,7 +127,7 @@ class PhraseMapper:
         if support is None:
             pixels = np.zeros((self.side, self.side, 3), np.uint8)
         else:
-            pixels = visual_prompt(*read_task(support), self.side)
+            pixels = visual_prompt(*read_task(support, self.rules), self.side)
         tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         return {"visual_prompt": tensor, "has_visual_prompt": support is not None}
 
@@ -136,14 +137,13 @@ class PhraseMapper:
         return self.negatives.draw(image_id)
 
 
-def read_task(record: dict) -> tuple[np.ndarray, np.ndarray]:
+def read_task(record: dict, rules: ImageRules | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read the image ((H, W, 3) uint8 RGB) and draw the mask ((H, W) bool) of a task.
 
     Raises:
-        DatasetError: see :func:`read_annotated_rgb`.
+        DatasetError: see :func:`read_task_image`.
     """
-    size = record["height"], record["width"]
-    return read_annotated_rgb(record["file_name"], *size, record["image_id"]), record["polygons"].mask(*size)
+    return read_task_image(record, rules), record["polygons"].mask(record["height"], record["width"])
 
 
 def random_square_crop(mask: np.ndarray, min_visible: float) -> tuple[slice, slice]:
@@ -167,30 +167,25 @@ def random_square_crop(mask: np.ndarray, min_visible: float) -> tuple[slice, sli
     return (whole, part) if width > height else (part, whole)
 
 
-def read_annotated_rgb(path: str, height: int, width: int, image_id: int | None = None) -> np.ndarray:
-    """Read an image of any mode as (height, width, 3) uint8 RGB, in the orientation in which it was annotated.
+def read_task_image(record: Mapping, rules: ImageRules | None = None) -> np.ndarray:
+    """Read the image of a task or of an image with tasks, in the size of its annotation.
 
-    The EXIF orientation is applied, unless only the stored image has the annotation's size. Images of
-    ``WRONG_SIZE_IMAGES``, which the official data annotates at another size, are resized to it.
+    Images of ``WRONG_SIZE_IMAGES``, which the official data annotates at another size, are resized to it.
 
     Args:
-        path: the file.
-        height: of the annotation, in pixels.
-        width: of the annotation, in pixels.
-        image_id: None for images of other datasets.
+        record: with ``file_name``, ``image_id``, ``height`` and ``width``.
+        rules: limits of images, and what their EXIF orientation means; None: the defaults.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
 
     Raises:
-        DatasetError: the image is missing, damaged, or of another size.
+        DatasetError: see :func:`zsseg_d2.data.images.reading.read_annotated_rgb`.
     """
-    pixels = read_rgb(path)
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    stored = open_image(path)
-    if stored.size == (width, height):
-        return np.asarray(stored.convert("RGB"))
-    if image_id in WRONG_SIZE_IMAGES:
-        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
-    raise DatasetError(
-        f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but image_data_split.json says {width}x{height} "
-        "(width x height); download the image again from the same version of Visual Genome."
+    return read_annotated_rgb(
+        record["file_name"],
+        (record["height"], record["width"]),
+        rules,
+        source="image_data_split.json",
+        resize=record["image_id"] in WRONG_SIZE_IMAGES,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 
+from ...reading import JSON_LIMIT, UnusableFile, read_bytes
 from ..errors import DatasetError
 from ..panoptic.family import PanopticFamily
 from ..panoptic.registration import PanopticPaths, register_panoptic
@@ -85,9 +86,11 @@ def check_pseudo_labels(root: Path, family: PanopticFamily, split: str, configur
 def _check_json(root: Path, panoptic_json: Path, entry: dict, command: str) -> None:
     """Check that the annotations are those that the manifest's `entry` describes."""
     try:
-        found = hashlib.sha256(panoptic_json.read_bytes()).hexdigest()
-    except OSError:
+        found = hashlib.sha256(read_bytes(panoptic_json, JSON_LIMIT)).hexdigest()
+    except FileNotFoundError:
         found = None
+    except UnusableFile as error:
+        raise DatasetError(str(error)) from None
     if found is None or found != entry.get("panoptic_json_sha256"):
         problem = "is missing" if found is None else "was changed or replaced"
         raise DatasetError(

@@ -13,9 +13,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
+from ...reading import JSON_LIMIT, read_bytes
 from ..errors import DatasetError
 from ..panoptic.family import PanopticFamily
 from ..panoptic.png import check_segments, read_panoptic_png, write_panoptic_png
@@ -24,6 +26,20 @@ from ..panoptic.split_writer import ResumableSplitWriter, check_outside, provide
 from .dataset import FORMAT, KIND, check_pseudo_labels
 from .summary import summarize
 from .targets import Thresholds, add_pseudo_labels
+
+TOOL = "make_pseudo_labels"
+
+
+class LabeledSegment(TypedDict):
+    """A segment as the JSON has it; the score of ground truth is None."""
+
+    id: int
+    category_id: int
+    iscrowd: int
+    area: int
+    bbox: list[int | float]
+    score: float | None
+    origin: str
 
 
 @dataclass
@@ -56,8 +72,23 @@ class PseudoLabelSet:
         """Where the files are written."""
         return self.family.layout.paths(self.output, self.split)
 
+    def check(self, predictions: Mapping, overwrite: bool = False) -> None:
+        """Read the source, and check that :meth:`open` would write here; changes nothing.
+
+        Args:
+            predictions: as in :meth:`open`.
+            overwrite: as in :meth:`open`.
+
+        Raises:
+            DatasetError: as in :meth:`open`.
+        """
+        self._read(predictions)
+        self.files.check(self._arguments, overwrite)
+
     def open(self, predictions: Mapping, overwrite: bool = False) -> list[dict]:
         """Read the source, and determine which images are not finished.
+
+        Only one process may do so at a time (:func:`zsseg_d2.folder_lock.writing`).
 
         Args:
             predictions: everything that determines the predictions, as JSON gives it back.
@@ -69,6 +100,14 @@ class PseudoLabelSet:
         Raises:
             DatasetError: the source is incomplete, the configuration is unknown, or the output cannot be used.
         """
+        self._read(predictions)
+        self.files.open(self._arguments, self._is_complete, overwrite)
+        noted = (segment["category_id"] for note in self.files.done.values() for segment in note)
+        self.files.check_notes(noted, {c.id for c in self.family.categories})
+        return [] if self.files.complete else list(self._pending())
+
+    def _read(self, predictions: Mapping) -> None:
+        """Read the source."""
         self.family.deleted_ids(self.configuration)  # raises for a configuration that deletes nothing
         self.records = self.family.load(self.split, self.configuration)
         source = self.family.folder()
@@ -85,9 +124,7 @@ class PseudoLabelSet:
             **predictions,
         }
         own = [self.paths.panoptic_json, self.paths.panoptic_root, self.paths.image_root]
-        self.files = ResumableSplitWriter(self.output, own, split=self.split, tool="make_pseudo_labels")
-        self.files.open(self._arguments, self._is_complete, overwrite)
-        return [] if self.files.complete else list(self._pending())
+        self.files = ResumableSplitWriter(self.output, own, split=self.split, tool=TOOL, note=list[LabeledSegment])
 
     def add(
         self, record: Mapping, predicted_ids: np.ndarray, predicted: Sequence[Mapping], part: int | None = None
@@ -161,7 +198,7 @@ class PseudoLabelSet:
 
     def _document(self) -> dict:
         """Return the content of the panoptic JSON."""
-        source = json.loads(self.family.paths(self.split).panoptic_json.read_bytes())
+        source = json.loads(read_bytes(self.family.paths(self.split).panoptic_json, JSON_LIMIT))
         annotations = [
             {
                 "image_id": r["image_id"],

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..errors import DatasetError
 from . import workers
-from .folders import is_complete, provide
+from .folders import parameters_of, provide
 from .scene import Scene, render_scene
 from .worlds import CITY
 
@@ -25,6 +25,7 @@ CITIES: dict[str, tuple[str, ...]] = {
     "train": ("ahornstadt", "birkenau", "eichfeld", "lindenhafen", "rotbuchen"),
     "val": ("ulmenbruck", "weidental"),
 }
+DEFAULTS = {"train": 300, "val": 50, "height": 256, "width": 512, "seed": 0}
 _SEEDS = {"train": 0, "val": 500_000}  # first scene of each split
 
 
@@ -132,11 +133,11 @@ def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
 def write_minicity(
     root: str | Path,
     *,
-    train: int = 300,
-    val: int = 50,
-    height: int = 256,
-    width: int = 512,
-    seed: int = 0,
+    train: int = DEFAULTS["train"],
+    val: int = DEFAULTS["val"],
+    height: int = DEFAULTS["height"],
+    width: int = DEFAULTS["width"],
+    seed: int = DEFAULTS["seed"],
     num_workers: int | None = None,
     reuse: bool = False,
 ) -> Path:
@@ -146,9 +147,9 @@ def write_minicity(
         train, val: number of images.
         height, width: their size in pixels.
         num_workers: processes; None: one per usable core.
-        reuse: leave the folder alone if it is complete and has these parameters.
+        reuse: keep the folder if it has these parameters, and make only files again that it lacks.
     Raises:
-        FileExistsError: the folder holds something that this package did not make.
+        FileExistsError: the folder holds something that this package did not make, and would have to be replaced.
         DatasetError: there is no image to make, or more than the seeds reserved for a split.
     """
     if min(train, val) < 0 or train + val == 0 or max(train, val) > _SEEDS["val"]:
@@ -158,6 +159,11 @@ def write_minicity(
 
 
 def ensure_minicity(root: str | Path) -> Path:
-    """Return `root/minicity`, and make it with the default parameters if it is missing or incomplete."""
-    folder = Path(root) / "minicity"
-    return folder if is_complete(folder) else write_minicity(root, reuse=True)
+    """Return `root/minicity`, and make what is missing of it.
+
+    A folder that is there keeps its parameters, and all other files in it; a new one gets the default parameters.
+
+    Raises:
+        FileExistsError, UnusableFile: the folder holds something that this package did not make.
+    """
+    return write_minicity(root, **parameters_of(Path(root) / "minicity", DEFAULTS), reuse=True)

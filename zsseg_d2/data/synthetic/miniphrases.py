@@ -12,13 +12,14 @@ from PIL import Image
 
 from ..errors import DatasetError
 from . import workers
-from .folders import is_complete, provide
+from .folders import parameters_of, provide
 from .outlines import trace
 from .phrase_scenes import render_view
 from .phrases import Phrase, make_phrases
 
 # First scene of each split; none is a scene of MiniWorld or of the embedded CLIP's pre-training.
 SPLIT_SEEDS = {"train": 600_000, "val": 700_000, "test": 800_000, "miniv": 900_000}
+DEFAULTS = {"train": 1000, "val": 60, "test": 100, "miniv": 10, "side": 256, "seed": 0}
 _TRIES = 4  # scenes an image may choose from
 _FEWEST_PHRASES, _FEWEST_REGIONS = 4, 3
 _MOST_IMAGES = 100_000 // _TRIES
@@ -143,12 +144,12 @@ def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
 def write_miniphrases(
     root: str | Path,
     *,
-    train: int = 1000,
-    val: int = 60,
-    test: int = 100,
-    miniv: int = 10,
-    side: int = 256,
-    seed: int = 0,
+    train: int = DEFAULTS["train"],
+    val: int = DEFAULTS["val"],
+    test: int = DEFAULTS["test"],
+    miniv: int = DEFAULTS["miniv"],
+    side: int = DEFAULTS["side"],
+    seed: int = DEFAULTS["seed"],
     num_workers: int | None = None,
     reuse: bool = False,
 ) -> Path:
@@ -158,9 +159,9 @@ def write_miniphrases(
         train, val, test, miniv: number of images; those of miniv are not in val.
         side: their height and width in pixels.
         num_workers: processes; None: one per usable core.
-        reuse: leave the folder alone if it is complete and has these parameters.
+        reuse: keep the folder if it has these parameters, and make only files again that it lacks.
     Raises:
-        FileExistsError: the folder holds something that this package did not make.
+        FileExistsError: the folder holds something that this package did not make, and would have to be replaced.
         DatasetError: there is no image to make, or more than the seeds reserved for a split.
     """
     counts = {"train": train, "val": val, "test": test, "miniv": miniv}
@@ -171,6 +172,11 @@ def write_miniphrases(
 
 
 def ensure_miniphrases(root: str | Path) -> Path:
-    """Return `root/miniphrases`, and make it with the default parameters if it is missing or incomplete."""
-    folder = Path(root) / "miniphrases"
-    return folder if is_complete(folder) else write_miniphrases(root, reuse=True)
+    """Return `root/miniphrases`, and make what is missing of it.
+
+    A folder that is there keeps its parameters, and all other files in it; a new one gets the default parameters.
+
+    Raises:
+        FileExistsError, UnusableFile: the folder holds something that this package did not make.
+    """
+    return write_miniphrases(root, **parameters_of(Path(root) / "miniphrases", DEFAULTS), reuse=True)

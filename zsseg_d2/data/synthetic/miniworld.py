@@ -13,10 +13,11 @@ from scipy import ndimage
 
 from ..errors import DatasetError
 from . import workers
-from .folders import is_complete, provide
+from .folders import parameters_of, provide
 from .scene import Scene, render_scene
 from .worlds import PRETRAINING
 
+DEFAULTS = {"train": 1000, "val": 100, "height": 256, "width": 512, "seed": 0}
 _SEEDS = {"train": 0, "val": 500_000}  # first scene of each split
 THING_FACTOR = 1000  # segment id of the k-th thing of a class: 1000 * category id + k
 
@@ -125,11 +126,11 @@ def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
 def write_miniworld(
     root: str | Path,
     *,
-    train: int = 1000,
-    val: int = 100,
-    height: int = 256,
-    width: int = 512,
-    seed: int = 0,
+    train: int = DEFAULTS["train"],
+    val: int = DEFAULTS["val"],
+    height: int = DEFAULTS["height"],
+    width: int = DEFAULTS["width"],
+    seed: int = DEFAULTS["seed"],
     num_workers: int | None = None,
     reuse: bool = False,
 ) -> Path:
@@ -139,9 +140,9 @@ def write_miniworld(
         train, val: number of images.
         height, width: their size in pixels.
         num_workers: processes; None: one per usable core.
-        reuse: leave the folder alone if it is complete and has these parameters.
+        reuse: keep the folder if it has these parameters, and make only files again that it lacks.
     Raises:
-        FileExistsError: the folder holds something that this package did not make.
+        FileExistsError: the folder holds something that this package did not make, and would have to be replaced.
         DatasetError: there is no image to make, or more than the seeds reserved for a split.
     """
     if min(train, val) < 0 or train + val == 0 or max(train, val) > _SEEDS["val"]:
@@ -151,6 +152,11 @@ def write_miniworld(
 
 
 def ensure_miniworld(root: str | Path) -> Path:
-    """Return `root/miniworld`, and make it with the default parameters if it is missing or incomplete."""
-    folder = Path(root) / "miniworld"
-    return folder if is_complete(folder) else write_miniworld(root, reuse=True)
+    """Return `root/miniworld`, and make what is missing of it.
+
+    A folder that is there keeps its parameters, and all other files in it; a new one gets the default parameters.
+
+    Raises:
+        FileExistsError, UnusableFile: the folder holds something that this package did not make.
+    """
+    return write_miniworld(root, **parameters_of(Path(root) / "miniworld", DEFAULTS), reuse=True)

@@ -44,12 +44,16 @@ def weights_to_read(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
     return files
 
 
-def local_weights(path: str, key: str = "MODEL.WEIGHTS") -> str:
-    """Return the local file of a path, of a URL (see :func:`zsseg_d2.engine.checkpoints.download.download`), or of ``zsseg_d2://…``.
+def local_weights(path: str, key: str = "MODEL.WEIGHTS", *, phrases: bool = False) -> str:
+    """Return the local file of a path, of a URL (see :func:`.download.download`), or of ``zsseg_d2://…``.
 
     Args:
         path: as in the config.
         key: the config key that names it, for messages.
+        phrases: whether they are of a model of phrases, for messages.
+
+    Returns:
+        The path of the local file.
 
     Raises:
         CheckpointError: the file does not exist or cannot be downloaded.
@@ -69,19 +73,24 @@ def local_weights(path: str, key: str = "MODEL.WEIGHTS") -> str:
         ) from error
     local = os.path.expanduser(local)
     if not os.path.isfile(local):
-        raise CheckpointError(f"{key}: there are no weights '{path}' ({os.path.abspath(local)}). {_remedy(path, key)}")
+        raise CheckpointError(
+            f"{key}: there are no weights '{path}' ({os.path.abspath(local)}). {_remedy(path, key, phrases)}"
+        )
     return local
 
 
-def _remedy(path: str, key: str) -> str:
-    """Say where missing weights come from: a training whose OUTPUT_DIR they lie in, or FC-CLIP's model zoo."""
+def _remedy(path: str, key: str, phrases: bool) -> str:
+    """Say where missing weights come from: a training whose OUTPUT_DIR they lie in, or what their authors released."""
     command = _training_command(Path(path))
     if command:
         return f"They are made by `{command}`; or give another file: {key} /path/to/file.pth."
-    return (
-        "Released FC-CLIP weights are listed under 'Model Zoo' at https://github.com/bytedance/fc-clip; put the file "
-        f"there, or give its place: {key} /path/to/file.pth."
-        + (' MODEL.WEIGHTS "" starts from random weights.' if key == "MODEL.WEIGHTS" else "")
+    released = (
+        "CLIPSeg's released weights are model.safetensors of https://huggingface.co/CIDAS/clipseg-rd64-refined"
+        if phrases
+        else "Released FC-CLIP weights are listed under 'Model Zoo' at https://github.com/bytedance/fc-clip"
+    )
+    return f"{released}; put the file there, or give its place: {key} /path/to/file." + (
+        ' MODEL.WEIGHTS "" starts from random weights.' if key == "MODEL.WEIGHTS" else ""
     )
 
 

@@ -96,8 +96,10 @@ def merge_options(cfg: CfgNode, options: Sequence[str]) -> None:
 def _merge(merge: Callable, values: object, source: str) -> None:
     try:
         merge(values)
-    except (ValueError, KeyError, AssertionError, SyntaxError) as error:
-        raise ConfigError(f"{source}: {error}") from error
+    except (ValueError, KeyError, AssertionError, SyntaxError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{source}: {str(error).strip()}") from error
+    except (MemoryError, RecursionError) as error:  # of the parser of literals
+        raise ConfigError(f"{source}: a value is nested too deeply.") from error
 
 
 def _is_tower(values: dict) -> bool:
@@ -111,5 +113,7 @@ def _unknown_keys(values: dict, cfg: CfgNode, prefix: str = "") -> Iterator[str]
     for key, value in values.items():
         if key not in cfg:
             yield f"{prefix}{key}"
-        elif isinstance(cfg[key], CfgNode) and isinstance(value, dict):
+        elif isinstance(cfg[key], CfgNode):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{prefix}{key}={value}: it must be keys below {prefix}{key}, not a value.")
             yield from _unknown_keys(value, cfg[key], f"{prefix}{key}.")

@@ -8,25 +8,29 @@ from collections.abc import Collection
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
 from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
+from ...data.images.reading import EXIF_RULES
 from ...data.panoptic.mapper import MAPPERS
 from ...meta_arch.base import SegmentationModel
 from ...modeling.fcclip.matcher import PAIRINGS
 from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
+from ...modeling.registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 from ...registry import NamedRegistry
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, did_you_mean, explanation
 from ..evaluators import PANOPTIC, evaluator_type
+from .keys import check_values
 
 logger = logging.getLogger(__name__)
 
 CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
     "INPUT.FORMAT": ("RGB",),
+    "INPUT.EXIF_ORIENTATION": EXIF_RULES,
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
     "MODEL.PRECISION": ("float32", "bfloat16"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
@@ -50,17 +54,6 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
 }
 """Config key -> the names that it accepts."""
 
-_POSITIVE = ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
-_POSITIVE_IN_TRAINING = (
-    "SOLVER.IMS_PER_BATCH",
-    "SOLVER.MAX_ITER",
-    "SOLVER.BASE_LR",
-    "SOLVER.CHECKPOINT_PERIOD",
-    "INPUT.MAX_SIZE_TRAIN",
-    "INPUT.IMAGE_SIZE",
-    "INPUT.MIN_SCALE",
-)
-
 
 def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> None:
     """Check everything that is known without reading data or weights.
@@ -73,14 +66,16 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
     Raises:
         ConfigError: naming the first key that is wrong.
     """
+    check_values(cfg, eval_only=eval_only)
     for key, choices in CHOICES.items():
         check_choice(key, _get(cfg, key), choices.names() if isinstance(choices, NamedRegistry) else choices)
     check_choice("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, [name for name, _ in META_ARCH_REGISTRY])
     if not eval_only and not getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "trainable", True):
         raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} has nothing to train. Fix: add --eval-only")
-    for key in _POSITIVE if eval_only else _POSITIVE + _POSITIVE_IN_TRAINING:
-        if not _get(cfg, key) > 0:
-            raise ConfigError(f"{key}={_get(cfg, key)}: it must be positive.")
+    _check_parts(cfg)
+    _check_widths(cfg)
+    if not eval_only:
+        _check_training(cfg)
     _check_device(cfg, eval_only)
     _check_datasets(cfg, eval_only)
     if not eval_only and cfg.SOLVER.IMS_PER_BATCH % world_size:
@@ -108,13 +103,70 @@ def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
     _check_method(cfg, eval_only)
 
 
+def _check_parts(cfg: CfgNode) -> None:
+    """Check the names of the model's parts, which registries know; Detectron2's own backbones and heads do not fit."""
+    for key, registry, name in (
+        ("MODEL.BACKBONE.NAME", BACKBONE_REGISTRY, cfg.MODEL.BACKBONE.NAME),
+        ("MODEL.SEM_SEG_HEAD.NAME", SEM_SEG_HEADS_REGISTRY, cfg.MODEL.SEM_SEG_HEAD.NAME),
+        ("MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", PIXEL_DECODER_REGISTRY, cfg.MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME),
+        (
+            "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME",
+            TRANSFORMER_DECODER_REGISTRY,
+            cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME,
+        ),
+    ):
+        own = [known for known, part in registry if not part.__module__.startswith("detectron2.")]
+        check_choice(key, name, own)
+
+
+def _check_widths(cfg: CfgNode) -> None:
+    """Check that the widths of FC-CLIP's own decoders are multiples of what shares them."""
+    head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
+    heads = "DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS"
+    shared: list[tuple[str, int, str, int]] = []
+    if head.PIXEL_DECODER_NAME == "MSDeformAttnPixelDecoder":
+        shared += [
+            ("MODEL.SEM_SEG_HEAD.CONVS_DIM", head.CONVS_DIM, "the groups of its norms", 32),
+            ("MODEL.SEM_SEG_HEAD.CONVS_DIM", head.CONVS_DIM, f"MODEL.SEM_SEG_HEAD.{heads}", head[heads]),
+        ]
+    if former.TRANSFORMER_DECODER_NAME == "MultiScaleExtendedMaskTransformerDecoder":
+        shared.append(("MODEL.MASK_FORMER.HIDDEN_DIM", former.HIDDEN_DIM, "MODEL.MASK_FORMER.NHEADS", former.NHEADS))
+    for key, width, other, parts in shared:
+        if width % parts:
+            raise ConfigError(f"{key}={width}: it must be a multiple of {other} ({parts}).")
+
+
+def _check_training(cfg: CfgNode) -> None:
+    """Check training keys against one another."""
+    size, crop = cfg.INPUT, cfg.INPUT.CROP
+    if size.MIN_SCALE > size.MAX_SCALE:
+        raise ConfigError(f"INPUT.MIN_SCALE={size.MIN_SCALE}: it must not be above INPUT.MAX_SCALE={size.MAX_SCALE}.")
+    shortest = [size.MIN_SIZE_TRAIN] if isinstance(size.MIN_SIZE_TRAIN, int) else list(size.MIN_SIZE_TRAIN)
+    if size.MIN_SIZE_TRAIN_SAMPLING == "range" and (len(shortest) != 2 or shortest[0] > shortest[1]):
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_TRAIN={size.MIN_SIZE_TRAIN}: with INPUT.MIN_SIZE_TRAIN_SAMPLING range it must be a "
+            "smallest and a largest size."
+        )
+    if crop.ENABLED:
+        relative = crop.TYPE.startswith("relative")
+        if relative and max(crop.SIZE) > 1:
+            raise ConfigError(f"INPUT.CROP.SIZE={crop.SIZE}: shares of the image must be at most 1.")
+        if not relative and any(not float(side).is_integer() for side in crop.SIZE):
+            raise ConfigError(f"INPUT.CROP.SIZE={crop.SIZE}: sizes in pixels must be whole numbers.")
+        if crop.TYPE == "absolute_range" and crop.SIZE[0] > crop.SIZE[1]:
+            raise ConfigError(f"INPUT.CROP.SIZE={crop.SIZE}: the smaller size must be first.")
+    solver = cfg.SOLVER
+    if solver.NESTEROV and solver.OPTIMIZER == "SGD" and not solver.MOMENTUM > 0:
+        raise ConfigError(f"SOLVER.MOMENTUM={solver.MOMENTUM}: SOLVER.NESTEROV True needs a positive one.")
+
+
 def check_choice(key: str, value: object, choices: Collection[str]) -> None:
     """Check that the value of a key is one of several names.
 
     Raises:
         ConfigError: it is not.
     """
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ConfigError(f"{key}={value}: choose one of {', '.join(choices)}.{did_you_mean(str(value), choices)}")
 
 
@@ -129,6 +181,8 @@ def _check_device(cfg: CfgNode, eval_only: bool) -> None:
         device = torch.device(cfg.MODEL.DEVICE)
     except RuntimeError as error:
         raise ConfigError(f"MODEL.DEVICE={cfg.MODEL.DEVICE}: {str(error).splitlines()[0]}") from error
+    if device.type not in ("cpu", "cuda", "mps", "xpu"):
+        raise ConfigError(f"MODEL.DEVICE={cfg.MODEL.DEVICE}: models do not run there. Fix: cpu, or cuda")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(
@@ -196,8 +250,8 @@ def _check_classes(cfg: CfgNode) -> None:
             architecture.check_config(cfg)
         for name in cfg.DATASETS.TEST:
             classes.evaluation(name)
-    except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(str(error)) from error
+    except (ValueError, OSError) as error:
+        raise ConfigError(explanation(error) or str(error)) from error
 
 
 def _check_method(cfg: CfgNode, eval_only: bool) -> None:
@@ -210,21 +264,6 @@ def _check_method(cfg: CfgNode, eval_only: bool) -> None:
                 + " ".join(f"{k} /path/to/file.pth" for k, p in weights_to_read(cfg).items() if not p)
             )
     zsseg = cfg.ZSSEG
-    for key, low, high in (
-        ("VOID_SUPPRESSION", 0, 1),
-        ("MERGE.MIN_VISIBLE", 0, 1),
-        ("PSEUDO_LABELS.MIN_SCORE", 0, 1),
-        ("PSEUDO_LABELS.MIN_VISIBLE", 0, 1),
-        ("FUSION.WEIGHT", 0, 1),
-        ("FUSION.THRESHOLD", 0, 1),
-        ("DISTILLATION.WEIGHT", 0, float("inf")),
-        ("DISTILLATION.MASK_WEIGHT", 0, float("inf")),
-    ):
-        if not low <= _get(zsseg, key) <= high:
-            raise ConfigError(f"ZSSEG.{key}={_get(zsseg, key)}: it must be in [{low}, {high}].")
-    for key in ("FUSION.TOP_K", "FUSION.SCALE", "DISTILLATION.TEMPERATURE"):
-        if not _get(zsseg, key) > 0:
-            raise ConfigError(f"ZSSEG.{key}={_get(zsseg, key)}: it must be positive.")
     if not (zsseg.ENSEMBLE or zsseg.VOID_RULE) and cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD <= 0:
         logger.warning(
             "ZSSEG.VOID_RULE=False: every query keeps a class; see MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD."

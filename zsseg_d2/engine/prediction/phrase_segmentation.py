@@ -18,13 +18,15 @@ from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
-from ...data.panoptic.mapper import read_rgb
+from ...data.images.reading import read_rgb
 from ...data.panoptic.png import write_png
 from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt
+from ...evaluation.drawing import fitted
 from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
 from ...meta_arch import ReferringSegmentor
 from ...process import keep_freed_memory
+from ...vocabulary import CLIP_TOKENS, clip_tokens, same_to_clip
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.sources import local_weights
 from ..config.packaged import find_configs
@@ -37,6 +39,7 @@ DEFAULT_WEIGHTS = "zsseg_d2://weights/mini_phrases.safetensors"
 
 _PANEL = 320  # pixels
 _MOST_COLUMNS = 4
+_NAME_BYTES = 60  # of a phrase in the name of a file
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def build_segmentor(cfg: CfgNode) -> ReferringSegmentor:
         raise ConfigError(
             "MODEL.WEIGHTS is empty, and a random decoder finds nothing. Fix: MODEL.WEIGHTS /path/to/model_final.pth"
         )
-    local_weights(cfg.MODEL.WEIGHTS)
+    local_weights(cfg.MODEL.WEIGHTS, phrases=True)
     model = Trainer.build_model(cfg)
     ZssegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return cast(ReferringSegmentor, model.eval())
@@ -94,8 +97,12 @@ def segment(
 
     Returns:
         N results, in the order of the phrases.
+
+    Raises:
+        ConfigError: two phrases are so long that CLIP reads the same of both.
     """
     (template,) = prompt_templates(model.test_prompts)
+    _check_distinct(phrases, template)
     small = Image.fromarray(image).resize((model.image_size, model.image_size), Image.Resampling.BILINEAR)
     shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
     if example is not None:
@@ -107,9 +114,21 @@ def segment(
     return found
 
 
+def _check_distinct(phrases: Sequence[str], template: str) -> None:
+    different = {clip_tokens(phrase): phrase for phrase in phrases}.values()
+    prompts = {template.format(phrase): phrase for phrase in different}
+    same = same_to_clip(prompts)
+    if same:
+        one, other = (prompts[prompt] for prompt in same)
+        raise ConfigError(
+            f"--phrase {one!r} and {other!r}: CLIP reads {CLIP_TOKENS} tokens of a text, and these are the same. "
+            "Fix: shorten the phrases."
+        )
+
+
 def overlays(image: np.ndarray, found: Sequence[PhrasePrediction]) -> Image.Image:
     """Draw the image, then every phrase with its mask and score, four in a row."""
-    size = (2 * _PANEL, max(1, round(2 * _PANEL * image.shape[0] / image.shape[1])))
+    size = fitted(image, 2 * _PANEL)
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     panels = [panel(image, "image", _PANEL)]
     for k, result in enumerate(found):
@@ -140,15 +159,16 @@ def run_segmenting(args: argparse.Namespace) -> int:
         phrases = [" ".join(phrase.split()) for phrase in args.phrase]
         if not all(phrases):
             raise ConfigError('--phrase is empty. Fix: name what to look for, as in --phrase "red car"')
-        for path in args.image:  # a damaged one is reported now; none is kept, as there may be thousands
-            read_rgb(path)
-        targets = _targets(args)
         cfg = _config(args)
+        limit = cfg.INPUT.MAX_PIXELS
+        for path in args.image:  # a damaged one is reported now; none is kept, as there may be thousands
+            read_rgb(path, limit)
+        targets = _targets(args)
         model = build_segmentor(cfg)
         example = _example(args, cfg)
         several = len(args.image) > 1
         for path, target in tqdm(list(zip(args.image, targets)), disable=not several, unit="image"):
-            image = read_rgb(path)
+            image = read_rgb(path, limit)
             found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
             save_image(overlays(image, found), target)
             for result in found:
@@ -210,10 +230,10 @@ def _example(args: argparse.Namespace, cfg: CfgNode) -> np.ndarray | None:
     """Make the image prompt: an image, and a region of it if a mask is given."""
     if not args.example:
         return None
-    image = read_rgb(args.example)
+    image = read_rgb(args.example, cfg.INPUT.MAX_PIXELS)
     mask = np.zeros(image.shape[:2], bool)
     if args.example_mask:
-        mask = read_rgb(args.example_mask).max(-1) > 127
+        mask = read_rgb(args.example_mask, cfg.INPUT.MAX_PIXELS).max(-1) > 127
         if mask.shape != image.shape[:2]:
             raise ConfigError(f"'{args.example_mask}' has not the size of '{args.example}'.")
     return visual_prompt(image, mask, cfg.INPUT.PHRASE.SIZE)
@@ -224,6 +244,7 @@ def _tensor(pixels: np.ndarray) -> torch.Tensor:
 
 
 def _slug(text: str) -> str:
-    """Reduce a phrase to letters, digits and underscores, which cannot leave a folder."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:60] or "phrase"
+    """Reduce a phrase to letters of any script, digits and underscores, which cannot leave a folder."""
+    words = re.sub(r"[\W_]+", "_", unicodedata.normalize("NFC", text).lower()).strip("_")
+    # File systems count bytes; a letter has up to four.
+    return words.encode()[:_NAME_BYTES].decode(errors="ignore") or "phrase"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import time
@@ -22,11 +21,12 @@ from tqdm import tqdm
 from ...class_sets import ClassSets
 from ...data.panoptic.family import family_of
 from ...data.panoptic.mapper import PanopticMapper
-from ...data.panoptic.split_writer import exclusive_lock
+from ...data.panoptic.split_writer import read_manifest
 from ...data.pseudo_labels.dataset import pseudo_labels_folder, pseudo_labels_name
 from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
-from ...data.pseudo_labels.writer import PseudoLabelSet
+from ...data.pseudo_labels.writer import TOOL, PseudoLabelSet
 from ...files import file_digest
+from ...folder_lock import writing
 from ..checkpoints.sources import local_weights
 from ..config.packaged import config_names
 from ..errors import ConfigError, one_line_errors
@@ -99,7 +99,8 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         "vocabulary": [list(synonyms) for synonyms in ClassSets.from_config(cfg).evaluation().vocabulary.classes],
         "settings": {k: v for k, v in settings_that_matter(cfg).items() if k not in weights},
     }
-    with exclusive_lock(output):
+    target.check(predictions, args.overwrite)
+    with writing(output, TOOL):
         records = target.open(predictions, args.overwrite)
         if target.files.complete:
             print(f"{output}: {args.split} was complete already.")
@@ -187,4 +188,4 @@ def _label_in_processes(task: Labelling, processes: int, debug: bool) -> None:
 
 
 def _manifest_entry(output: Path, split: str) -> dict:
-    return json.loads((output / "manifest.json").read_bytes())["splits"][split]
+    return read_manifest(output)["splits"][split]

@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from PIL import Image
 from torch import nn
 
+from ...data.images.reading import ImageRules
 from ...data.panoptic.png import write_png
 from ...data.phrasecut.phrase_mapper import read_task
 from ...evaluation.referring.phrase_visualization import paint_mask, panel, save_image, sheet
@@ -66,7 +67,8 @@ class SampleVisualizer(HookBase):
             folder = self._folder / record["task_id"]
             folder.mkdir(parents=True, exist_ok=True)
             write_png(folder / f"{iteration:07d}.png", np.rint(255 * mask).astype(np.uint8))
-        draw_samples(self._records, self._folder, self._cfg.MODEL.REFERRING.THRESHOLD)
+        rules = ImageRules.from_config(self._cfg)
+        draw_samples(self._records, self._folder, self._cfg.MODEL.REFERRING.THRESHOLD, rules)
 
 
 def choose_samples(records: Sequence[dict], count: int) -> list[dict]:
@@ -89,18 +91,19 @@ def probabilities(model: nn.Module, items: Sequence[Mapping]) -> list[np.ndarray
         model.train(training)
 
 
-def draw_samples(records: Sequence[dict], folder: Path, threshold: float) -> None:
+def draw_samples(records: Sequence[dict], folder: Path, threshold: float, rules: ImageRules | None = None) -> None:
     """Write ``strip.png`` and ``samples.gif`` from the probabilities in a folder.
 
     Args:
         records: of the tasks, in the order of the rows.
         folder: with ``<task_id>/<iteration>.png``.
         threshold: probability above which a pixel belongs to the mask.
+        rules: limits of images, and what their EXIF orientation means; None: the defaults.
     """
     iterations = sorted({int(path.stem) for path in folder.glob("*/*.png") if path.stem.isdigit()})
     if not iterations:
         return
-    tasks = [read_task(record) for record in records]
+    tasks = [read_task(record, rules) for record in records]
 
     def predicted(row: int, iteration: int) -> Image.Image:
         path = folder / records[row]["task_id"] / f"{iteration:07d}.png"

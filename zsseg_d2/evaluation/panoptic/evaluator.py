@@ -90,7 +90,8 @@ class PanopticQualityEvaluator(DatasetEvaluator):
                 continue
             record = find_record(self._all_records(), image_id, "image", self._dataset)
             path = record["pan_seg_file_name"]
-            size = (record["height"], record["width"]) if "height" in record else None
+            sized = record if "height" in record else item
+            size = (sized["height"], sized["width"]) if "height" in sized else None
             truth = read_panoptic_png(path, size)
             check_segments(truth, record["segments_info"], path)
             try:

@@ -11,10 +11,14 @@ from detectron2.data import Metadata
 from PIL import Image, ImageDraw, ImageFont
 
 from ...files import atomic_path
+from ..drawing import fitted
+from ..labels import label
 
 PANEL_WIDTH = (640, 1024)  # pixels: smaller images are enlarged, larger ones reduced
 COLOR_WEIGHT = 0.62  # of the class colour over the image
+DARKEST = 40  # of a class colour's channels: void is darker
 GAP = 6
+VOID_CAPTION = "dark stripes: no class (void)"
 
 Segments = tuple[np.ndarray, Sequence[Mapping]]
 """(H, W) segment ids and the list of segments; pixels whose id is not listed are void."""
@@ -28,6 +32,8 @@ def save_comparison(
     path: str | os.PathLike, image: np.ndarray, pred: Segments, gt: Segments, metadata: Metadata
 ) -> None:
     """Write a PNG of image, prediction and ground truth, from left to right.
+
+    A class has its own color everywhere; white lines separate segments.
 
     Args:
         path: the file to write; missing folders are created.
@@ -45,23 +51,24 @@ def save_comparison(
             raise ValueError(
                 f"The image is {image.shape[:2]} (height, width), but a segment map is {tuple(ids.shape)}."
             )
-    height, width = image.shape[:2]
-    panel = min(max(width, PANEL_WIDTH[0]), PANEL_WIDTH[1])
-    size = (panel, max(1, round(height * panel / width)))
-    font_size = max(12, round(panel / 46))
-    font = ImageFont.load_default(font_size)
+    panel = min(max(image.shape[1], PANEL_WIDTH[0]), PANEL_WIDTH[1])
+    size = fitted(image, panel)
+    font_size = max(14, round(panel / 40))
     resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
     panels = [
         Image.fromarray(resized),
-        *(_panel(resized, *segments, metadata, font, font_size) for segments in (pred, gt)),
+        *(_panel(resized, *segments, metadata, font_size) for segments in (pred, gt)),
     ]
     head = round(1.8 * font_size)
-    sheet = Image.new("RGB", (3 * panel + 2 * GAP, size[1] + head), (255, 255, 255))
+    sheet = Image.new("RGB", (3 * panel + 2 * GAP, size[1] + 2 * head), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     for k, (title, part) in enumerate(zip(("image", "prediction", "ground truth"), panels)):
         left = k * (panel + GAP)
-        draw.text((left + panel / 2, head / 2), title, fill=(20, 20, 20), font=font, anchor="mm")
-        sheet.paste(part, (left, head))
+        text, font = label(title, font_size)
+        draw.text((left + panel / 2, head / 2), text, fill=(20, 20, 20), font=font, anchor="mm")
+        sheet.paste(part, (left + (panel - size[0]) // 2, head))
+    text, font = label(VOID_CAPTION, font_size)
+    draw.text((sheet.width - 2, sheet.height - head / 2), text, fill=(90, 90, 90), font=font, anchor="rm")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
@@ -73,7 +80,6 @@ def _panel(
     ids: np.ndarray,
     segments: Sequence[Mapping],
     metadata: Metadata,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     font_size: int,
 ) -> Image.Image:
     """Paint the (H, W) segments and their names over an (h, w, 3) image."""
@@ -82,9 +88,9 @@ def _panel(
     ids = ids[rows[:, None], columns]
     color = np.zeros(image.shape)
     masks = []
-    for k, segment in enumerate(segments):
+    for segment in segments:
         mask = ids == segment["id"]
-        color[mask] = _shade(metadata.stuff_colors[segment["category_id"]], k)
+        color[mask] = np.maximum(metadata.stuff_colors[segment["category_id"]], DARKEST)
         masks.append(mask)
     listed = np.any(masks, axis=0) if masks else np.zeros(ids.shape, bool)
     stripes = np.add.outer(np.arange(ids.shape[0]), np.arange(ids.shape[1])) // 5 % 2  # void is dark and striped
@@ -99,20 +105,15 @@ def _panel(
     taken: list[Box] = []
     for k in sorted(range(len(masks)), key=lambda k: -int(masks[k].sum())):
         name = metadata.stuff_classes[segments[k]["category_id"]] + (" (crowd)" if segments[k].get("iscrowd") else "")
-        _write_name(draw, masks[k], name, font, font_size, taken)
+        _write_name(draw, masks[k], *label(name, font_size), font_size, taken)
     return panel
-
-
-def _shade(color: Sequence[int], k: int) -> np.ndarray:
-    """Return the class colour, slightly lighter or darker from segment to segment, never as dark as void."""
-    return np.clip(np.maximum(color, 40) * (1 + 0.18 * (k % 5 - 2)), 0, 255)
 
 
 def _write_name(
     draw: ImageDraw.ImageDraw,
     mask: np.ndarray,
     name: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: ImageFont.FreeTypeFont,
     font_size: int,
     taken: list[Box],
 ) -> None:

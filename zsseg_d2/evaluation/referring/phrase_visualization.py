@@ -12,8 +12,11 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
 from PIL import Image, ImageDraw, ImageFont
 
-from ...data.phrasecut.phrase_mapper import read_annotated_rgb
+from ...data.images.reading import ImageRules
+from ...data.phrasecut.phrase_mapper import read_task_image
 from ...files import atomic_path
+from ..drawing import fitted
+from ..labels import label
 
 logger = logging.getLogger(__name__)
 
@@ -44,24 +47,26 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, colour: Sequence[int] = COLO
 
 
 def panel(image: np.ndarray, caption: str, width: int) -> Image.Image:
-    """Resize an (H, W, 3) uint8 image to `width` pixels and write a caption above, wrapped into lines."""
+    """Resize an (H, W, 3) uint8 image to `width` pixels and write a caption above, wrapped into lines.
+
+    Very high images are drawn narrower, in the middle of the panel.
+    """
     font_size = max(11, round(width / 18))
-    font = ImageFont.load_default(font_size)
-    resized = Image.fromarray(image)
-    resized = resized.resize((width, max(1, round(resized.height * width / resized.width))), Image.Resampling.BICUBIC)
-    lines = _wrap(caption, font, width - 6)
+    text, font = label(caption, font_size)
+    resized = Image.fromarray(image).resize(fitted(image, width), Image.Resampling.BICUBIC)
+    lines = _wrap(text, font, width - 6)
     line_height = round(1.25 * font_size)
     head = line_height * len(lines) + 6
     whole = Image.new("RGB", (width, resized.height + head), "white")
     draw = ImageDraw.Draw(whole)
     for k, line in enumerate(lines):
         draw.text((3, 3 + k * line_height), line, fill=(20, 20, 20), font=font)
-    whole.paste(resized, (0, head))
+    whole.paste(resized, ((width - resized.width) // 2, head))
     return whole
 
 
 def _wrap(text: str, font: Font, width: int) -> list[str]:
-    """Break a text into lines of at most `width` pixels."""
+    """Break a text into lines of at most `width` pixels; words that are longer, as in Chinese, too."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
@@ -69,6 +74,9 @@ def _wrap(text: str, font: Font, width: int) -> list[str]:
             lines.append(word)
         else:
             lines[-1] = longer
+        while font.getlength(lines[-1]) > width and len(lines[-1]) > 1:
+            end = next(k for k in range(len(lines[-1]) - 1, 0, -1) if k == 1 or font.getlength(lines[-1][:k]) <= width)
+            lines[-1:] = [lines[-1][:end], lines[-1][end:]]
     return lines
 
 
@@ -97,18 +105,21 @@ def save_image(image: Image.Image, path: Path, **options) -> None:
 class PhraseVisualizer(DatasetEvaluator):
     """Write some images with all their phrases, the prediction above and the ground truth below."""
 
-    def __init__(self, dataset_name: str, folder: Path, count: int, threshold: float = 0.5) -> None:
+    def __init__(
+        self, dataset_name: str, folder: Path, count: int, threshold: float = 0.5, rules: ImageRules | None = None
+    ) -> None:
         """
         Args:
             dataset_name: a registered dataset of phrases.
             folder: where ``<image_id>.png`` are written.
             count: number of images, evenly spread over the dataset.
             threshold: a pixel is predicted if its probability is greater.
+            rules: limits of images, and what their EXIF orientation means; None: the defaults.
         """
         images = list(dict.fromkeys(record["image_id"] for record in DatasetCatalog.get(dataset_name)))
         count = min(count, len(images))
         self._images = {images[k * len(images) // count] for k in range(count)}
-        self._folder, self._threshold = folder, threshold
+        self._folder, self._threshold, self._rules = folder, threshold, rules
 
     def reset(self) -> None:
         """Do nothing: no state is kept between images."""
@@ -118,7 +129,7 @@ class PhraseVisualizer(DatasetEvaluator):
         for image_id in self._images & {item["image_id"] for item in inputs}:
             pairs = [(item, output) for item, output in zip(inputs, outputs) if item["image_id"] == image_id]
             size = pairs[0][0]["height"], pairs[0][0]["width"]
-            image = read_annotated_rgb(pairs[0][0]["file_name"], *size, image_id)
+            image = read_task_image(pairs[0][0], self._rules)
             above, below = [panel(image, "prediction", 256)], [panel(image, "truth", 256)]
             for k, (item, output) in enumerate(pairs):
                 colour = COLOURS[k % len(COLOURS)]

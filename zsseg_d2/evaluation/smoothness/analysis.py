@@ -10,6 +10,7 @@ import scipy
 from tqdm import tqdm
 
 from ...data.errors import DatasetError
+from ...data.images.reading import ImageRules
 from ..panoptic.report import write_json
 from .object_maps import object_maps
 from .pixel_pairs import PixelPairs, draw_pairs
@@ -18,7 +19,14 @@ from .statistics import compare_pairs, explain, format_comparison
 
 
 def run_smoothness(
-    dataset_name: str, folder: Path, *, images: int = 200, pairs: int = 500, seed: int = 0, things_only: bool = False
+    dataset_name: str,
+    folder: Path,
+    *,
+    images: int = 200,
+    pairs: int = 500,
+    seed: int = 0,
+    things_only: bool = False,
+    rules: ImageRules | None = None,
 ) -> str:
     """Write ``smoothness.json`` and ``smoothness.png`` and return the text to print.
 
@@ -29,6 +37,7 @@ def run_smoothness(
         pairs: pairs per population and image.
         seed: of the pairs and the bootstrap; the same seed gives the same numbers.
         things_only: ignore stuff.
+        rules: limits of images, and what their EXIF orientation means; None: the defaults.
 
     Raises:
         DatasetError: a file is missing or damaged, or no image has two objects.
@@ -37,7 +46,7 @@ def run_smoothness(
 
     drawn: dict[str, list[PixelPairs]] = {"matched": [], "unmatched": []}
     skipped = 0
-    maps = object_maps(dataset_name, images, things_only=things_only)
+    maps = object_maps(dataset_name, images, things_only=things_only, rules=rules)
     bar = tqdm(maps, desc=dataset_name, unit="image", disable=not sys.stderr.isatty())
     for number, (grey, objects) in enumerate(bar):
         for version, found in drawn.items():

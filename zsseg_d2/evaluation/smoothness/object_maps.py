@@ -9,23 +9,26 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from ...data.errors import DatasetError
-from ...data.panoptic.mapper import read_rgb
+from ...data.images.reading import ImageRules, read_annotated_rgb
 from ...data.panoptic.png import read_panoptic_png
 from ...data.phrasecut.dataset import group_by_image
-from ...data.phrasecut.phrase_mapper import read_annotated_rgb
+from ...data.phrasecut.phrase_mapper import read_task_image
 from ...data.phrasecut.polygons import draw_polygons
 
 ObjectMap = tuple[np.ndarray, np.ndarray]
 """(H, W) uint8 grey levels (ITU-R 601 luma) and (H, W) int32 objects, 0 = no object."""
 
 
-def object_maps(dataset_name: str, limit: int | None = None, *, things_only: bool = False) -> Iterator[ObjectMap]:
+def object_maps(
+    dataset_name: str, limit: int | None = None, *, things_only: bool = False, rules: ImageRules | None = None
+) -> Iterator[ObjectMap]:
     """Yield images of a registered dataset, evenly spread over it if it has more than `limit`.
 
     Args:
         dataset_name: a panoptic dataset, or one in PhraseCut's layout.
         limit: maximum number of images; None for all.
         things_only: ignore stuff (panoptic datasets only; phrases do not say what is stuff).
+        rules: limits of images, and what their EXIF orientation means; None: the defaults.
 
     Raises:
         DatasetError: the records have neither panoptic PNGs nor polygons.
@@ -38,10 +41,11 @@ def object_maps(dataset_name: str, limit: int | None = None, *, things_only: boo
     for k in range(count):
         record = records[k * len(records) // count]
         if "pan_seg_file_name" in record:
-            yield _grey(read_rgb(record["file_name"])), _panoptic_objects(record, things_only)
+            pixels = read_annotated_rgb(record["file_name"], None, rules)
+            yield _grey(pixels), _panoptic_objects(record, pixels.shape[:2], things_only)
         elif "tasks" in record:
             size = (record["height"], record["width"])
-            pixels = read_annotated_rgb(record["file_name"], *size, record["image_id"])
+            pixels = read_task_image(record, rules)
             instances = [polygons for task in record["tasks"] for polygons in task["polygons"].by_instance()]
             yield _grey(pixels), merge_instances([draw_polygons(polygons, *size) for polygons in instances], size)
         else:
@@ -52,9 +56,9 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).convert("L"))
 
 
-def _panoptic_objects(record: Mapping, things_only: bool) -> np.ndarray:
+def _panoptic_objects(record: Mapping, size: tuple[int, int], things_only: bool) -> np.ndarray:
     """Return the segments without void and without crowd regions, which are several objects."""
-    ids = read_panoptic_png(record["pan_seg_file_name"])
+    ids = read_panoptic_png(record["pan_seg_file_name"], size)
     kept = [s["id"] for s in record["segments_info"] if not s["iscrowd"] and (s["isthing"] or not things_only)]
     return np.where(np.isin(ids, kept), ids, 0)
 

@@ -12,6 +12,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor
 
+from ..padding import Padding
 from .loading import build_tokenizer, create_clip, resolve_clip_name
 from .text import text_embeddings
 from .towers import STAGES, STRIDES, find_tower
@@ -68,13 +69,14 @@ class CLIP(Backbone):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute feature maps; see :meth:`CLIPTower.dense_features`.
+    def forward(self, images: Tensor, padding: Padding | None = None) -> dict[str, Tensor]:
+        """Compute feature maps; see :meth:`CLIPTower.dense_features` and :meth:`CLIPTower.padded_features`.
 
         Args:
             images: (B, 3, H, W) normalised; H and W multiples of 32.
+            padding: which part of them is image; None: all.
         """
-        return self.tower.dense_features(images)
+        return self.tower.dense_features(images) if padding is None else self.tower.padded_features(images, padding)
 
     @torch.no_grad()
     def embed_regions(self, dense: Tensor, masks: Tensor) -> Tensor:

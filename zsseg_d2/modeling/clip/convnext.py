@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..padding import Padding
 from ..registries import CLIP_TOWER_REGISTRY
 from .towers import STAGES, CLIPTower
 
@@ -31,6 +32,20 @@ class ConvNeXtTower(CLIPTower):
         features = {}
         for name, stage in zip(STAGES, self.visual.trunk.stages):
             x = features[name] = stage(x)
+        return {**features, "clip_vis_dense": self.visual.trunk.norm_pre(x)}
+
+    def padded_features(self, images: Tensor, padding: Padding) -> dict[str, Tensor]:
+        """Compute feature maps of images of several sizes in one pass; see :meth:`CLIPTower.padded_features`.
+
+        Only the convolution at the start of a block reads neighbors.
+        """
+        x = self.visual.trunk.stem(images.contiguous(memory_format=torch.channels_last))
+        features = {}
+        for name, stage in zip(STAGES, self.visual.trunk.stages):
+            x = stage.downsample(x)
+            for block in stage.blocks:
+                x = block(padding.clear_(x))
+            features[name] = x
         return {**features, "clip_vis_dense": self.visual.trunk.norm_pre(x)}
 
     def region_embeddings(self, dense: Tensor, inside: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from .context import warn_of_cut_texts
 from .loading import build_tokenizer, create_clip, resolve_clip_name
 from .text import separate_text_embeddings, text_width
 from .towers import STAGES, STRIDES, find_tower
@@ -95,6 +96,7 @@ class FrozenCLIP(nn.Module):
         """Embed texts as (len(texts), E) float32, not normalised; a text's row does not depend on the other texts."""
         if self.tokenizer is None:
             raise ValueError("This CLIP was built without a tokenizer. Fix: embed tokens, or give it one.")
+        warn_of_cut_texts(self.tokenizer, texts)
         return self.embed_tokens(self.tokenizer(list(texts)))
 
     @torch.no_grad()

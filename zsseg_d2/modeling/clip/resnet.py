@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .. import fast_forms
 from ..fast_forms import fast_form
+from ..padding import Padding
 from ..registries import CLIP_TOWER_REGISTRY
 from . import resnet_frozen
 from .positions import pool_positions, resize_positions
@@ -75,6 +77,15 @@ class ResNetTower(CLIPTower):
         """Compute feature maps; see :meth:`CLIPTower.dense_features`."""
         # Convolutions are fastest where the channels of a pixel lie together, and so is what reads them as tokens.
         features = dense_features(self.visual, images.contiguous(memory_format=torch.channels_last))
+        return {**features, "clip_vis_dense": features["res5"]}
+
+    def padded_features(self, images: Tensor, padding: Padding) -> dict[str, Tensor]:
+        """Compute feature maps of images of several sizes in one pass; see :meth:`CLIPTower.padded_features`."""
+        if not (fast_forms.enabled() and _is_frozen(self.visual, images)):
+            return super().padded_features(images, padding)
+        features = resnet_frozen.dense_features(
+            self.visual, images.contiguous(memory_format=torch.channels_last), padding
+        )
         return {**features, "clip_vis_dense": features["res5"]}
 
     def region_embeddings(self, dense: Tensor, inside: Tensor) -> Tensor:

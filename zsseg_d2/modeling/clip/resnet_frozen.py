@@ -8,27 +8,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..padding import Padding
 from .positions import pool_positions
 from .towers import STAGES
 
 
-def dense_features(visual: Any, images: Tensor) -> dict[str, Tensor]:
-    """Compute the output of each stage of a tower in eval mode."""
+def dense_features(visual: Any, images: Tensor, padding: Padding | None = None) -> dict[str, Tensor]:
+    """Compute the output of each stage of a tower in eval mode.
+
+    Args:
+        visual: open_clip's ``ModifiedResNet``.
+        images: (B, 3, H, W) normalised, 0 outside the images.
+        padding: which part of them is image; None: all. What a 3 x 3 convolution reads outside it is 0, as beyond the
+            border of an image that is alone.
+    """
     x = images
     for conv, norm in ((visual.conv1, visual.bn1), (visual.conv2, visual.bn2), (visual.conv3, visual.bn3)):
-        x = F.relu_(_convolve(conv, norm, x))
+        x = F.relu_(_convolve(conv, norm, x if padding is None else padding.clear_(x)))
     x = visual.avgpool(x)
     features = {}
     for name, layer in zip(STAGES, (visual.layer1, visual.layer2, visual.layer3, visual.layer4)):
         for block in layer:
-            x = _run_block(block, x)
+            x = _run_block(block, x, padding)
         features[name] = x
     return features
 
 
-def _run_block(block: Any, x: Tensor) -> Tensor:
+def _run_block(block: Any, x: Tensor, padding: Padding | None) -> Tensor:
     """Run a bottleneck: 1 x 1, 3 x 3 and 1 x 1 convolutions around a shortcut."""
     out = F.relu_(_convolve(block.conv1, block.bn1, x))
+    if padding is not None:
+        padding.clear_(out)
     out = block.avgpool(F.relu_(_convolve(block.conv2, block.bn2, out)))
     out = _convolve(block.conv3, block.bn3, out)
     if block.downsample is not None:

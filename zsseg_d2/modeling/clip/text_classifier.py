@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...vocabulary import PROMPT_TEMPLATES, Vocabulary
+from .context import warn_of_cut_texts
 
 _CHUNK = 256  # prompts per pass: bounds the memory of the text tower
 
@@ -90,6 +91,7 @@ class TextClassifier(nn.Module):
         return self.get_buffer(name)
 
     def _load_or_compute(self, vocabulary: Vocabulary, clip: TextEncoder) -> Tensor:
+        warn_of_cut_texts(clip.tokenizer, vocabulary.rows, PROMPT_TEMPLATES)
         if self.store is None:
             return compute_text_rows(clip.embed_texts, vocabulary.rows)
         key = self._key(vocabulary, clip)

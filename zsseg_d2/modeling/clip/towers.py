@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..padding import Padding
 from ..registries import CLIP_TOWER_REGISTRY
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -47,6 +48,21 @@ class CLIPTower:
             pools.
         """
         raise NotImplementedError
+
+    def padded_features(self, images: Tensor, padding: Padding) -> dict[str, Tensor]:
+        """Compute feature maps of images of several sizes: in each, what :meth:`dense_features` gives for it alone.
+
+        This is the plain form, one image at a time; a tower that masks the padding needs one pass.
+
+        Args:
+            images: (B, 3, H, W) normalised, 0 outside the images.
+            padding: which part of them is image; sizes are multiples of 32.
+
+        Returns:
+            As :meth:`dense_features`; what lies outside the images has no meaning.
+        """
+        found = [self.dense_features(image) for image in padding.crops(images)]
+        return {name: padding.join([features[name] for features in found]) for name in found[0]}
 
     def region_embeddings(self, dense: Tensor, inside: Tensor) -> Tensor:
         """Compute CLIP embeddings of regions.

@@ -64,9 +64,18 @@ class MSDeformAttn(nn.Module):
         """
         return self.attend_at_points(query, reference, self.sampler(source, shapes), shapes)
 
-    def sampler(self, source: Tensor, shapes: Sequence[tuple[int, int]]) -> Sampler:
-        """Project the source once, for any number of calls of :meth:`attend_at_points`."""
-        return sampler(self.value_proj(source).unflatten(-1, (self.heads, -1)), shapes)
+    def sampler(self, source: Tensor, shapes: Sequence[tuple[int, int]], outside: Tensor | None = None) -> Sampler:
+        """Project the source once, for any number of calls of :meth:`attend_at_points`.
+
+        Args:
+            source: (B, S, C), S = Σ h·w.
+            shapes: (h, w) of each level.
+            outside: (B, S) bool, cells that read as 0, as those beyond the border do; None: none.
+        """
+        value = self.value_proj(source)
+        if outside is not None:
+            value = value.masked_fill(outside[..., None], 0)
+        return sampler(value.unflatten(-1, (self.heads, -1)), shapes)
 
     def attend_at_points(
         self, query: Tensor, reference: Tensor, sample: Sampler, shapes: Sequence[tuple[int, int]]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from detectron2.utils import comm
 from torch import Tensor, nn
 
+from ..processes import mean_number, mean_over_processes
 from .matcher import hungarian, matching_cost, sample_points
 
 
@@ -88,16 +88,19 @@ class _MaskLosses:
 def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: Tensor | None = None) -> Tensor:
     """Compute the weighted mean of the cross-entropy; the last class is no-object.
 
+    The weights are summed over all processes, so that the mean of their losses is the loss of the whole batch.
+
     Args:
         logits: (M, K + 1).
         labels: (M,) in 0 … K.
+        no_object_weight: Weight of the queries whose label is K.
         weight: (M,) extra weight of each query.
     """
     per_class = torch.ones(logits.shape[-1], device=logits.device)
     per_class[-1] = no_object_weight
     weights = per_class[labels] if weight is None else per_class[labels] * weight
     losses = F.cross_entropy(logits.float(), labels, reduction="none")
-    return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
+    return (losses * weights).sum() / mean_over_processes(weights.sum()).clamp(min=1e-6)
 
 
 def mask_losses(
@@ -225,12 +228,7 @@ class SetCriterion(nn.Module):
     @staticmethod
     def _num_masks(targets: Sequence[Target]) -> float:
         """Mean number of targets per process, at least 1."""
-        total = float(sum(len(t.labels) for t in targets))
-        if comm.get_world_size() > 1:
-            count = torch.tensor([total], dtype=torch.float32, device=targets[0].labels.device)
-            torch.distributed.all_reduce(count)
-            total = count.item()
-        return max(total / comm.get_world_size(), 1.0)
+        return max(mean_number(sum(len(t.labels) for t in targets), targets[0].labels.device), 1.0)
 
     def _image(
         self,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
+from ..padding import Padding
 from ..registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 from . import pixel_decoder, query_decoder
 from .interfaces import PixelDecoder, Queries, QueryDecoder
@@ -43,18 +45,42 @@ class FCCLIPHead(nn.Module):
         query = TRANSFORMER_DECODER_REGISTRY.get(cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME)
         return {"pixel_decoder": pixel(cfg, input_shape), "predictor": query(cfg)}
 
-    def forward(self, features: Mapping[str, Tensor], return_aux: bool) -> tuple[list[Queries], Tensor]:
+    def forward(
+        self, features: Mapping[str, Tensor], return_aux: bool, padding: Padding | None = None
+    ) -> tuple[list[Queries], Tensor]:
         """Decode features for training.
 
         Args:
             features: of the backbone.
             return_aux: whether to return the predictions of earlier layers too.
+            padding: which part of the features is image; None: all.
 
         Returns:
             Predictions, the last layer's last, and mask features (B, mask_dim, H/4, W/4).
         """
-        mask_features, scales = self.pixel_decoder(features)
-        return self.predictor(scales, mask_features, return_aux), mask_features
+        if padding is None:
+            mask_features, scales = self.pixel_decoder(features)
+            return self.predictor(scales, mask_features, return_aux), mask_features
+        if not (self.pixel_decoder.masks_padding and self.predictor.masks_padding):
+            return self.one_by_one(features, return_aux, padding)
+        mask_features, scales = self.pixel_decoder(features, padding)
+        return self.predictor(scales, mask_features, return_aux, padding), mask_features
+
+    def one_by_one(
+        self, features: Mapping[str, Tensor], return_aux: bool, padding: Padding
+    ) -> tuple[list[Queries], Tensor]:
+        """Decode features for training as :meth:`forward`, one image at a time: the plain form for several sizes."""
+        crops = {name: list(padding.crops(maps)) for name, maps in features.items()}
+        found = [
+            self({name: parts[image] for name, parts in crops.items()}, return_aux)
+            for image in range(len(padding.sizes))
+        ]
+        layers = zip(*(queries for queries, _ in found))
+        joined = [
+            Queries(torch.cat([q.class_embed for q in layer]), torch.cat([q.mask_embed for q in layer]))
+            for layer in layers
+        ]
+        return joined, padding.join([mask_features for _, mask_features in found])
 
     def last(self, features: Mapping[str, Tensor]) -> Queries:
         """Decode the last layer's queries with their mask logits (B, Q, H/4, W/4), for inference; without gradients."""

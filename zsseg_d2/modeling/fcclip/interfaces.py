@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from ..padding import Padding
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,24 @@ class Queries:
 
 
 class PixelDecoder(nn.Module):
-    """Turns CLIP's feature maps into mask features. Built as ``cls(cfg, input_shape)``."""
+    """Turns CLIP's feature maps into mask features. Built as ``cls(cfg, input_shape)``.
 
-    def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    Attributes:
+        masks_padding: :meth:`forward` takes a ``padding``, and the result of an image does not depend on it. Otherwise
+            the images of a training batch of several sizes are decoded one by one.
+    """
+
+    masks_padding: ClassVar[bool] = False
+
+    def forward(self, features: Mapping[str, Tensor], padding: Padding | None = None) -> tuple[Tensor, list[Tensor]]:
         """Decode feature maps.
 
         Args:
             features: "res2" … "res5", each (B, C_i, H / stride, W / stride) at strides 4 to 32.
+            padding: which part of the maps is image; None: all. Given only if ``masks_padding``.
 
         Returns:
-            Mask features (B, mask_dim, H/4, W/4), and features (B, C, h, w) at strides 32, 16, 8.
+            Mask features (B, mask_dim, H/4, W/4), 0 outside the images, and features (B, C, h, w) at strides 32, 16, 8.
         """
         raise NotImplementedError
 
@@ -54,17 +65,22 @@ class QueryDecoder(nn.Module):
 
     Attributes:
         logit_scale: () log of the factor of the cosines that become class logits; a parameter.
+        masks_padding: as of :class:`PixelDecoder`.
     """
 
     logit_scale: nn.Parameter
+    masks_padding: ClassVar[bool] = False
 
-    def forward(self, scales: list[Tensor], mask_features: Tensor, return_aux: bool) -> list[Queries]:
+    def forward(
+        self, scales: list[Tensor], mask_features: Tensor, return_aux: bool, padding: Padding | None = None
+    ) -> list[Queries]:
         """Decode queries for training.
 
         Args:
             scales: (B, C, h, w) at strides 32, 16, 8.
             mask_features: (B, mask_dim, H/4, W/4).
             return_aux: whether to return the predictions of earlier layers too.
+            padding: which part of the maps is image; None: all. Given only if ``masks_padding``.
 
         Returns:
             Predictions, the last layer's last; only that one without ``return_aux``.

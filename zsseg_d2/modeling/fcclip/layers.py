@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...compat import autocast_dtype
 from ..fast_forms import fast_form
+from ..padding import Padding
 from . import group_norm_channels_last
 
 
@@ -31,6 +32,19 @@ def sine_position(height: int, width: int, channels: int, device: torch.device, 
     y = encode(height)[:, :, None].expand(-1, -1, width)
     x = encode(width)[:, None, :].expand(-1, height, -1)
     return torch.cat((y, x))
+
+
+def sine_tokens(maps: Tensor, padding: Padding | None) -> Tensor:
+    """Encode the positions of flattened maps (B, C, h, w), of each image in its own part of them.
+
+    Returns:
+        (h·w, C), or (B, h·w, C) with padding.
+    """
+    channels, height, width = maps.shape[1:]
+    if padding is None:
+        return sine_position(height, width, channels, maps.device).flatten(1).T
+    parts = [sine_position(h, w, channels, maps.device)[None] for h, w in padding.cells(maps.shape)]
+    return padding.join(parts).flatten(2).transpose(1, 2)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ..deformable_attention import MSDeformAttn
 from ..deformable_attention.dispatch import Sampler
+from ..padding import Padding, on_images
 from ..registries import PIXEL_DECODER_REGISTRY
 from .interfaces import PixelDecoder
-from .layers import GroupNorm, full_precision, sine_position, unless_autocast
+from .layers import GroupNorm, full_precision, sine_tokens, unless_autocast
 
 _TOKENS = 2048  # updated at a time where no gradient is recorded: what a CPU's cache holds
 
@@ -39,21 +40,29 @@ class EncoderLayer(nn.Module):
         for linear in (self.linear1, self.linear2):
             nn.init.xavier_uniform_(linear.weight)
 
-    def forward(self, x: Tensor, position: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        shapes: list[tuple[int, int]],
+        outside: Tensor | None = None,
+    ) -> Tensor:
         """Update the tokens of all levels.
 
         Args:
             x: (B, S, C), S = Σ h·w.
-            position: (S, C) position encoding.
+            position: (S, C) or (B, S, C) position encoding.
             reference: (S, 2) centre of each token as (x, y) in [0, 1].
             shapes: (h, w) of each level.
+            outside: (B, S) bool, tokens of padding, which are not read; None: none.
 
         Returns:
             (B, S, C).
         """
-        sample = self.self_attn.sampler(x, shapes)
+        sample = self.self_attn.sampler(x, shapes, outside)
         step = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _TOKENS
-        parts = zip(x.split(step, dim=1), position.split(step), reference.split(step))
+        parts = zip(x.split(step, dim=1), position.split(step, dim=-2), reference.split(step))
         return torch.cat([self._update(*part, sample, shapes) for part in parts], dim=1)
 
     def _update(
@@ -86,17 +95,16 @@ class DeformableEncoder(nn.Module):
         self.level_embed = nn.Parameter(torch.empty(levels, dim).normal_())
         self.encoder = _EncoderLayers(EncoderLayer(dim, feedforward, levels, heads, points) for _ in range(layers))
 
-    def forward(self, sources: list[Tensor]) -> list[Tensor]:
+    def forward(self, sources: list[Tensor], padding: Padding | None = None) -> list[Tensor]:
         """Update (B, C, h, w) of each level, coarsest first."""
         shapes = [(source.shape[-2], source.shape[-1]) for source in sources]
-        dim, device = sources[0].shape[1], sources[0].device
+        device = sources[0].device
         x = torch.cat([source.flatten(2).transpose(1, 2) for source in sources], dim=1)
-        position = torch.cat(
-            [sine_position(h, w, dim, device).flatten(1).T + e for (h, w), e in zip(shapes, self.level_embed)]
-        )
+        position = torch.cat([sine_tokens(source, padding) + e for source, e in zip(sources, self.level_embed)], dim=-2)
+        outside = None if padding is None else torch.cat([padding.outside(s, device) for s in shapes], dim=1)
         reference = torch.cat([_centres(h, w, device) for h, w in shapes])
         for layer in self.encoder.layers:
-            x = layer(x, position, reference, shapes)
+            x = layer(x, position, reference, shapes, outside)
         parts = x.split([h * w for h, w in shapes], dim=1)
         return [part.unflatten(1, shape).permute(0, 3, 1, 2) for part, shape in zip(parts, shapes)]
 
@@ -118,6 +126,8 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
         mask_dim: width of the mask features.
         layers, heads, points, feedforward: of the deformable encoder.
     """
+
+    masks_padding = True
 
     @configurable
     def __init__(
@@ -161,24 +171,29 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
             "feedforward": head.TRANSFORMER_ENC_DIM_FEEDFORWARD,
         }
 
-    def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, features: Mapping[str, Tensor], padding: Padding | None = None) -> tuple[Tensor, list[Tensor]]:
         """Decode feature maps; see :meth:`PixelDecoder.forward`.
 
         Outputs are float32, except for inference in bfloat16.
         """
-        lateral, scales = self.features(features)
+        lateral, scales = self.features(features, padding)
         with full_precision(lateral.device):
-            return self.mask_features(lateral), scales
+            return on_images(padding, self.mask_features, lateral), scales
 
     def unprojected(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor], nn.Conv2d | None]:
         """Decode feature maps for inference; see :meth:`PixelDecoder.unprojected`."""
         return *self.features(features), self.mask_features
 
-    def features(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def features(self, features: Mapping[str, Tensor], padding: Padding | None = None) -> tuple[Tensor, list[Tensor]]:
         """Do what :meth:`forward` does but for the last projection: (B, C, H/4, W/4) in place of the mask features."""
         with full_precision(features["res2"].device):
-            sources = [p(unless_autocast(features[n])) for p, n in zip(self.input_proj, ("res5", "res4", "res3"))]
-            scales = self.transformer(sources)
-            lateral = self.adapter_1(unless_autocast(features["res2"]))
-            up = F.interpolate(scales[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
-            return self.layer_1(lateral + up), scales
+            coarse = zip(self.input_proj, ("res5", "res4", "res3"))
+            sources = [on_images(padding, p, unless_autocast(features[n])) for p, n in coarse]
+            scales = self.transformer(sources, padding)
+            return on_images(padding, self._lateral, unless_autocast(features["res2"]), scales[-1]), scales
+
+    def _lateral(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Add the upsampled stride 8 (B, C, h, w) to the projected stride 4 (B, C2, 2·h, 2·w)."""
+        lateral = self.adapter_1(fine)
+        up = F.interpolate(coarse, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+        return self.layer_1(lateral + up)

@@ -11,10 +11,11 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
 from .. import fast_forms
+from ..padding import Padding, on_images
 from ..registries import TRANSFORMER_DECODER_REGISTRY
 from ..upsampling import downsample_masks
 from .interfaces import Queries, QueryDecoder
-from .layers import MLP, attend, full_precision, sine_position, unless_autocast
+from .layers import MLP, attend, full_precision, sine_tokens, unless_autocast
 from .mask_logits import logits_and_pooled, outside_mask
 from .mask_pooling import mask_pool
 
@@ -75,6 +76,8 @@ class MaskedAttentionDecoder(QueryDecoder):
         feedforward: hidden width of the feed-forward layers.
     """
 
+    masks_padding = True
+
     @configurable
     def __init__(
         self,
@@ -133,19 +136,22 @@ class MaskedAttentionDecoder(QueryDecoder):
             "feedforward": former.DIM_FEEDFORWARD,
         }
 
-    def forward(self, scales: list[Tensor], mask_features: Tensor, return_aux: bool) -> list[Queries]:
+    def forward(
+        self, scales: list[Tensor], mask_features: Tensor, return_aux: bool, padding: Padding | None = None
+    ) -> list[Queries]:
         """Decode queries for training.
 
         Args:
             scales: (B, C, h, w) at strides 32, 16, 8.
-            mask_features: (B, mask_dim, H/4, W/4).
+            mask_features: (B, mask_dim, H/4, W/4), 0 outside the images, so that no mask is positive there.
             return_aux: whether to return the predictions of the learned queries and of each layer, or only those of the
                 last layer; class embeddings are computed for what is returned.
+            padding: which part of the maps is image; None: all.
 
         Returns:
             ``layers + 1`` predictions, or one.
         """
-        outputs = self._layers(scales, mask_features, None)
+        outputs = self._layers(scales, mask_features, None, padding)
         outputs = outputs if return_aux else outputs[-1:]
         # All layers at once: one pass over the mask features.
         normed, mask_embed = (torch.cat(parts, 1) for parts in zip(*outputs))
@@ -169,7 +175,7 @@ class MaskedAttentionDecoder(QueryDecoder):
         return Queries(class_embed, mask_embed, logits)
 
     def _layers(
-        self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None
+        self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None, padding: Padding | None = None
     ) -> list[tuple[Tensor, Tensor]]:
         """Run the decoder layers.
 
@@ -177,17 +183,18 @@ class MaskedAttentionDecoder(QueryDecoder):
             Normed queries and mask embeddings, both (B, Q, C), of the learned queries and after each layer.
         """
         memories = [s.flatten(2).transpose(1, 2) + e for s, e in zip(scales, self.level_embed.weight)]
-        keys = [m + _positions(s) for m, s in zip(memories, scales)]
+        keys = [m + sine_tokens(s, padding) for m, s in zip(memories, scales)]
+        outside = [None if padding is None else padding.outside(s.shape, s.device)[:, None] for s in scales]
         # Resizing and the product with a query are both linear, so the features are resized once, not Q masks per
         # layer.
         with torch.no_grad():
-            small = [downsample_masks(features, (s.shape[-2], s.shape[-1])) for s in scales]
+            small = [on_images(padding, _resize_to, features, s) for s in scales]
         x = self.query_feat.weight.expand(len(features), -1, -1)
         query_position = self.query_embed.weight
         outputs = [self._normed_and_mask_embed(x)]
         for index in range(self.num_layers):
             level = index % len(scales)
-            attn_mask = _attention_mask(outputs[-1][1], small[level], projection)
+            attn_mask = _attention_mask(outputs[-1][1], small[level], projection, outside[level])
             x = self.transformer_cross_attention_layers[index](
                 x, query_position, keys[level], memories[level], attn_mask
             )
@@ -201,17 +208,25 @@ class MaskedAttentionDecoder(QueryDecoder):
         return normed, self.mask_embed(normed)
 
 
-def _positions(features: Tensor) -> Tensor:
-    """Return the (h·w, C) position encoding of features (B, C, h, w)."""
-    channels, height, width = features.shape[1:]
-    return sine_position(height, width, channels, features.device).flatten(1).T
+def _resize_to(features: Tensor, like: Tensor) -> Tensor:
+    """Resize features (B, C, h, w) to the last two sides of another map."""
+    return downsample_masks(features, (like.shape[-2], like.shape[-1]))
 
 
 @torch.no_grad()
-def _attention_mask(mask_embed: Tensor, features: Tensor, projection: nn.Conv2d | None) -> Tensor:
-    """Return (B, Q, h·w) True where a query must not attend: outside its mask, unless that is empty."""
+def _attention_mask(
+    mask_embed: Tensor, features: Tensor, projection: nn.Conv2d | None, padded: Tensor | None = None
+) -> Tensor:
+    """Return (B, Q, h·w) True where a query must not attend: outside its mask, unless that is empty, and in padding.
+
+    Args:
+        padded: (B, 1, h·w) bool, cells of padding; None: none.
+    """
     outside = outside_mask(mask_embed, features, projection).flatten(2)
-    return outside & ~outside.all(-1, keepdim=True)
+    if padded is None:
+        return outside & ~outside.all(-1, keepdim=True)
+    outside = outside | padded
+    return torch.where(outside.all(-1, keepdim=True), padded, outside)
 
 
 def class_logits(class_embed: Tensor, text: Tensor, synonyms_per_class: tuple[int, ...], scale: Tensor) -> Tensor:

@@ -1,0 +1,145 @@
+"""One program in a forked process, and a judgement of how it ended."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import zsseg_d2_console
+
+GB = 2**30
+GOOD = ("accepted", "clear")
+"""Kinds of endings that keep the promise of one clear sentence."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended.
+
+    ``kind``: "accepted" (exit status 0), "clear" (one ``error:`` line and another status), "traceback", "hang",
+    "memory" (more than the case may use), "silent" (no reason is told), or "signal N".
+    """
+
+    kind: str
+    status: int
+    output: str
+    seconds: float
+    memory: float  # peak, GB
+
+    @property
+    def last_line(self) -> str:
+        """The ``error:`` line, else the last line that is not empty."""
+        lines = [line for line in self.output.splitlines() if line.strip()]
+        return ([line for line in lines if _is_error(line)] or lines or [""])[-1]
+
+
+def run_program(
+    words: list[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: str | os.PathLike | None = None,
+    timeout: float = 120,
+    memory: float = 10 * GB,
+    limits: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Run ``zsseg-d2 WORDS`` in a fork of this process, which has imported everything.
+
+    Args:
+        words: command and arguments.
+        environment: variables that differ from this process.
+        folder: its working directory.
+        timeout: seconds, after which it is a "hang".
+        memory: bytes of address space that it may use beyond those of this process.
+        limits: called in the process before the program.
+
+    Returns:
+        The outcome; its output is cut to the last 20,000 characters.
+    """
+    with tempfile.TemporaryFile() as log:
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _be_the_program(words, environment or {}, folder, memory, log.fileno(), limits)
+        kind, status, peak = _wait_for(child, started + timeout)
+        seconds = time.monotonic() - started
+        log.seek(0)
+        output = log.read().decode("utf-8", "replace").replace("\r", "\n")
+    return Outcome(kind or judge(status, output), status, output[-20_000:], seconds, peak)
+
+
+def _wait_for(child: int, deadline: float) -> tuple[str, int, float]:
+    """Wait for a process, and kill it after the deadline. Return "hang" or "", its exit code, and its peak in GB."""
+    while True:
+        ended, state, usage = os.wait4(child, os.WNOHANG)
+        if ended:
+            return "", os.waitstatus_to_exitcode(state), usage.ru_maxrss / 2**20
+        if time.monotonic() > deadline:
+            os.killpg(child, signal.SIGKILL)
+            _, state, usage = os.wait4(child, 0)
+            return "hang", os.waitstatus_to_exitcode(state), usage.ru_maxrss / 2**20
+        time.sleep(0.01)
+
+
+def judge(status: int, output: str) -> str:
+    """Return the kind of ending of a program that ended by itself; see :class:`Outcome`."""
+    if status < 0:
+        return f"signal {-status}"
+    if "Traceback (most recent call last)" in output:
+        return "traceback"
+    if status == 0:
+        return "accepted"
+    errors = [line for line in output.splitlines() if _is_error(line)]
+    if "not enough memory" in output:
+        return "memory"
+    return "clear" if len(errors) == 1 else "silent" if not errors else "several errors"
+
+
+def _is_error(line: str) -> bool:
+    return line.startswith("error: ") or ": error: " in line  # argparse names the program first
+
+
+def _be_the_program(
+    words: list[str],
+    environment: Mapping[str, str],
+    folder: str | os.PathLike | None,
+    memory: float,
+    log: int,
+    limits: Callable[[], None],
+) -> None:
+    """Become the program; never returns."""
+    status = 1
+    try:
+        os.setsid()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), line_buffering=True, encoding="utf-8")
+        sys.stderr = io.TextIOWrapper(
+            os.fdopen(2, "wb", closefd=False), line_buffering=True, encoding="utf-8", errors="backslashreplace"
+        )
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (int(used + memory),) * 2)
+        os.environ.update(environment)
+        os.chdir(folder or os.getcwd())
+        sys.argv = ["zsseg-d2", *words]
+        limits()
+        status = zsseg_d2_console.main(words) or 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status & 255)

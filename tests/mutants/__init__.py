@@ -1,0 +1,1 @@
+"""Changes of the code that the tests must notice, and the program that tries them."""

@@ -1,0 +1,107 @@
+"""The short form of ``python -m tests.faults``, and that its judgement sees every bad ending."""
+
+from __future__ import annotations
+
+import random
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import zsseg_d2_console
+from tests.faults.cases import GB, judge, run_program
+from tests.faults.damage import damage_files
+from tests.faults.interruptions import compare, fill_the_disk, kill_and_repeat
+from tests.faults.mutations import damage_bytes, damage_structure, mutate
+from tests.faults.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("faults"))
+
+
+def test_damaged_files_end_in_a_sentence(workspace):
+    counts, bad = damage_files(workspace, cases=len(workspace.targets), seed=0)
+    assert not bad, "\n".join(bad)
+    assert counts["clear"] > counts["accepted"] > 0, "the damage is seen, and not everything is refused"
+
+
+def test_killed_programs_complete_their_work_when_repeated(workspace):
+    counts, bad = kill_and_repeat(workspace, cases=5, seed=0)
+    assert not bad, "\n".join(bad)
+
+
+def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(workspace):
+    counts, bad = fill_the_disk(workspace, cases=5, seed=0)
+    assert not bad, "\n".join(bad)
+
+
+BODIES = {
+    "accepted": "return 0",
+    "clear": "raise SystemExit('error: a.json: is not JSON. Fix: mend it')",
+    "traceback": "raise KeyError('x')",
+    "silent": "return 3",
+    "several errors": "print('error: one'); raise SystemExit('error: two')",
+    "memory": "raise SystemExit('error: There is not enough memory.') if _fails(bytearray, 2**31) else 0",
+    "hang": "import time; time.sleep(60)",
+    "signal 9": "import os; os.kill(os.getpid(), 9)",
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_every_ending_is_told_apart(kind, monkeypatch):
+    program = types.ModuleType("zsseg_d2.cli.pretended")
+    code = f"def main(argv, prog):\n    {BODIES[kind]}\n"
+    program._fails = _fails  # type: ignore[attr-defined]
+    exec(code, program.__dict__)
+    monkeypatch.setitem(sys.modules, "zsseg_d2.cli.pretended", program)
+    monkeypatch.setitem(zsseg_d2_console.COMMANDS, "pretended", ("pretended:main", ""))
+    outcome = run_program(["pretended"], timeout=3, memory=GB)
+    assert outcome.kind == kind, outcome
+
+
+def _fails(function, *arguments) -> bool:
+    try:
+        function(*arguments)
+    except MemoryError:
+        return True
+    return False
+
+
+def test_judgement_by_hand():
+    assert judge(0, "warning\n") == "accepted"
+    assert judge(1, "x\nerror: a: b. Fix: c\n") == "clear"
+    assert judge(2, "usage: p\np: error: no such option\n") == "clear"
+    assert judge(0, "Traceback (most recent call last):\n") == "traceback", "also when it goes on"
+    assert judge(-11, "") == "signal 11"
+
+
+def test_the_comparison_of_runs():
+    assert compare({"a": "1"}, {"a": "1"}) == "same files"
+    assert compare({"a": "1", "b": "2"}, {"a": "3", "c": "2"}) == "missing b; left over c; different a"
+
+
+@pytest.mark.parametrize("name, content", [("a.json", '{"a": [1, {"b": "c"}]}'), ("a.yaml", "a:\n- 1\n- b: c\n")])
+def test_damage_changes_the_file_and_is_repeatable(tmp_path, name, content):
+    path = Path(tmp_path / name)
+    seen = set()
+    for seed in range(40):
+        results = []
+        for _ in range(2):
+            path.write_text(content)
+            done = damage_structure(path, random.Random(seed))
+            results.append((done, path.read_bytes()))
+        assert results[0] == results[1]
+        seen.add(results[0][1])
+        path.write_text(content)
+        damage_bytes(path, random.Random(seed))
+    assert len(seen) > 20
+
+
+def test_damage_of_an_empty_file_replaces_it(tmp_path):
+    for seed in range(10):
+        path = tmp_path / f"{seed}.json"
+        path.touch()
+        assert mutate(path, random.Random(seed)).startswith("replaced by")

@@ -1,0 +1,56 @@
+"""Whether the files of registered datasets are there, before anything is fetched or built for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..data import PANOPTIC_FAMILIES
+from ..data.errors import DatasetError
+
+_PLACES = ("image_root", "panoptic_root", "panoptic_json", "root")
+"""Metadata that name a folder or file of a dataset."""
+
+
+def check_datasets_exist(cfg: CfgNode, *, training: bool) -> None:
+    """Look for the files of a config's datasets; those that are rendered at their first use need not be there.
+
+    Args:
+        cfg: the config of the run.
+        training: whether DATASETS.TRAIN is read, too.
+
+    Raises:
+        DatasetError: what is missing, and how to make it.
+    """
+    for key, names in (
+        ("DATASETS.TRAIN", cfg.DATASETS.TRAIN if training else ()),
+        ("DATASETS.TEST", cfg.DATASETS.TEST),
+    ):
+        for name in names:
+            try:
+                find_dataset(name)
+            except (DatasetError, OSError) as error:
+                raise DatasetError(f"{key}: {name}: {error}") from error
+
+
+def find_dataset(name: str) -> None:
+    """Look for the files of a dataset.
+
+    Raises:
+        DatasetError: what is missing, and how to make it.
+    """
+    metadata = MetadataCatalog.get(name)
+    places = [metadata.get(key) for key in _PLACES]
+    there = all(place is None or Path(place).exists() for place in places)
+    pseudo_labels = metadata.get("pseudo_label_contiguous_ids") is not None
+    if not there and (pseudo_labels or not name.startswith(tuple(rendered_prefixes()))):
+        DatasetCatalog.get(name)  # names what is missing, or finds it where DETECTRON2_DATASETS points now
+
+
+def rendered_prefixes() -> Iterable[str]:
+    """Yield the prefixes of datasets that are made at their first use, all but their pseudo-labels."""
+    yield "miniphrases_"
+    yield from (f"{family.prefix}_" for family in PANOPTIC_FAMILIES.values() if family.prepare is not None)
