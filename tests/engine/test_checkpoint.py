@@ -205,7 +205,7 @@ def test_a_missing_file_says_what_to_get_and_where_to_put_it(tmp_path):
 
 
 def test_an_address_that_does_not_answer_says_so():
-    with pytest.raises(CheckpointError, match="could not be fetched.*MODEL.WEIGHTS"):
+    with pytest.raises(CheckpointError, match="MODEL.WEIGHTS: .*could not be fetched.*Fix: download"):
         ZssegCheckpointer(Small()).load("http://127.0.0.1:9/fcclip.pth")
 
 

@@ -117,6 +117,7 @@ def _supervise(context: Any, timeout: float, folder: Path) -> None:
     while running and failed is None:
         for sentinel in connection.wait(list(running)):
             index = running.pop(sentinel)
+            context.processes[index].join()  # the sentinel may be ready before the exit status is
             if context.processes[index].exitcode:
                 failed = index
                 break

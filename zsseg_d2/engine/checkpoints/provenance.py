@@ -16,14 +16,13 @@ import msgspec
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ...files import local_path
+from ...files import file_digest, local_path
 from ...reading import UnusableFile, read_json
 from ...tensor_files import read_entries
 from ...vocabulary import Vocabulary, clip_tokens
 from ..config.yaml_files import read_yaml
 from ..errors import ConfigError, did_you_mean
 from .sources import local_weights, weights_to_read
-from .weights_files import file_digest
 
 logger = logging.getLogger(__name__)
 

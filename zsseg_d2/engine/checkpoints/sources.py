@@ -14,6 +14,7 @@ from torch import nn
 
 from ..config.packaged import packaged_configs, packaged_towers
 from ..errors import CheckpointError
+from .download import download, is_web_address
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def weights_to_read(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
 
 
 def local_weights(path: str, key: str = "MODEL.WEIGHTS", *, phrases: bool = False) -> str:
-    """Return the local file of a path, of a URL (downloaded into iopath's cache), or of ``zsseg_d2://…``.
+    """Return the local file of a path, of a URL (see :func:`.download.download`), or of ``zsseg_d2://…``.
 
     Args:
         path: as in the config.
@@ -57,6 +58,11 @@ def local_weights(path: str, key: str = "MODEL.WEIGHTS", *, phrases: bool = Fals
     Raises:
         CheckpointError: the file does not exist or cannot be downloaded.
     """
+    if is_web_address(path):
+        try:
+            return str(download(path))
+        except CheckpointError as error:
+            raise CheckpointError(f"{key}: {error}") from error
     try:
         local = PathManager.get_local_path(path)
     except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,12 +79,3 @@ def write_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, written, metadata)
     return f"wrote {path}: {len(written)} tensors, {path.stat().st_size / 1e6:.1f} MB"
-
-
-def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ...evaluation.panoptic.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
 from ...evaluation.panoptic.report import write_json
-from ...files import atomic_path
+from ...files import atomic_path, file_digest
 from ..config.packaged import config_names
 from ..config.setup import setup_cfg
 from ..errors import CheckpointError, ConfigError, one_line_errors
@@ -31,7 +31,7 @@ from .loading import load_state
 from .provenance import ENTRY, Provenance, derived
 from .reading import read_checkpoint
 from .weight_arithmetic import check_interpolable, interpolate
-from .weights_files import SUFFIX, file_digest, find_weights, write_weights
+from .weights_files import SUFFIX, find_weights, write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,7 @@ def run_wise_ft(args: argparse.Namespace) -> list[dict] | None:
     """
     with one_line_errors(debug=getattr(args, "debug", False)):
         cfg = settings(args)
+        Pair.read(args.zero_shot, args.fine_tuned)  # errors in the files are reported before a folder is made
         with output_lock(cfg, args, "an evaluation of WiSE-FT"):
             return launch(wise_ft_process, args, cfg.MODEL.DEVICE, timeout=cfg.ZSSEG.PROCESS_TIMEOUT)
 
@@ -120,7 +121,7 @@ def wise_ft_process(args: argparse.Namespace) -> list[dict]:
     alone = comm.get_world_size() == 1  # then run_wise_ft() explains errors
     with one_line_errors(debug=alone or getattr(args, "debug", False)):
         cfg = settings(args)
-        pair = Pair.read(args.zero_shot, args.fine_tuned)  # errors in the files are reported before anything is built
+        pair = Pair.read(args.zero_shot, args.fine_tuned)
         cfg = prepare(cfg, args)
         record = RunRecord(
             cfg.OUTPUT_DIR,

@@ -25,9 +25,9 @@ from ...data.panoptic.split_writer import read_manifest
 from ...data.pseudo_labels.dataset import pseudo_labels_folder, pseudo_labels_name
 from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
 from ...data.pseudo_labels.writer import TOOL, PseudoLabelSet
+from ...files import file_digest
 from ...folder_lock import writing
 from ..checkpoints.sources import local_weights
-from ..checkpoints.weights_files import file_digest
 from ..config.packaged import config_names
 from ..errors import ConfigError, one_line_errors
 from ..launch import launch
