@@ -352,7 +352,7 @@ class FCCLIP(PanopticModel):
         queries, masks = self.decode_last(features)
         results = []
         for slot, item in enumerate(items):
-            classes = self.classes.evaluation(item.get("dataset_name"))
+            classes = self.classes.of(item)
             logits = self.in_vocab_logits(queries, slot, classes)
             dense = features["clip_vis_dense"][slot : slot + 1]
             scores = self.class_scores(logits, masks[slot : slot + 1], dense, classes)[0]

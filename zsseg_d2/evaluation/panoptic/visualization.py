@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from detectron2.data import Metadata
@@ -26,6 +27,14 @@ Segments = tuple[np.ndarray, Sequence[Mapping]]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
+
+
+class PaintedSegment(NamedTuple):
+    """How a segment is painted: its id, its RGB color, and the text on it."""
+
+    id: int
+    color: Sequence[int]
+    caption: str
 
 
 def save_comparison(
@@ -83,14 +92,39 @@ def _panel(
     font_size: int,
 ) -> Image.Image:
     """Paint the (H, W) segments and their names over an (h, w, 3) image."""
+    painted = [
+        PaintedSegment(
+            s["id"],
+            metadata.stuff_colors[s["category_id"]],
+            metadata.stuff_classes[s["category_id"]] + (" (crowd)" if s.get("iscrowd") else ""),
+        )
+        for s in segments
+    ]
+    return paint_segments(image, ids, painted, font_size)
+
+
+def paint_segments(
+    image: np.ndarray, ids: np.ndarray, segments: Sequence[PaintedSegment], font_size: int
+) -> Image.Image:
+    """Paint segments and their captions over an image; pixels of no segment are dark and striped.
+
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        ids: (H, W) segment ids, resized to the image.
+        segments: what to paint.
+        font_size: in pixels.
+
+    Returns:
+        An RGB image of the size of `image`.
+    """
     ids = np.asarray(ids)
     rows, columns = (np.arange(new) * old // new for new, old in zip(image.shape[:2], ids.shape))  # nearest neighbour
     ids = ids[rows[:, None], columns]
     color = np.zeros(image.shape)
     masks = []
     for segment in segments:
-        mask = ids == segment["id"]
-        color[mask] = np.maximum(metadata.stuff_colors[segment["category_id"]], DARKEST)
+        mask = ids == segment.id
+        color[mask] = np.maximum(segment.color, DARKEST)
         masks.append(mask)
     listed = np.any(masks, axis=0) if masks else np.zeros(ids.shape, bool)
     stripes = np.add.outer(np.arange(ids.shape[0]), np.arange(ids.shape[1])) // 5 % 2  # void is dark and striped
@@ -104,8 +138,7 @@ def _panel(
     draw = ImageDraw.Draw(panel)
     taken: list[Box] = []
     for k in sorted(range(len(masks)), key=lambda k: -int(masks[k].sum())):
-        name = metadata.stuff_classes[segments[k]["category_id"]] + (" (crowd)" if segments[k].get("iscrowd") else "")
-        _write_name(draw, masks[k], *label(name, font_size), font_size, taken)
+        _write_name(draw, masks[k], *label(segments[k].caption, font_size), font_size, taken)
     return panel
 
 
