@@ -76,8 +76,9 @@ class Predictor:
         semantic: bool = False,
         instances: bool = False,
     ) -> None:
-        wanted = [f"{_TEST}PANOPTIC_ON", "True", f"{_TEST}SEMANTIC_ON", str(semantic), f"{_TEST}INSTANCE_ON"]
+        wanted = [f"{_TEST}PANOPTIC_ON", "True", f"{_TEST}SEMANTIC_ON", "False", f"{_TEST}INSTANCE_ON"]
         wanted += [str(instances), *(["MODEL.DEVICE", device] if device else [])]
+        self._semantic = semantic
         self.cfg = _config(config, [*options, *wanted])
         self._classes_of_run = ClassSets.from_config(self.cfg)
         self._mapper = PanopticMapper(self.cfg, training=False)
@@ -138,8 +139,9 @@ class Predictor:
         """Find the words in a prepared image."""
         classes, categories = self.classes, self.categories
         given = {k: v for k, v in item.items() if k != "pixels"}
+        asked = {"classes": classes, "semantic_labels": self._semantic, "encode_masks": _encoded}
         with self._lock, torch.no_grad():
-            (output,) = self.model([{**given, "dataset_name": self._dataset, "classes": classes}])
+            (output,) = self.model([{**given, **asked, "dataset_name": self._dataset}])
         ids, found = output["panoptic_seg"]
         panoptic = ids.cpu().numpy()
         if not all("score" in segment for segment in found):
@@ -147,7 +149,7 @@ class Predictor:
                 f"MODEL.META_ARCHITECTURE={self.cfg.MODEL.META_ARCHITECTURE}: its segments have no scores. Fix: use a "
                 "model that scores its segments."
             )
-        semantic = output.get("sem_seg")
+        semantic = output.get("semantic_labels")
         instances = output.get("instances")
         return Prediction(
             name=item["name"],
@@ -155,7 +157,7 @@ class Predictor:
             panoptic=panoptic,
             segments=_segments(panoptic, found, categories),
             categories=categories,
-            semantic=None if semantic is None else semantic.argmax(0).int().cpu().numpy(),
+            semantic=None if semantic is None else semantic.cpu().numpy(),
             instances=None if instances is None else _instances(instances, categories),
         )
 
@@ -245,14 +247,19 @@ def _segments(
     return tuple(sorted(segments, key=lambda s: -s.area))
 
 
+def _encoded(masks: torch.Tensor) -> list[dict | None]:
+    """Encode (N, H, W) bool masks; an empty one is None."""
+    return [encoded(mask) if mask.any() else None for mask in masks.cpu().numpy()]
+
+
 def _instances(found: Any, categories: Sequence[PanopticCategory]) -> tuple[Instance, ...]:
-    """Encode Detectron2's instances, those with a pixel; the best comes first."""
+    """Convert Detectron2's instances, those with a pixel; the best comes first."""
     instances = []
     for k in found.scores.argsort(descending=True, stable=True).tolist():
-        mask = found.pred_masks[k].bool().cpu().numpy()
-        if mask.any():
+        rle = found.encoded_masks[k]
+        if rle is not None:
             left, top, right, bottom = map(int, found.pred_boxes.tensor[k].tolist())
             category = int(found.pred_classes[k])
             score, box = float(found.scores[k]), (left, top, right - left, bottom - top)
-            instances.append(Instance(categories[category].name, category, score, box, encoded(mask)))
+            instances.append(Instance(categories[category].name, category, score, box, rle))
     return tuple(instances)
