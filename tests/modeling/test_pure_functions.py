@@ -148,7 +148,7 @@ def test_semantic_equals_the_full_einsum():
 def test_semantic_labels_are_the_likeliest_classes(monkeypatch, at_a_time):
     """However few classes are compared at a time."""
     torch.manual_seed(0)
-    scores, masks = torch.randn(5, 12), torch.randn(5, 4, 6)
+    scores, masks = 4 * torch.randn(5, 12), 4 * torch.randn(5, 4, 6)
     upsample = Upsampler((16, 24), (15, 22), (30, 44))
     monkeypatch.setattr(postprocessing, "_SCORES", at_a_time * 30 * 44)
     expected = torch.einsum("qk,qhw->khw", scores.softmax(-1)[:, :-1], upsample(masks).sigmoid()).argmax(0)
