@@ -12,9 +12,10 @@ from torch import Tensor
 from .argmax_blocks import argmax_masks as argmax_masks_in_blocks
 from .fast_forms import fast_form
 from .upsampling import Upsampler
+from .upsampling_blocks import upsampled_blocks
 
 _CHUNK = 1 << 24  # mask logits upsampled at a time: 64 MB in float32
-_SCORES = 1 << 28  # class scores of pixels that are compared at a time: 1 GB in float32
+_BLOCK = 1 << 20  # class scores of pixels that are compared at a time: what a CPU's cache holds
 
 
 def _chunks(masks: Tensor, upsample: Upsampler) -> Iterator[tuple[int, Tensor]]:
@@ -35,7 +36,11 @@ def semantic_inference(class_log_probs: Tensor, masks: Tensor, upsample: Upsampl
     Returns:
         (K, H, W).
     """
-    return _summed(class_log_probs.softmax(-1)[:, :-1], masks, upsample)
+    scores = class_log_probs.softmax(-1)[:, :-1]
+    total = masks.new_zeros(scores.shape[1], *upsample.output)
+    for start, chunk in _chunks(masks, upsample):
+        total += torch.einsum("qk,qhw->khw", scores[start : start + len(chunk)], chunk.sigmoid())
+    return total
 
 
 def semantic_labels(class_log_probs: Tensor, masks: Tensor, upsample: Upsampler) -> Tensor:
@@ -49,22 +54,13 @@ def semantic_labels(class_log_probs: Tensor, masks: Tensor, upsample: Upsampler)
     Returns:
         (H, W) int32 in [0, K - 1].
     """
-    scores = class_log_probs.softmax(-1)[:, :-1]
-    step = max(1, _SCORES // (upsample.output[0] * upsample.output[1]))
-    best, labels = _summed(scores[:, :step], masks, upsample).max(0)
-    for start in range(step, scores.shape[1], step):
-        others, index = _summed(scores[:, start : start + step], masks, upsample).max(0)
-        labels = torch.where(others > best, index + start, labels)
-        best = torch.maximum(best, others)
-    return labels.int()
-
-
-def _summed(scores: Tensor, masks: Tensor, upsample: Upsampler) -> Tensor:
-    """Sum scores (Q, K) over the queries at each pixel: (K, H, W)."""
-    total = masks.new_zeros(scores.shape[1], *upsample.output)
-    for start, chunk in _chunks(masks, upsample):
-        total += torch.einsum("qk,qhw->khw", scores[start : start + len(chunk)], chunk.sigmoid())
-    return total
+    scores = class_log_probs.softmax(-1)[:, :-1].T
+    labels = torch.empty(upsample.output, dtype=torch.int32, device=masks.device)
+    every = torch.arange(len(masks), device=masks.device)
+    share = len(every) / max(scores.shape)
+    for place, block in upsampled_blocks(upsample, masks, every, round(_BLOCK * share)):
+        labels[place] = torch.einsum("kq,qhw->khw", scores, block.sigmoid_()).max(0).indices.int()
+    return labels
 
 
 def panoptic_inference(
