@@ -1,5 +1,7 @@
 """Files -> records -> tensors. Importing this package registers the datasets, but reads none of them."""
 
+from .dataset_files.family import family_from_file
+from .dataset_files.registration import register_dataset_file
 from .errors import DatasetError
 from .families import register_builtin_families, register_panoptic_family, unregister_panoptic_family
 from .panoptic.categories import PanopticCategory
@@ -25,6 +27,7 @@ __all__ = [
     "Polygons",
     "check_segments",
     "delete_from_record",
+    "family_from_file",
     "family_of",
     "group_by_image",
     "load_cityscapes_panoptic",
@@ -34,6 +37,7 @@ __all__ = [
     "read_panoptic_png",
     "register_cityscapes_panoptic",
     "register_coco_panoptic",
+    "register_dataset_file",
     "register_panoptic_family",
     "register_phrasecut",
     "resolve_classes",
