@@ -44,7 +44,7 @@ MODULES = sorted({target.split(":")[0] for target, _ in zsseg_d2_console.COMMAND
         (PermissionError(13, "Denied", "a"), "a: Denied. Fix: change its permissions, or name another path"),
         (IsADirectoryError(21, "Is one", "a\x1b[2K\nb"), "a\\x1b[2K b: Is one. Fix: a folder stands where a file is "
          "needed; name another path"),
-        (DatasetError("two\n  lines"), "two lines"),
+        (ConfigError("two\n  lines"), "two lines"),
         (TimeoutError(), "TimeoutError"),
     ],
 )  # fmt: skip
@@ -147,7 +147,7 @@ def test_names_in_the_parsers_are_those_of_the_package():
     from zsseg_d2.engine.benchmark.rows import ROWS
     from zsseg_d2.engine.prediction.phrase_segmentation import DEFAULT_CONFIG
 
-    assert image_arguments.MAX_PIXELS == (MAX_PIXELS, LARGEST_MAX_PIXELS)
+    assert (image_arguments.MAX_PIXELS, image_arguments.LARGEST_MAX_PIXELS) == (MAX_PIXELS, LARGEST_MAX_PIXELS)
     assert set(image_arguments.EXIF_RULES) == set(EXIF_RULES) and image_arguments.EXIF_RULES[0] == ImageRules.exif
     cfg = get_cfg()
     add_zsseg_config(cfg)

@@ -175,6 +175,7 @@ KEYS: dict[str, Key] = {
     "ZSSEG.DELETED_PIXELS": Key(CHOICE, _MAPPER),
     "ZSSEG.OUT_CLASSES": Key(Listed(AnyOf(NAME, Number(0, 10**9, whole=True)), what="names or label ids"), _CLASSES),
     "ZSSEG.TEXT_CACHE": Key(TEXT, _FCCLIP),
+    "ZSSEG.PROCESS_TIMEOUT": Key(Number(0, 10**6, above_low=True), _RUN),
     "ZSSEG.STRICT_WEIGHTS": Key(FLAG, _TRAINER),
     "ZSSEG.SAVE_PREDICTIONS": Key(FLAG, _EVALUATORS),
     "ZSSEG.VIS_IMAGES": Key(COUNT, _EVALUATORS),
