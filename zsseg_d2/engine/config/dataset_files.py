@@ -28,17 +28,21 @@ def dataset_files(values: Mapping, folder: Path | None = None) -> list[str]:
         ConfigError: it is not a list of names.
     """
     datasets = values.get("DATASETS")
-    listed = (datasets.get("FILES") if isinstance(datasets, Mapping) else None) or []
+    listed = datasets.get("FILES") if isinstance(datasets, Mapping) else None
     return as_paths(listed, folder)
 
 
 def as_paths(listed: Any, folder: Path | None) -> list[str]:
-    """Return the names of dataset files as absolute paths, one name as a list; None as `folder` changes nothing.
+    """Return the names of dataset files, as absolute paths if they are relative to a `folder`.
+
+    Args:
+        listed: names, one name, or None.
+        folder: what relative names are relative to. Default: they stay as they are.
 
     Raises:
         ConfigError: it is not a list of names.
     """
-    names = [listed] if isinstance(listed, str) else listed
+    names = [] if listed in (None, "") else [listed] if isinstance(listed, str) else listed
     if not isinstance(names, Sequence) or not all(isinstance(name, str) and name.strip() for name in names):
         raise ConfigError(f"{KEY}={listed}: it must be a list of names of YAML files.")
     return [str(name) if folder is None else str((folder / Path(name).expanduser()).resolve()) for name in names]
@@ -53,7 +57,7 @@ def add_files_of_options(cfg: CfgNode, options: Sequence[str]) -> list[str]:
     rest: list[str] = []
     for key, value in zip(options[::2], options[1::2]):
         if key == KEY:
-            paths = as_paths(CfgNode._decode_cfg_value(value) or [], Path.cwd())
+            paths = as_paths(CfgNode._decode_cfg_value(value), Path.cwd())
             cfg.DATASETS.FILES = list(dict.fromkeys([*cfg.DATASETS.FILES, *paths]))
         else:
             rest += [key, value]
