@@ -5,7 +5,8 @@ from .dataset_files.registration import register_dataset_file
 from .errors import DatasetError
 from .families import register_builtin_families, register_panoptic_family, unregister_panoptic_family
 from .panoptic.categories import PanopticCategory
-from .panoptic.cityscapes import CityscapesLayout, load_cityscapes_panoptic, register_cityscapes_panoptic
+from .panoptic.cityscapes import load_cityscapes_panoptic, register_cityscapes_panoptic
+from .panoptic.cityscapes_layout import CityscapesLayout
 from .panoptic.coco import CocoLayout, load_coco_panoptic, register_coco_panoptic
 from .panoptic.deletion import CONFIGURATIONS, delete_from_record, resolve_classes
 from .panoptic.family import PANOPTIC_FAMILIES, PanopticFamily, PanopticLayout, family_of

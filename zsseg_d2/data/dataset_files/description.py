@@ -62,6 +62,9 @@ class Description(msgspec.Struct, forbid_unknown_fields=True):
         delete: Name of a configuration -> classes that it deletes.
         out: The Out classes, or the configuration that deletes them.
         aliases: Further registered names, with ``{split}``.
+        overpainted: Whether things were painted over stuff after its areas were counted, so that stuff may have fewer
+            pixels, or none.
+        zero_shot_config: Config that evaluates the zero-shot model, for messages.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Description(msgspec.Struct, forbid_unknown_fields=True):
     delete: dict[str, ClassNames] = {}
     out: str | ClassNames | None = None
     aliases: list[str] = []
+    overpainted: bool = False
     zero_shot_config: str | None = None
 
 

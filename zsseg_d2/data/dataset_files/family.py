@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DatasetError
-from ..panoptic.cityscapes import CityscapesLayout
+from ..panoptic.cityscapes_layout import CityscapesLayout
 from ..panoptic.family import PanopticFamily, PanopticLayout
 from ..paths import data_folder, is_relative_inside
 from .classes import categories_of, vocabulary_of
@@ -33,7 +33,7 @@ def family_from_file(path: Path) -> PanopticFamily:
     folder_name = _folder(description, path)
     layout: PanopticLayout = CityscapesLayout()
     if description.layout == "coco":
-        layout = FileLayout.of(description, path)
+        layout = FileLayout.of(description, path, packaged=description.root.startswith(_ALL_DATASETS))
     files = [layout.paths(data_folder(folder_name), split).panoptic_json for split in description.splits]
     categories = categories_of(description, files, path)
     delete: dict[str, tuple[str | int, ...]] = {name: tuple(listed) for name, listed in description.delete.items()}

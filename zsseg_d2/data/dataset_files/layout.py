@@ -21,6 +21,8 @@ class FileLayout:
     Args:
         source: the YAML file, for messages.
         places: (split, image folder, folder of PNGs, JSON), relative to the dataset's folder.
+        overpainted: whether things cover stuff, which may have fewer pixels than its area then, or none.
+        remedy: what to do about a missing file, for messages.
 
     Raises:
         DatasetError: a place leads out of the dataset's folder.
@@ -28,6 +30,8 @@ class FileLayout:
 
     source: Path
     places: tuple[tuple[str, str, str, str], ...]
+    overpainted: bool = False
+    remedy: str = ""
 
     def __post_init__(self) -> None:
         for _, *places in self.places:
@@ -39,13 +43,17 @@ class FileLayout:
                     )
 
     @classmethod
-    def of(cls, description: Description, source: Path) -> FileLayout:
-        """Make the layout that a description states."""
+    def of(cls, description: Description, source: Path, *, packaged: bool) -> FileLayout:
+        """Make the layout that a description states; `packaged`: one in the folder of all datasets."""
+        remedy = f"correct the file, or the places in {source}"
+        if packaged:
+            remedy = "put the dataset there, or set DETECTRON2_DATASETS (datasets/README.md)"
         if isinstance(description.splits, dict):
             listed = [(name, p.images, p.panoptic, p.annotations) for name, p in description.splits.items()]
-            return cls(source, tuple(listed))
+            return cls(source, tuple(listed), description.overpainted, remedy)
         given = [str(place) for place in (description.images, description.panoptic, description.annotations)]
-        return cls(source, tuple((s, *(p.replace("{split}", s) for p in given)) for s in description.splits))  # type: ignore[misc]
+        filled = [(s, *(p.replace("{split}", s) for p in given)) for s in description.splits]
+        return cls(source, tuple(filled), description.overpainted, remedy)  # type: ignore[arg-type]
 
     def paths(self, root: Path, split: str) -> PanopticPaths:
         """Return where the files of `split` are under `root`.
@@ -66,15 +74,17 @@ class FileLayout:
             DatasetError: a file or folder is missing, or the JSON is wrong.
         """
         image_root, panoptic_root, panoptic_json = self.paths(root, split)
-        for folder, key in ((image_root, "images"), (panoptic_root, "panoptic")):
+        for folder in (image_root, panoptic_root):
             if not folder.is_dir():
-                raise DatasetError(
-                    f"{self.source}: split '{split}': there is no folder {folder}. Fix: correct '{key}' or 'root'."
-                )
-        return load_records(
+                raise DatasetError(f"Split '{split}': there is no folder {folder}. Fix: {self.remedy}.")
+        records = load_records(
             panoptic_json,
             panoptic_root,
             lambda image: safe_join(image_root, image.file_name, panoptic_json),
             categories,
-            remedy=f"correct the annotations, or the places in {self.source}",
+            remedy=self.remedy,
         )
+        if self.overpainted:
+            for segment in (s for record in records for s in record["segments_info"] if not s["isthing"]):
+                segment["overpainted"] = True
+        return records
