@@ -267,10 +267,8 @@ def fcclip_files(tmp_path):
     ],
 )
 def test_files_of_fcclip_merge_without_a_flood(fcclip_files, said, name, dataset):
-    from detectron2.data import DatasetCatalog
-
     path = str(fcclip_files / f"fcclip_convnext_large_eval_{name}.yaml")
-    if dataset in DatasetCatalog:
+    if name != "mapillary_vistas":
         cfg = setup_cfg(argparse.Namespace(config_file=path, opts=["MODEL.DEVICE", "cpu"], eval_only=True))
         assert ((dataset,), 250) == (cfg.DATASETS.TEST, cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES)
         assert cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES == ["res2", "res3", "res4", "res5"]

@@ -13,6 +13,8 @@ from ..panoptic.registration import PanopticPaths
 from ..paths import is_relative_inside, safe_join
 from .description import Description
 
+ANY = "{split}"
+
 
 @dataclass(frozen=True)
 class FileLayout:
@@ -20,7 +22,8 @@ class FileLayout:
 
     Args:
         source: the YAML file, for messages.
-        places: (split, image folder, folder of PNGs, JSON), relative to the dataset's folder.
+        places: (split, image folder, folder of PNGs, JSON), relative to the dataset's folder; the split ``{split}``
+            stands for any, and is replaced in the others.
         overpainted: whether things cover stuff, which may have fewer pixels than its area then, or none.
         remedy: what to do about a missing file, for messages.
 
@@ -52,8 +55,7 @@ class FileLayout:
             listed = [(name, p.images, p.panoptic, p.annotations) for name, p in description.splits.items()]
             return cls(source, tuple(listed), description.overpainted, remedy)
         given = [str(place) for place in (description.images, description.panoptic, description.annotations)]
-        filled = [(s, *(p.replace("{split}", s) for p in given)) for s in description.splits]
-        return cls(source, tuple(filled), description.overpainted, remedy)  # type: ignore[arg-type]
+        return cls(source, ((ANY, *given),), description.overpainted, remedy)  # type: ignore[arg-type]
 
     def paths(self, root: Path, split: str) -> PanopticPaths:
         """Return where the files of `split` are under `root`.
@@ -62,8 +64,8 @@ class FileLayout:
             DatasetError: there is no such split.
         """
         for name, *places in self.places:
-            if name == split:
-                return PanopticPaths(*(root / place for place in places))
+            if name in (split, ANY):
+                return PanopticPaths(*(root / place.replace(ANY, split) for place in places))
         known = ", ".join(name for name, *_ in self.places)
         raise DatasetError(f"{self.source}: there is no split '{split}'. Fix: choose one of {known}.")
 
