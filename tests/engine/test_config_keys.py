@@ -99,6 +99,17 @@ def test_values_out_of_range_are_refused(key, value):
         setup(key, value)
 
 
+def test_measures_need_what_they_score():
+    for value, told in (
+        ("['PQ']", "ZSSEG.MEASURES=PQ: choose one of mIoU, AP"),
+        ("['AP']", "ZSSEG.MEASURES=AP: .* Fix: MODEL.MASK_FORMER.TEST.INSTANCE_ON True"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            setup("ZSSEG.MEASURES", value)
+    on = ("MODEL.MASK_FORMER.TEST.INSTANCE_ON", True, "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", True)
+    assert setup("ZSSEG.MEASURES", "['AP', 'mIoU']", *on).ZSSEG.MEASURES == ["AP", "mIoU"]
+
+
 @pytest.fixture
 def said(caplog, monkeypatch):
     monkeypatch.setattr(keys, "_told", set())

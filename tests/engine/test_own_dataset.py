@@ -71,7 +71,13 @@ def test_the_whole_way(garden, tmp_path, capsys):
 
     deleting, pseudo = "garden_train_no_vehicles", "garden_train_pseudo_labels_no_vehicles"
     trained = "model_final.pth"
-    zero_shot = run("zero_shot", "zero_shot", words=["--eval-only", "--save-predictions"], **{"ZSSEG.VIS_IMAGES": "1"})
+    more = {
+        "ZSSEG.VIS_IMAGES": "1",
+        "ZSSEG.MEASURES": "['mIoU', 'AP']",
+        "MODEL.MASK_FORMER.TEST.SEMANTIC_ON": "True",
+        "MODEL.MASK_FORMER.TEST.INSTANCE_ON": "True",
+    }
+    zero_shot = run("zero_shot", "zero_shot", words=["--eval-only", "--save-predictions"], **more)
     in_class = run("in_class", "in_class_finetune", deleting)
     run("labels", "zero_shot", program=make_pseudo_labels, words=["--configuration", "no_vehicles"])
     two = {"ZSSEG.MODEL_TWO.WEIGHTS": str(in_class / trained)}
@@ -91,6 +97,8 @@ def test_the_whole_way(garden, tmp_path, capsys):
         }
         assert tuple(k for k, row in table["per_class"].items() if row["group"] == "Out") == DELETED
         assert 0 < table["In"]["PQ"] <= 100
+    table = score(zero_shot)
+    assert table["In"]["mIoU"] > 0 and table["Stuff"]["AP"] is None and 0 <= table["Things"]["AP"] <= 100
     counted = oracle(garden.parent, zero_shot / "inference" / "garden_val" / "predictions")
     for name, row in score(zero_shot)["per_class"].items():
         assert {k: row[k] for k in ("tp", "fp", "fn")} == {k: counted[name][k] for k in ("tp", "fp", "fn")}
