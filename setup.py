@@ -17,7 +17,7 @@ setup(
     packages=[*find_packages(include=["zsseg_d2", "zsseg_d2.*"]), *mapped_packages()],
     package_dir=mapped_packages(),
     package_data={
-        "zsseg_d2": ["py.typed", "vocabularies/*.yaml", "weights/*"],
+        "zsseg_d2": ["py.typed", "vocabularies/*.yaml", "datasets/*.yaml", "weights/*"],
         "zsseg_d2.experiments": ["Snakefile"],
         "zsseg_d2.modeling.clip": ["configs/*"],
         **{name: ["*.yaml"] for name in mapped_packages()},

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
+import multiprocessing
 import subprocess
-import sys
 import time
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
+from zsseg_d2 import folder_lock
 from zsseg_d2.files import atomic_path
 from zsseg_d2.folder_lock import LOCK, FolderInUse, writing
 
-HOLD = """
-import os, sys, time
-from zsseg_d2.files import atomic_path
-from zsseg_d2.folder_lock import writing
-with writing(sys.argv[1], "train_net.py"):
-    with atomic_path(sys.argv[1] + "/model.pth") as part:
+
+def hold(folder: Path, told: Connection) -> None:
+    with writing(folder, "train_net.py"), atomic_path(folder / "model.pth") as part:
         part.write_bytes(b"half")
-        print("held", os.getpid(), flush=True)
+        told.send("held")
         time.sleep(60)
-"""
 
 
 @pytest.fixture
 def holder(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline().startswith("held")
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=hold, args=(tmp_path, there))
+    process.start()
+    assert here.recv() == "held"
     yield process
     process.kill()
-    process.wait()
+    process.join()
 
 
 def test_the_second_writer_is_told_who_writes(tmp_path, holder):
@@ -42,8 +44,8 @@ def test_the_second_writer_is_told_who_writes(tmp_path, holder):
 
 def test_a_killed_writer_leaves_neither_lock_nor_orphan(tmp_path, holder):
     (tmp_path / ".download.part").write_text("of a browser")
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    holder.kill()
+    holder.join()
     with writing(tmp_path, "segment.py"):
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted([".download.part", LOCK])
 
@@ -53,7 +55,7 @@ def test_a_folder_with_a_writer_of_its_own_is_left_alone(tmp_path, holder):
     with writing(inner, "train_net.py"), atomic_path(inner / "model.pth"):
         (inner.parent / ".zsseg_d2-x.part").write_text("orphan")
         holder.kill()
-        holder.wait()
+        holder.join()
         with writing(tmp_path, "run_suite.py"):
             assert len(list(inner.glob(".*.part"))) == 1
             assert not list(inner.parent.glob(".*.part"))
@@ -68,11 +70,25 @@ def test_waiting_ends_when_the_other_ends(tmp_path, holder, capfd):
     assert "waiting for it" in capfd.readouterr().err
 
 
+def try_to_write(folder: Path, told: Connection) -> None:
+    folder_lock._held.clear()  # a fork belongs to the writer; another program does not
+    try:
+        with writing(folder, "b"):
+            told.send("wrote")
+    except FolderInUse:
+        told.send("refused")
+
+
 def test_calls_nest_within_a_process(tmp_path):
-    with writing(tmp_path, "a"):
-        with writing(tmp_path / ".." / tmp_path.name, "b"):
-            pass
-        done = subprocess.run([sys.executable, "-c", HOLD, tmp_path], capture_output=True, text=True)
-        assert "FolderInUse" in done.stderr, "still held"
-    with writing(tmp_path, "a"):
-        pass
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    for expected in ("refused", "wrote"):
+        with contextlib.ExitStack() as stack:
+            if expected == "refused":
+                stack.enter_context(writing(tmp_path, "a"))
+                with writing(tmp_path / ".." / tmp_path.name, "a"):
+                    pass
+            other = context.Process(target=try_to_write, args=(tmp_path, there))
+            other.start()
+            assert here.recv() == expected
+            other.join()

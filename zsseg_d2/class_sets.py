@@ -55,7 +55,7 @@ class ClassSets:
     Args:
         train: DATASETS.TRAIN.
         test: DATASETS.TEST.
-        num_classes: MODEL.SEM_SEG_HEAD.NUM_CLASSES, compared with the training vocabulary.
+        num_classes: MODEL.SEM_SEG_HEAD.NUM_CLASSES, compared with the training vocabulary; 0: not compared.
         vocabulary: ZSSEG.VOCABULARY. It replaces the names and synonyms of a test set: with the same names in another
             order it is put into the order of the dataset, else its classes replace those of the dataset one by one.
         pretraining_vocabulary: ZSSEG.PRETRAINING_VOCABULARY.
@@ -156,11 +156,11 @@ class ClassSets:
     def _training(self, num_classes: int, training_vocabulary: str, pretraining_vocabulary: str) -> TrainingClasses:
         metadata = self._train_metadata
         vocabulary = (metadata and metadata.get("vocabulary")) or self._pretraining
-        if num_classes != len(vocabulary):
+        if num_classes not in (0, len(vocabulary)):
             source = self._train[0] if metadata else pretraining_vocabulary
             raise ValueError(
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}, but the training vocabulary of '{source}' has "
-                f"{len(vocabulary)} classes."
+                f"{len(vocabulary)} classes. Fix: leave the key out."
             )
         vocabulary.check_distinct()
         deleted = tuple(metadata.get("deleted_contiguous_ids", ())) if metadata else ()

@@ -15,6 +15,7 @@ def add_zsseg_config(cfg: CN) -> None:
         cfg: as returned by ``detectron2.config.get_cfg()``.
     """
     add_deeplab_config(cfg)  # WarmupPolyLR's keys and others that FC-CLIP's YAML files mention
+    cfg.DATASETS.FILES = []  # YAML files that describe datasets, relative to the config; several configs add up
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
@@ -85,7 +86,7 @@ def _add_mask_former(cfg: CN) -> None:
     h.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS = 4  # sampled points a head and a level
     h.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS = 8  # heads of deformable attention
     h.CONVS_DIM = 256  # width of the pixel decoder
-    h.NUM_CLASSES = 133  # K of the training vocabulary; compared with the vocabulary when the model is built
+    h.NUM_CLASSES = 0  # K of the training vocabulary; 0: as many as that has; another number is compared with it
     h.NORM = "GN"
     h.IN_FEATURES = ["res2", "res3", "res4", "res5"]
 
@@ -141,6 +142,7 @@ def _add_zsseg(cfg: CN) -> None:
     z.STRICT_WEIGHTS = True  # weights that are missing, not finite or of another type end the program; False: warn
     # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.SAVE_PREDICTIONS = False
+    z.MEASURES = []  # beside PQ, in the same table and JSON: "mIoU" of the semantic output, "AP" of the instances
     z.VIS_IMAGES = 0  # number of images to visualize (image, prediction, ground truth) in an evaluation
     z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
     z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class

@@ -135,7 +135,7 @@ def test_losses_that_are_no_numbers_name_themselves_and_the_images(bad):
 
 
 def test_a_training_that_diverges_keeps_its_last_good_checkpoint(make_config, tmp_path, capfd):
-    options = ("SOLVER.BASE_LR", 1e30, "SOLVER.CLIP_GRADIENTS.ENABLED", False)
+    options = ("SOLVER.BASE_LR", 1e3, "SOLVER.WEIGHT_DECAY", 1e3, "SOLVER.CLIP_GRADIENTS.ENABLED", False)
     program(make_config("SOLVER.MAX_ITER", 2, "DATASETS.TEST", ()))
     good = (tmp_path / "out" / "model_final.pth").read_bytes()
     with pytest.raises(SystemExit, match=r"error: Training diverged.*Fix: "):

@@ -305,7 +305,7 @@ def test_settings_that_change_no_prediction_are_no_other_arguments(labelled):
         ),
         ({}, ("ZSSEG.PSEUDO_LABELS.MIN_SCORE", 1.5), ConfigError, "MIN_SCORE=1.5"),
         ({}, ("ZSSEG.PSEUDO_LABELS.MIN_AREA", -1), ConfigError, "MIN_AREA=-1"),
-        ({}, ("TEST.DETECTIONS_PER_IMAGE", 0), ConfigError, "META_ARCHITECTURE=TinyLabeller: pseudo-labels need"),
+        ({}, ("TEST.DETECTIONS_PER_IMAGE", 1), ConfigError, "META_ARCHITECTURE=TinyLabeller: pseudo-labels need"),
         (
             {},
             ("DATASETS.TRAIN", "('minicity_panoptic_train_003',)", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 19),

@@ -226,7 +226,7 @@ PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-m
         (("--image", "IMG_1.JPG"), "IMG_1.JPG"),
         (("--image", "a.png", "text.png"), "text.png"),
         (("--phrase", " \t"), "--phrase is empty"),
-        (("--phrase", f"{LONG}red car", "--phrase", f"{LONG}blue car"), "blue car': CLIP reads 75 tokens of a text"),
+        (("--phrase", f"{LONG}red car", "--phrase", f"{LONG}blue car"), "blue car': CLIP reads only the beginning"),
         (("--output", "out.gif"), "'out.gif' must end in .png or .jpg"),
         (("--image", "a.png", "b.png"), "'out.png' is one file, but there are 2 images; name a folder"),
         (("--image", "a.png", "other/a.png", "--output", "found"), "Two of the images have the same name"),

@@ -25,7 +25,7 @@ class TinyLabeller(nn.Module):
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(1.0))
-        self.scores = cfg.TEST.DETECTIONS_PER_IMAGE > 0
+        self.scores = cfg.TEST.DETECTIONS_PER_IMAGE != 1
 
     def forward(self, batch: list[dict]) -> list[dict]:
         assert not self.training

@@ -63,7 +63,9 @@ def write_run(job: RunJob, mean_iou: float, blind: float | None) -> None:
     lines[1]["referring/mean_iou"], lines[3]["referring/mean_iou"] = mean_iou - 10, mean_iou
     (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     parameters = {"total": 1_500_000, "trainable": 1_128_545 if job.name[0] == "a" else 45_678}
-    (folder / "run.json").write_text(json.dumps({"mode": "train", "status": "finished", "parameters": parameters}))
+    (folder / "run.json").write_text(
+        json.dumps({"mode": "train", "status": "finished", "seed": job.seed, "parameters": parameters})
+    )
     record = {"fingerprint": job.fingerprint, "settings": job.settings, "status": "finished", "seconds": 9.0}
     job_record.write_record(folder, {**record, "needs": {}, "made": "now"})
     (folder / "samples").mkdir()
@@ -179,7 +181,9 @@ def test_bars_are_means_by_decoder_and_loss(results, drawn, tmp_path):
     bars = sorted(ax.patches, key=lambda bar: bar.get_x())
     assert [bar.get_height() for bar in bars] == [42, 52, 60, 22] and bars[1].get_x() < 0.5 < bars[2].get_x()
     assert [t.get_text() for t in ax.texts] == ["42", "52", "60", "22"]
-    assert bars[0].get_facecolor() == bars[2].get_facecolor() != bars[1].get_facecolor() == bars[3].get_facecolor()
+    # Decoders by color, as in the other plots; losses by hatch.
+    assert bars[0].get_facecolor() == bars[1].get_facecolor() != bars[2].get_facecolor() == bars[3].get_facecolor()
+    assert bars[0].get_hatch() == bars[2].get_hatch() != bars[1].get_hatch() == bars[3].get_hatch()
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["bce", "dice"]
     ends = [line.get_segments()[0][:, 1].tolist() for line in ax.collections]
     assert ends[0] == pytest.approx([42 - math.sqrt(8), 42 + math.sqrt(8)]) and len(ends) == 4
@@ -198,7 +202,7 @@ def test_curves_of_each_loss_have_a_panel_of_their_own(results, drawn, tmp_path)
 def test_runs_of_the_same_decoder_and_loss_stay_apart(results, drawn, tmp_path):
     """What stands behind the loss tells them apart: a bar and a line of its own."""
     found = results()
-    found.rows[3].run = replace(found.rows[1].run, label="A, dice, longer")
+    found.rows[3].run = replace(found.rows[1].run, name="a_dice_longer", label="A, dice, longer")
     referring_plots.decoder_bars(found, MEAN_IOU, tmp_path / "bars.png")
     ax = drawn[0].axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["A", "B", "A, longer"]

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tests.experiments import suite_stub
 from zsseg_d2.data import register_cityscapes_panoptic
-from zsseg_d2.data.panoptic.cityscapes import CityscapesLayout
+from zsseg_d2.data.panoptic.cityscapes_layout import CityscapesLayout
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_data
 from zsseg_d2.experiments.leak_free import check_claims, find_leaks, find_unknown

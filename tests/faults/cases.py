@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import resource
 import signal
@@ -13,6 +14,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import detectron2.utils.logger
 
 import zsseg_d2_console
 
@@ -107,6 +110,14 @@ def _is_error(line: str) -> bool:
     return line.startswith("error: ") or ": error: " in line  # argparse names the program first
 
 
+def _forget_log_handlers() -> None:
+    """Drop the handlers of what this process did before it forked; their files may be closed."""
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            logger.handlers.clear()
+    detectron2.utils.logger.setup_logger.cache_clear()
+
+
 def _be_the_program(
     words: list[str],
     environment: Mapping[str, str],
@@ -128,6 +139,7 @@ def _be_the_program(
         )
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (int(used + memory),) * 2)
+        _forget_log_handlers()
         os.environ.update(environment)
         os.chdir(folder or os.getcwd())
         sys.argv = ["zsseg-d2", *words]

@@ -42,7 +42,7 @@ CONFIG = {
     FORMER + "IMPORTANCE_SAMPLE_RATIO": 0.75,
     FORMER + "TEST.OBJECT_MASK_THRESHOLD": 0.0,
     FORMER + "TEST.OVERLAP_THRESHOLD": 0.8,
-    HEAD + "NUM_CLASSES": 133,
+    HEAD + "NUM_CLASSES": 0,  # as many as the training vocabulary has: 133 without another one
     HEAD + "CONVS_DIM": 256,
     HEAD + "MASK_DIM": 256,
     HEAD + "NORM": "GN",

@@ -164,7 +164,7 @@ ELSEWHERE = {
     "read by the engine and the data": (
         *(Z + "DELETED_PIXELS", Z + "SAVE_PREDICTIONS", Z + "VIS_IMAGES", Z + "TOWER.NAME", Z + "TOWER.WEIGHTS"),
         *(Z + "PSEUDO_LABELS.MIN_SCORE", Z + "PSEUDO_LABELS.MIN_AREA", Z + "PSEUDO_LABELS.MIN_VISIBLE"),
-        *(Z + "SAMPLES.PERIOD", Z + "SAMPLES.COUNT", Z + "STRICT_WEIGHTS"),
+        *(Z + "SAMPLES.PERIOD", Z + "SAMPLES.COUNT", Z + "STRICT_WEIGHTS", Z + "PROCESS_TIMEOUT"),
     ),
     "FC-CLIP's and Mask2Former's, read by nobody": (
         *(FORMER + "DROPOUT", FORMER + "ENC_LAYERS", FORMER + "TRANSFORMER_IN_FEATURE"),

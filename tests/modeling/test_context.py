@@ -10,6 +10,7 @@ import pytest
 
 from zsseg_d2 import Vocabulary
 from zsseg_d2.modeling.clip import context
+from zsseg_d2.modeling.clip.context import read_alike
 from zsseg_d2.modeling.clip.text_classifier import TextClassifier
 from zsseg_d2.vocabulary import PROMPT_TEMPLATES
 
@@ -52,3 +53,12 @@ def test_names_of_classes_are_measured_in_their_templates(warnings):
 def test_a_tokenizer_of_another_kind_is_trusted(warnings):
     context.warn_of_cut_texts(SimpleNamespace(), ["car " * 99])
     assert not warnings.records
+
+
+@pytest.mark.parametrize("length", [16, 77])
+def test_texts_that_begin_alike_are_one_to_clip(length):
+    tokenizer = open_clip.SimpleTokenizer(context_length=length)
+    start = "very " * (length - 3)  # with the marks of start and end, one more token fits
+    assert read_alike(tokenizer, [f"{start}red car", f"{start}red bus"]) == (f"{start}red car", f"{start}red bus")
+    assert read_alike(tokenizer, [f"{start}red car", f"{start}blue car"]) is None
+    assert read_alike(None, ["a", "a b"]) is None

@@ -1,4 +1,7 @@
-"""Command lines: ``--config-file a.yaml b.yaml`` takes several files, KEY VALUE pairs stand at the end."""
+"""Command lines: ``--config-file a.yaml b.yaml`` takes several files, KEY VALUE pairs stand at the end.
+
+So does ``--dataset``, whose files become the value of DATASETS.FILES.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import sys
 from collections.abc import Sequence
 
 CONFIG_FILE = "--config-file"
+DATASET = "--dataset"
+_WITH_FILES = (CONFIG_FILE, DATASET)
 CONFIG_ROOTS = frozenset(
     ("CUDNN_BENCHMARK", "DATALOADER", "DATASETS", "GLOBAL", "INPUT", "MODEL", "OUTPUT_DIR", "SEED", "SOLVER", "TEST")
     + ("VERSION", "VIS_PERIOD", "ZSSEG")
@@ -20,7 +25,7 @@ exit status: 0 done; 1 something that can be fixed, in one line that begins with
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argument parser whose ``--config-file`` takes all the YAML files that follow it.
+    """An argument parser whose ``--config-file`` and ``--dataset`` take all the YAML files that follow them.
 
     Every program has ``--debug`` and ``--import``; subcommands (made by ``add_subparsers``) leave them to the program.
 
@@ -61,41 +66,60 @@ class ArgumentParser(argparse.ArgumentParser):
         )
 
     def add_config_arguments(self, help: str, *, required: bool = False) -> None:
-        """Add ``--config-file`` (``args.config_file``: a list of names) and ``opts`` (a list of words)."""
+        """Add ``--config-file`` (``args.config_file``: a list), ``--dataset``, and ``opts`` (a list of words)."""
         self.add_argument(
             CONFIG_FILE, action="append", required=required, metavar="FILE", help=f"{help}; several merge in order"
         )
+        self.add_dataset_argument()
         self.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys, at the end")
+
+    def add_dataset_argument(self) -> None:
+        """Add ``--dataset`` (``args.dataset``: a list), whose files are added to DATASETS.FILES in ``opts``."""
+        self.add_argument(
+            DATASET,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="YAML file of a dataset of your own (datasets/README.md); may be repeated",
+        )
 
     def parse_known_args(self, args=None, namespace=None):
         words = split_config_files(sys.argv[1:] if args is None else args)
         parsed, rest = super().parse_known_args(words, namespace)
         if getattr(parsed, "config_file", ...) is None:
             parsed.config_file = []
+        if hasattr(parsed, "opts") and getattr(parsed, "dataset", None):
+            parsed.opts = [*parsed.opts, *dataset_options(parsed.dataset)]
         return parsed, rest
 
 
-def split_config_files(words: Sequence[str]) -> list[str]:
-    """Write ``--config-file a.yaml b.yaml`` as ``--config-file=a.yaml --config-file=b.yaml``.
+def dataset_options(files: Sequence[str]) -> list[str]:
+    """Return the KEY VALUE pair that names dataset files, with absolute paths; none without a file."""
+    return ["DATASETS.FILES", str([os.path.abspath(os.path.expanduser(file)) for file in files])] if files else []
 
-    The first word after the option is a config file whatever it is called; more of them end in ``.yaml`` or ``.yml``.
+
+def split_config_files(words: Sequence[str]) -> list[str]:
+    """Write ``--config-file a.yaml b.yaml`` as ``--config-file=a.yaml --config-file=b.yaml``, likewise ``--dataset``.
+
+    The first word after the option is a file whatever it is called; more of them end in ``.yaml`` or ``.yml``.
 
     Example:
         >>> split_config_files(["--config-file", "a.yaml", "b.yaml", "SEED", "1"])
         ['--config-file=a.yaml', '--config-file=b.yaml', 'SEED', '1']
     """
     found: list[str] = []
-    expected = 0  # 2: a config file must follow; 1: more may follow
+    option = ""
+    expected = 0  # 2: a file must follow; 1: more may follow
     for word in words:
-        if word == CONFIG_FILE:
-            expected = 2
+        if word in _WITH_FILES and expected < 2:
+            option, expected = word, 2
         elif expected == 2 and word.startswith("--"):
             return list(words)  # the file is missing: argparse says so
-        elif word.startswith(f"{CONFIG_FILE}="):
+        elif word.startswith(tuple(f"{name}=" for name in _WITH_FILES)):
             found.append(word)
-            expected = 1
+            option, expected = word.split("=")[0], 1
         elif expected == 2 or (expected == 1 and word.endswith((".yaml", ".yml"))):
-            found.append(f"{CONFIG_FILE}={word}")
+            found.append(f"{option}={word}")
             expected = 1
         else:
             found.append(word)

@@ -5,6 +5,7 @@ python tools/delete_classes.py --root datasets/cityscapes --split train --classe
 python tools/delete_classes.py --root datasets/cityscapes --split train --configurations 001 004-008
 python tools/delete_classes.py --root datasets/cityscapes --split train --configurations all
 python tools/delete_classes.py --root datasets/coco --family openvocab_coco_2017_panoptic --split train --classes cat
+python tools/delete_classes.py --dataset my.yaml --split train --configurations all --output my_copies
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     parser = ArgumentParser(__doc__, prog)
-    parser.add_argument("--root", type=Path, required=True, help="folder of the dataset; never written to")
+    parser.add_argument(
+        "--root", type=Path, help="folder of the dataset; never written to. Default: that of --dataset or --family"
+    )
+    parser.add_dataset_argument()
     parser.add_argument(
         "--family",
-        default="openvocab_cityscapes_fine_panoptic",
         metavar="PREFIX",
         help="layout and classes: openvocab_cityscapes_fine_panoptic, minicity_panoptic, "
-        "openvocab_coco_2017_panoptic, miniworld_panoptic, or your own; default: Cityscapes' (also for MiniCity)",
+        "openvocab_coco_2017_panoptic, miniworld_panoptic, or your own; default: that of --dataset, else Cityscapes' "
+        "(also for MiniCity)",
     )
     parser.add_argument("--split", nargs="+", default=["train"], help="default: train")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -52,21 +56,33 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--copy-images", action="store_true", help="copy the images instead of linking to them")
     parser.add_argument("--num-workers", type=int, help="processes; default: one a usable core")
     parser.add_argument("--overwrite", action="store_true", help="replace what a run with other arguments wrote")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if len(args.dataset) > 1:
+        parser.error(f"--dataset: one is copied at a time, but there are {len(args.dataset)}.")
+    if not (args.root or args.dataset or args.family):
+        parser.error("--root is missing, or --dataset or --family, which say where the dataset is.")
+    return args
 
 
 def family(arguments: argparse.Namespace) -> PanopticFamily:
-    """Return the family that --family names.
+    """Return the family that --dataset describes or --family names.
 
     Raises:
         DatasetError: There is none.
     """
-    from zsseg_d2.data import PANOPTIC_FAMILIES, DatasetError
+    from zsseg_d2.data import PANOPTIC_FAMILIES, DatasetError, register_dataset_file
 
-    if arguments.family not in PANOPTIC_FAMILIES:
+    described = [register_dataset_file(path).prefix for path in arguments.dataset]
+    name = arguments.family or (described or ["openvocab_cityscapes_fine_panoptic"])[0]
+    if name not in PANOPTIC_FAMILIES:
         known = ", ".join(PANOPTIC_FAMILIES)
-        raise DatasetError(f"--family {arguments.family}: there is no such family. Fix: choose one of {known}.")
-    return PANOPTIC_FAMILIES[arguments.family]
+        raise DatasetError(f"--family {name}: there is no such family. Fix: choose one of {known}.")
+    return PANOPTIC_FAMILIES[name]
+
+
+def source(arguments: argparse.Namespace) -> Path:
+    """Return the folder that is copied: --root, else that of the dataset."""
+    return (arguments.root or family(arguments).folder()).resolve()
 
 
 def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
@@ -75,12 +91,13 @@ def planned_copies(arguments: argparse.Namespace) -> list[ClassDeletedExport]:
     from zsseg_d2.data.class_deletion.configurations import chosen_configurations
     from zsseg_d2.data.class_deletion.export import ClassDeletedExport
 
-    root, known = arguments.root.resolve(), family(arguments).configurations
+    root, described = source(arguments), family(arguments)
+    known = described.configurations
     configurations = ["all"] if arguments.all else arguments.configuration
     if configurations is not None:
         chosen = {name: known[name] for name in chosen_configurations(configurations, known)}
     else:
-        label_ids = resolve_classes(arguments.classes, family(arguments).categories, configurations=known)
+        label_ids = resolve_classes(arguments.classes, described.categories, configurations=known)
         chosen = {"without_" + "_".join(map(str, label_ids)): label_ids}
     if arguments.output is None:
         return [ClassDeletedExport(root.with_name(f"{root.name}_{name}"), ids) for name, ids in chosen.items()]
@@ -100,7 +117,7 @@ def main(options: argparse.Namespace) -> int:
         for split in options.split:
             copies = planned_copies(options)
             write_deleted_copies(
-                options.root,
+                source(options),
                 split,
                 copies,
                 family=family(options),

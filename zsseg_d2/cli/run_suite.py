@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from zsseg_d2.cli.arguments import ArgumentParser
+from zsseg_d2.cli.arguments import ArgumentParser, dataset_options
 from zsseg_d2.cli.program import program
 from zsseg_d2.cli.scripts import scripts_folder
 
@@ -36,6 +36,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("suite", help="a suite file, or its name among the packaged ones, such as minicity/suite.yaml")
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="config options for every run")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these runs, and those that they need")
+    parser.add_dataset_argument()
     parser.add_argument("--seeds", nargs="+", metavar="N", help="in place of the suite file's")
     parser.add_argument(
         "--jobs",
@@ -76,6 +77,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         names = listed if key is None else listed[: listed.index(key)]
         setattr(args, name, names or None)
         args.options += listed[len(names) :]
+    args.options += dataset_options(args.dataset)
     try:
         args.seeds = [int(seed) for seed in args.seeds] if args.seeds else None
     except ValueError:

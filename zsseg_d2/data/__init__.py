@@ -1,9 +1,12 @@
 """Files -> records -> tensors. Importing this package registers the datasets, but reads none of them."""
 
+from .dataset_files.family import family_from_file
+from .dataset_files.registration import register_dataset_file
 from .errors import DatasetError
 from .families import register_builtin_families, register_panoptic_family, unregister_panoptic_family
 from .panoptic.categories import PanopticCategory
-from .panoptic.cityscapes import CityscapesLayout, load_cityscapes_panoptic, register_cityscapes_panoptic
+from .panoptic.cityscapes import load_cityscapes_panoptic, register_cityscapes_panoptic
+from .panoptic.cityscapes_layout import CityscapesLayout
 from .panoptic.coco import CocoLayout, load_coco_panoptic, register_coco_panoptic
 from .panoptic.deletion import CONFIGURATIONS, delete_from_record, resolve_classes
 from .panoptic.family import PANOPTIC_FAMILIES, PanopticFamily, PanopticLayout, family_of
@@ -25,6 +28,7 @@ __all__ = [
     "Polygons",
     "check_segments",
     "delete_from_record",
+    "family_from_file",
     "family_of",
     "group_by_image",
     "load_cityscapes_panoptic",
@@ -34,6 +38,7 @@ __all__ = [
     "read_panoptic_png",
     "register_cityscapes_panoptic",
     "register_coco_panoptic",
+    "register_dataset_file",
     "register_panoptic_family",
     "register_phrasecut",
     "resolve_classes",

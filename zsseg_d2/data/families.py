@@ -7,6 +7,7 @@ from dataclasses import replace
 from detectron2.data import DatasetCatalog
 
 from .catalogs import remove_from_catalogs
+from .dataset_files.packaged import packaged_family
 from .errors import DatasetError
 from .panoptic.cityscapes import CITYSCAPES, MINICITY
 from .panoptic.coco import COCO, MINIWORLD
@@ -67,8 +68,8 @@ def unregister_panoptic_family(prefix: str) -> None:
 
 
 def register_builtin_families() -> None:
-    """Register Cityscapes, MiniCity, COCO and MiniWorld."""
-    for family in (CITYSCAPES, MINICITY, COCO, MINIWORLD):
+    """Register Cityscapes, MiniCity, COCO, MiniWorld and ADE20K."""
+    for family in (CITYSCAPES, MINICITY, COCO, MINIWORLD, packaged_family("ade20k_panoptic")):
         register_panoptic_family(family)
     for family in (CITYSCAPES, MINICITY):
         register_legacy_names(family)

@@ -55,7 +55,9 @@ def zsseg_panoptic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     out = ClassSets.from_config(cfg).evaluation(dataset_name).out
     save = cfg.ZSSEG.SAVE_PREDICTIONS
     evaluators: list[DatasetEvaluator] = [
-        PanopticQualityEvaluator(dataset_name, cfg.OUTPUT_DIR, out_classes=out, save_predictions=save)
+        PanopticQualityEvaluator(
+            dataset_name, cfg.OUTPUT_DIR, out_classes=out, save_predictions=save, beside=cfg.ZSSEG.MEASURES
+        )
     ]
     if cfg.MODEL.META_ARCHITECTURE == "NaiveIntersection":
         evaluators.append(ClasswiseArithmeticEvaluator(dataset_name, cfg.OUTPUT_DIR, out_classes=out))

@@ -88,6 +88,8 @@ def _leak(job: RunJob, configs: Mapping[str, CfgNode], output: Path) -> str | No
     for cfg in [behind[job.name]] if job.name in behind else behind.values():
         for dataset in cfg.DATASETS.TEST:
             out, vocabulary = _out(cfg, dataset), MetadataCatalog.get(dataset).get("vocabulary")
+            if vocabulary is None:
+                continue  # phrases have no classes
             for name, other in behind.items():
                 origins = _origins(other, output)
                 seen = next(filter(None, (origin.labels_of(out, vocabulary) for origin in origins)), None)

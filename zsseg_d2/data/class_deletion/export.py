@@ -20,7 +20,8 @@ from ...folder_lock import writing
 from ...reading import JSON_LIMIT, read_bytes
 from ..errors import DatasetError
 from ..panoptic.categories import PanopticCategory
-from ..panoptic.cityscapes import CITYSCAPES, IMAGE_SUFFIX, CityscapesLayout
+from ..panoptic.cityscapes import CITYSCAPES
+from ..panoptic.cityscapes_layout import IMAGE_SUFFIX, CityscapesLayout
 from ..panoptic.family import PanopticFamily
 from ..panoptic.registration import PanopticPaths
 from ..panoptic.split_writer import ResumableSplitWriter, check_outside, write_json

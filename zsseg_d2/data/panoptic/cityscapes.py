@@ -1,86 +1,27 @@
-"""Cityscapes panoptic: the layout on disk, the 19 classes, the registration. MiniCity has the same layout.
-
-Under the root: ``leftImg8bit/{split}/{city}/{image_id}_leftImg8bit.png``, ``gtFine/cityscapes_panoptic_{split}.json``
-and ``gtFine/cityscapes_panoptic_{split}/*.png`` (made by ``cityscapesscripts.preparation.createPanopticImgs``).
-"""
+"""Cityscapes panoptic: the classes, loading and registration of folders of one's own. MiniCity has the same layout."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ...vocabulary import Vocabulary
-from ..errors import DatasetError
-from .categories import PanopticCategory, contiguous_ids
+from ..dataset_files.packaged import packaged_family
+from .categories import contiguous_ids
+from .cityscapes_layout import CityscapesLayout
 from .deletion import CONFIGURATIONS, delete_from_record, resolve_classes
-from .family import PanopticFamily
-from .records import load_records
 from .registration import PanopticPaths, register_panoptic
 
-CATEGORIES: tuple[PanopticCategory, ...] = tuple(
-    PanopticCategory(label_id, name, label_id >= 24, color)
-    for label_id, name, color in (
-        (7, "road", (128, 64, 128)),
-        (8, "sidewalk", (244, 35, 232)),
-        (11, "building", (70, 70, 70)),
-        (12, "wall", (102, 102, 156)),
-        (13, "fence", (190, 153, 153)),
-        (17, "pole", (153, 153, 153)),
-        (19, "traffic light", (250, 170, 30)),
-        (20, "traffic sign", (220, 220, 0)),
-        (21, "vegetation", (107, 142, 35)),
-        (22, "terrain", (152, 251, 152)),
-        (23, "sky", (70, 130, 180)),
-        (24, "person", (220, 20, 60)),
-        (25, "rider", (255, 0, 0)),
-        (26, "car", (0, 0, 142)),
-        (27, "truck", (0, 0, 70)),
-        (28, "bus", (0, 60, 100)),
-        (31, "train", (0, 80, 100)),
-        (32, "motorcycle", (0, 0, 230)),
-        (33, "bicycle", (119, 11, 32)),
-    )
-)
-"""The evaluated classes in the order of train ids = contiguous ids (``cityscapesscripts.helpers.labels``)."""
+CITYSCAPES = packaged_family("cityscapes")
 
-IMAGE_SUFFIX = "_leftImg8bit.png"
+CATEGORIES = CITYSCAPES.categories
+"""The 19 evaluated classes in the order of train ids = contiguous ids (``cityscapesscripts.helpers.labels``)."""
+
 Root = str | os.PathLike | Callable[[], Path]
 """A folder, or a function that returns it (without touching it) each time records are loaded."""
-
-
-@dataclass(frozen=True)
-class CityscapesLayout:
-    """Cityscapes' folders; implements :class:`zsseg_d2.data.PanopticLayout`."""
-
-    def paths(self, root: Path, split: str) -> PanopticPaths:
-        """Return where the files of `split` are under `root`."""
-        panoptic = root / "gtFine" / f"cityscapes_panoptic_{split}"
-        return PanopticPaths(root / "leftImg8bit" / split, panoptic, panoptic.with_name(f"{panoptic.name}.json"))
-
-    def load(self, root: Path, split: str, categories: Sequence[PanopticCategory]) -> list[dict]:
-        """Return the complete records of `split`.
-
-        Raises:
-            DatasetError: a file or folder is missing, or the JSON is wrong.
-        """
-        image_root, panoptic_root, panoptic_json = self.paths(root, split)
-        if not image_root.is_dir():
-            raise DatasetError(
-                f"There is no folder {image_root}; put the dataset there, or set DETECTRON2_DATASETS to the folder "
-                f"that holds '{root.name}' (see datasets/README.md)."
-            )
-        images = {path.name.removesuffix(IMAGE_SUFFIX): path for path in sorted(image_root.glob(f"*/*{IMAGE_SUFFIX}"))}
-        return load_records(
-            panoptic_json,
-            panoptic_root,
-            lambda image: images.get(str(image.id), image_root / "*" / f"{image.id}{IMAGE_SUFFIX}"),
-            categories,
-            remedy=f"make them with `CITYSCAPES_DATASET={root} python -m "
-            f"cityscapesscripts.preparation.createPanopticImgs --set-names {split}` (or `csCreatePanopticImgs`)",
-        )
 
 
 def load_cityscapes_panoptic(
@@ -162,19 +103,10 @@ def _make_minicity(folder: Path) -> None:
     ensure_minicity(folder.parent)
 
 
-def _family(prefix: str, folder: str, config: str, prepare: Callable[[Path], object] | None = None) -> PanopticFamily:
-    return PanopticFamily(
-        prefix=prefix,
-        folder_name=folder,
-        categories=CATEGORIES,
-        layout=CityscapesLayout(),
-        vocabulary=Vocabulary.load("cityscapes"),
-        configurations=CONFIGURATIONS,
-        out_configuration="008",
-        zero_shot_config=config,
-        prepare=prepare,
-    )
-
-
-CITYSCAPES = _family("openvocab_cityscapes_fine_panoptic", "cityscapes", "configs/cityscapes/zero_shot.yaml")
-MINICITY = _family("minicity_panoptic", "minicity", "configs/minicity/zero_shot.yaml", _make_minicity)
+MINICITY = replace(
+    CITYSCAPES,
+    prefix="minicity_panoptic",
+    folder_name="minicity",
+    zero_shot_config="configs/minicity/zero_shot.yaml",
+    prepare=_make_minicity,
+)

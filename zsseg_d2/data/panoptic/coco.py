@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
-
 from ...vocabulary import Vocabulary
+from ..dataset_files.packaged import packaged_family
 from ..errors import DatasetError
 from ..paths import is_relative_inside, safe_join
 from .categories import PanopticCategory, distinct_colors
@@ -139,23 +138,6 @@ def _load(places: Sequence[Place], categories: tuple[PanopticCategory, ...]) -> 
     return load_coco_panoptic(*_paths(places), categories)
 
 
-def _coco() -> PanopticFamily:
-    """The packaged vocabulary follows the order of COCO's categories."""
-    categories = tuple(
-        PanopticCategory(c["id"], c["name"], bool(c["isthing"]), tuple(c["color"])) for c in COCO_CATEGORIES
-    )
-    return PanopticFamily(
-        prefix="openvocab_coco_2017_panoptic",
-        folder_name="coco",
-        categories=categories,
-        layout=CocoLayout("{split}2017", "panoptic_{split}2017", "annotations/panoptic_{split}2017.json"),
-        vocabulary=Vocabulary.load("coco_panoptic"),
-        configurations={"no_things": tuple(c.id for c in categories if c.isthing)},
-        # The names of this dataset since the first release, and those of FC-CLIP's YAML files.
-        aliases=("openvocab_coco_2017_{split}_panoptic", "openvocab_coco_2017_{split}_panoptic_with_sem_seg"),
-    )
-
-
 def _miniworld() -> PanopticFamily:
     """The packaged vocabulary follows the order of the renderer's categories: things first, ids from 1."""
     vocabulary, things = Vocabulary.load("miniworld"), 24
@@ -180,5 +162,5 @@ def _make_miniworld(folder: Path) -> None:
     ensure_miniworld(folder.parent)
 
 
-COCO = _coco()
+COCO = packaged_family("coco_panoptic")
 MINIWORLD = _miniworld()

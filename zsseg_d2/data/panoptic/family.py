@@ -51,6 +51,7 @@ class PanopticFamily:
         vocabulary: K classes in the same order: the names and synonyms that CLIP reads.
         configurations: named sets of classes to delete, by name or category id.
         out_configuration: the configuration whose classes the PQ table reports as Out unless others were deleted.
+        out_classes: these classes, by name or category id, if there is no such configuration.
         zero_shot_config: config that evaluates the zero-shot model on ``{prefix}_val``, for messages.
         prepare: called with the folder before records are loaded, to make or check the dataset.
         splits: registered splits.
@@ -72,6 +73,7 @@ class PanopticFamily:
     prepare: Callable[[Path], object] | None = None
     splits: tuple[str, ...] = ("train", "val")
     aliases: tuple[str, ...] = ()
+    out_classes: tuple[str | int, ...] = ()
 
     def __post_init__(self) -> None:
         for key in ("id", "name"):
@@ -89,6 +91,10 @@ class PanopticFamily:
         object.__setattr__(self, "configurations", resolved)
         if self.out_configuration is not None:
             self.deleted_label_ids(self.out_configuration)
+            if self.out_classes:
+                raise DatasetError(f"{self.prefix}: out_configuration and out_classes are both given. Fix: give one.")
+        out = resolve_classes(tuple(self.out_classes), self.categories, configurations=self.configurations)
+        object.__setattr__(self, "out_classes", out)
 
     def folder(self) -> Path:
         """Return the folder of the dataset, as ``$DETECTRON2_DATASETS`` says at this moment."""
@@ -172,10 +178,10 @@ class PanopticFamily:
 
     def out_metadata(self) -> dict[str, tuple[int, ...]]:
         """Return the metadata entry that names the Out classes of the PQ table, if the family has such classes."""
-        if self.out_configuration is None:
+        label_ids = self.deleted_label_ids(self.out_configuration) if self.out_configuration else self.out_classes
+        if not label_ids:
             return {}
-        label_ids = self.deleted_label_ids(self.out_configuration)
-        return {"out_contiguous_ids": contiguous_ids(label_ids, self.categories)}
+        return {"out_contiguous_ids": contiguous_ids([int(i) for i in label_ids], self.categories)}
 
     def _prepare(self) -> None:
         if self.prepare is not None:

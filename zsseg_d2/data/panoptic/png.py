@@ -105,7 +105,8 @@ def check_segments(
 
     Args:
         ids: (H, W) segment ids, as :func:`read_panoptic_png` returns them.
-        segments_info: the image's segments, each with "id", and "area" where it is known.
+        segments_info: the image's segments, each with "id", and "area" where it is known. One that is "overpainted" may
+            have fewer pixels, or none.
         path: the PNG, for messages.
         complete: also require that each id of the PNG is in the JSON; False for records with deleted classes.
 
@@ -114,8 +115,10 @@ def check_segments(
     """
     pixels = segment_pixels(ids)
     present = set(pixels) - {0}
-    areas = {int(s["id"]): s.get("area") for s in segments_info}
-    listed = set(areas)
+    segments = list(segments_info)
+    areas = {int(s["id"]): s.get("area") for s in segments if not s.get("overpainted")}
+    covered = {int(s["id"]) for s in segments} - set(areas)
+    listed = set(areas) | (covered & present)
     for problem, found in (
         ("in the JSON but not in the PNG", listed - present),
         ("in the PNG but not in the JSON", (present - listed) if complete else set()),

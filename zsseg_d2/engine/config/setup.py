@@ -11,6 +11,7 @@ from detectron2.config import CfgNode, get_cfg
 from ... import add_zsseg_config
 from ...plugins import load_plugins
 from ..errors import ConfigError, did_you_mean
+from .dataset_files import add_files_of_options, count_classes, dataset_files, register_dataset_files
 from .packaged import config_names, config_root, find_config, find_configs, packaged_configs, packaged_suites
 from .references import leaves, resolve_references
 from .renamed import rename_keys, rename_options
@@ -50,6 +51,8 @@ def setup_cfg(args: argparse.Namespace, *, check: bool = True) -> CfgNode:
     merge_files(cfg, find_configs(config_names(args.config_file)))
     merge_options(cfg, getattr(args, "opts", None) or [])
     resolve_references(cfg)
+    register_dataset_files(cfg)
+    count_classes(cfg)
     if check:
         world_size = getattr(args, "num_gpus", 1) * getattr(args, "num_machines", 1)
         validate(cfg, eval_only=getattr(args, "eval_only", False), world_size=max(world_size, 1))
@@ -71,7 +74,9 @@ def merge_files(cfg: CfgNode, paths: Sequence[Path]) -> None:
         known = dict(leaves(cfg))
         for key in _unknown_keys(values, cfg):
             raise ConfigError(f"{path}: unknown config key '{key}'.{did_you_mean(key, known)}")
+        files = [*cfg.DATASETS.FILES, *dataset_files(values)]
         _merge(cfg.merge_from_other_cfg, CfgNode(values), str(path))
+        cfg.DATASETS.FILES = list(dict.fromkeys(files))
         if number and _is_tower(values) and "OUTPUT_DIR" not in values and "${ZSSEG.TOWER." not in cfg.OUTPUT_DIR:
             cfg.OUTPUT_DIR += "_${ZSSEG.TOWER.NAME}"
 
@@ -90,7 +95,7 @@ def merge_options(cfg: CfgNode, options: Sequence[str]) -> None:
         if key not in known:
             hint = " (options of the program, such as --eval-only, stand before KEY VALUE)" if key[:1] == "-" else ""
             raise ConfigError(f"Unknown config key '{key}'{hint}.{did_you_mean(key, known)}")
-    _merge(cfg.merge_from_list, options, "command line")
+    _merge(cfg.merge_from_list, add_files_of_options(cfg, options), "command line")
 
 
 def _merge(merge: Callable, values: object, source: str) -> None:

@@ -13,6 +13,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_H
 from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
 from ...data.images.reading import EXIF_RULES
 from ...data.panoptic.mapper import MAPPERS
+from ...evaluation.panoptic.beside import MEASURES
 from ...meta_arch.base import SegmentationModel
 from ...modeling.fcclip.matcher import PAIRINGS
 from ...modeling.fusion import FUSIONS
@@ -99,8 +100,20 @@ def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
     panoptic = any(evaluator_type(cfg, name) == PANOPTIC for name in cfg.DATASETS.TEST)
     if panoptic and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
         raise ConfigError("Evaluation needs panoptic maps. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True")
+    _check_measures(cfg)
     _check_classes(cfg)
     _check_method(cfg, eval_only)
+
+
+def _check_measures(cfg: CfgNode) -> None:
+    parts = {"sem_seg": "SEMANTIC_ON", "instances": "INSTANCE_ON"}
+    for name in cfg.ZSSEG.MEASURES:
+        check_choice("ZSSEG.MEASURES", name, MEASURES)
+        key = parts[MEASURES[name]]
+        if not cfg.MODEL.MASK_FORMER.TEST[key]:
+            raise ConfigError(
+                f"ZSSEG.MEASURES={name}: the model does not give what it scores. Fix: MODEL.MASK_FORMER.TEST.{key} True"
+            )
 
 
 def _check_parts(cfg: CfgNode) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from ...reading import MB, UnusableFile, read_text
 from ..errors import ConfigError
+from .dataset_files import dataset_files
 from .packaged import config_root, find_configs
 from .renamed import renamed_file
 
@@ -59,10 +60,16 @@ def read_yaml(path: Path, *, _above: tuple[Path, ...] = ()) -> dict:
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: {BASE}={named!r}: it must be the name of a file, or a list of such names.")
     merged: dict = {}
+    files: list = []
     for base in bases:
         for file in _base_files(path.parent / Path(base).expanduser()):
-            _update(merged, read_yaml(file, _above=(*_above, path.resolve())))
+            below = read_yaml(file, _above=(*_above, path.resolve()))
+            files += dataset_files(below)
+            _update(merged, below)
+    files += dataset_files(values, path.parent)
     _update(merged, values)
+    if files:
+        merged["DATASETS"]["FILES"] = list(dict.fromkeys(files))
     return merged
 
 

@@ -25,8 +25,9 @@ from ...data.phrasecut.visual_prompts import visual_prompt
 from ...evaluation.drawing import fitted
 from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
 from ...meta_arch import ReferringSegmentor
+from ...modeling.clip.context import read_alike
 from ...process import keep_freed_memory
-from ...vocabulary import CLIP_TOKENS, clip_tokens, same_to_clip
+from ...vocabulary import clip_tokens
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.sources import local_weights
 from ..config.packaged import find_configs
@@ -102,7 +103,7 @@ def segment(
         ConfigError: two phrases are so long that CLIP reads the same of both.
     """
     (template,) = prompt_templates(model.test_prompts)
-    _check_distinct(phrases, template)
+    _check_distinct(model, phrases, template)
     small = Image.fromarray(image).resize((model.image_size, model.image_size), Image.Resampling.BILINEAR)
     shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
     if example is not None:
@@ -114,14 +115,14 @@ def segment(
     return found
 
 
-def _check_distinct(phrases: Sequence[str], template: str) -> None:
+def _check_distinct(model: ReferringSegmentor, phrases: Sequence[str], template: str) -> None:
     different = {clip_tokens(phrase): phrase for phrase in phrases}.values()
     prompts = {template.format(phrase): phrase for phrase in different}
-    same = same_to_clip(prompts)
+    same = read_alike(model.backbone.tokenizer, list(prompts))
     if same:
         one, other = (prompts[prompt] for prompt in same)
         raise ConfigError(
-            f"--phrase {one!r} and {other!r}: CLIP reads {CLIP_TOKENS} tokens of a text, and these are the same. "
+            f"--phrase {one!r} and {other!r}: CLIP reads only the beginning of long texts, and these begin alike. "
             "Fix: shorten the phrases."
         )
 

@@ -16,9 +16,10 @@ from detectron2.utils import comm
 
 from ...data.panoptic.png import check_segments, read_panoptic_png
 from ..completeness import EvaluationError, check_complete, find_record, first_of_each, versions
+from .beside import BesideMeasures, add_to_report
 from .panoptic_counts import PanopticCounts, count_image
 from .predictions import PredictionWriter
-from .report import format_table, panoptic_report, write_json
+from .report import format_table, group_members, panoptic_report, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         *,
         out_classes: Sequence[int | str] | None = None,
         save_predictions: bool = False,
+        beside: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -51,15 +53,21 @@ class PanopticQualityEvaluator(DatasetEvaluator):
                 dataset, else its default (the things of Cityscapes, as in configuration 008), else none.
             save_predictions: also write predictions in COCO panoptic format to
                 ``inference/<dataset_name>/predictions``.
+            beside: further measures in the same table and JSON: ``"mIoU"`` of the outputs' ``sem_seg`` (K, H, W),
+                ``"AP"`` of their ``instances``.
 
         Raises:
-            EvaluationError: a class is unknown, or `save_predictions` is set without an `output_dir`.
+            EvaluationError: a class or measure is unknown, or `save_predictions` is set without an `output_dir`.
         """
         self._dataset = dataset_name
         self._metadata = MetadataCatalog.get(dataset_name)
         self._names = list(self._metadata.stuff_classes)
         self._things = frozenset(self._metadata.thing_dataset_id_to_contiguous_id.values())
         self._out = _out_classes(out_classes, self._metadata, self._names)
+        try:
+            self._beside = BesideMeasures(beside, len(self._names), self._things)
+        except ValueError as error:
+            raise EvaluationError(str(error)) from None
         self._folder = Path(output_dir) / "inference" / dataset_name if output_dir else None
         self._writer: PredictionWriter | None = None
         if save_predictions:
@@ -74,6 +82,7 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         # Counts are kept per image, a few numbers each: a sampler may give one image to two processes, and a sum in the
         # order of the dataset is the same for any number of processes.
         self._counts: dict[int | str, PanopticCounts] = {}
+        self._beside_counts: dict[int | str, dict] = {}
         if self._writer is not None:
             self._writer.reset()
 
@@ -95,7 +104,9 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             truth = read_panoptic_png(path, size)
             check_segments(truth, record["segments_info"], path)
             try:
+                beside = self._beside.count(truth, record["segments_info"], output)
                 self._counts[image_id] = self._count(truth, record["segments_info"], output)
+                self._beside_counts[image_id] = beside
             except ValueError as error:
                 raise EvaluationError(f"Image {image_id!r} of '{self._dataset}': {error}.") from error
             if self._writer is not None:
@@ -108,14 +119,15 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         """Gather the counts of all processes, log the table and write the JSON.
 
         Returns:
-            On the main process ``{"panoptic_seg": {PQ, SQ, RQ, PQ_in, PQ_out, PQ_hm, PQ_th, PQ_st}}`` in percent, NaN
-            if there is no class to average; None on the other processes.
+            On the main process ``{"panoptic_seg": {PQ, SQ, RQ, PQ_in, PQ_out, PQ_hm, PQ_th, PQ_st}}`` in percent, with
+            mIoU and AP if they are asked for, NaN if there is no class to average; None on the other processes.
 
         Raises:
             EvaluationError: no image was evaluated, or images of the dataset have no prediction.
         """
         comm.synchronize()
         gathered = comm.gather(self._counts)
+        gathered_beside = comm.gather(self._beside_counts) if self._beside.wanted else [{}]
         annotations = comm.gather(self._writer.annotations) if self._writer is not None else []
         if not comm.is_main_process():
             return None
@@ -125,6 +137,10 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         for image_id in records:
             total += counts[image_id]
         report = panoptic_report(total, self._names, self._things, self._out)
+        if self._beside.wanted:
+            counted = first_of_each(gathered_beside)
+            members = group_members(len(self._names), self._things, self._out)
+            add_to_report(report, self._beside.scores([counted[image_id] for image_id in records]), members)
         logger.info("%s on %s (%d images):\n%s", self.title, self._dataset, len(counts), format_table(report))
         if self._writer is not None:
             self._writer.finish({k: v for part in annotations for k, v in part.items()}, records)
@@ -134,6 +150,7 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         for key, group in (("in", "In"), ("out", "Out"), ("th", "Things"), ("st", "Stuff")):
             scores[f"PQ_{key}"] = report[group]["PQ"]
         scores["PQ_hm"] = report["harmonic_mean"]
+        scores |= {name: report["All"][name] for name in self._beside.wanted}
         return OrderedDict({self.task: scores})
 
     def _provenance(self, num_images: int) -> dict:

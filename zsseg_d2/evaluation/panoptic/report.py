@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -12,6 +12,7 @@ from tabulate import tabulate
 from ...files import atomic_path
 from .panoptic_counts import PanopticCounts, class_quality, group_quality, harmonic_mean
 
+_BESIDE = {"IoU": "mIoU", "AP": "AP", "AP50": "AP50", "AP75": "AP75"}  # of a class -> of a group
 GROUPS = ("All", "In", "Out", "Things", "Stuff")
 
 
@@ -40,14 +41,7 @@ def panoptic_report(
     ([('All', 60.0), ('In', 80.0), ('Out', 40.0)], 53.33)
     """
     quality = class_quality(counts)
-    every = range(len(names))
-    members = {
-        "All": every,
-        "In": [k for k in every if k not in out],
-        "Out": [k for k in every if k in out],
-        "Things": [k for k in every if k in things],
-        "Stuff": [k for k in every if k not in things],
-    }
+    members = group_members(len(names), things, out)
     report: dict = {group: group_quality(quality, members[group]) for group in GROUPS}
     report["harmonic_mean"] = harmonic_mean(report["In"]["PQ"], report["Out"]["PQ"])
     report["per_class"] = {
@@ -63,24 +57,40 @@ def panoptic_report(
     return report
 
 
-def format_table(report: dict) -> str:
-    """Format the report as a table: one row per class (n = annotated segments), then the groups (n = classes)."""
+def group_members(num_classes: int, things: Collection[int], out: Collection[int]) -> dict[str, list[int]]:
+    """Return the contiguous ids of each of :data:`GROUPS`."""
+    every = range(num_classes)
+    return {
+        "All": list(every),
+        "In": [k for k in every if k not in out],
+        "Out": [k for k in every if k in out],
+        "Things": [k for k in every if k in things],
+        "Stuff": [k for k in every if k not in things],
+    }
 
-    def row(name: str, kind: str, group: str, scores: dict, shown: bool) -> list[str]:
+
+def format_table(report: dict) -> str:
+    """Format the report as a table: one row per class (n = annotated segments), then the groups (n = classes).
+
+    Measures beside panoptic quality have columns of their own.
+    """
+    beside = {name: group for name, group in _BESIDE.items() if group in report["All"]}
+
+    def row(name: str, kind: str, group: str, scores: dict, shown: bool, more: Iterable[str]) -> list[str]:
         values = [f"{scores[key]:.2f}" if shown else "-" for key in ("PQ", "SQ", "RQ")]
-        return [name, kind, group, *values, str(scores["n"])]
+        return [name, kind, group, *values, str(scores["n"]), *(_number(scores[key]) for key in more)]
 
     rows = []
     for name, scores in report["per_class"].items():
         shown = scores["tp"] + scores["fp"] + scores["fn"] > 0
-        rows.append(row(name, "thing" if scores["isthing"] else "stuff", scores["group"], scores, shown))
-    rows.append(["-" * max(len(line[column]) for line in rows) for column in range(7)])
-    rows += [row(group, "", "", report[group], report[group]["n"] > 0) for group in GROUPS]
-    rows.append(["harmonic mean", "", "In, Out", _number(report["harmonic_mean"]), "", "", ""])
+        rows.append(row(name, "thing" if scores["isthing"] else "stuff", scores["group"], scores, shown, beside))
+    rows.append(["-" * max(len(line[column]) for line in rows) for column in range(7 + len(beside))])
+    rows += [row(group, "", "", report[group], report[group]["n"] > 0, beside.values()) for group in GROUPS]
+    rows.append(["harmonic mean", "", "In, Out", _number(report["harmonic_mean"]), *[""] * (3 + len(beside))])
     return tabulate(
         rows,
-        headers=["class", "kind", "group", "PQ", "SQ", "RQ", "n"],
-        colalign=("left",) * 3 + ("right",) * 4,
+        headers=["class", "kind", "group", "PQ", "SQ", "RQ", "n", *beside],
+        colalign=("left",) * 3 + ("right",) * (4 + len(beside)),
         disable_numparse=True,
     )
 

@@ -1,11 +1,16 @@
-"""A warning for texts that are longer than CLIP reads."""
+"""Texts that are longer than CLIP reads."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
+
+from torch import Tensor
+
+Tokenizer = Callable[[list[str]], Tensor]
+"""Strings to (len, context) int64 tokens."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +34,23 @@ def warn_of_cut_texts(tokenizer: Any, texts: Iterable[str], templates: Iterable[
         length = max(len(encode(template.format(text))) for template in templates)
         if length > context - 2:
             _warn(text, length, context - 2)
+
+
+def read_alike(tokenizer: Tokenizer | None, texts: Sequence[str]) -> tuple[str, str] | None:
+    """Return the first two different texts of which CLIP reads the same, None if there are none.
+
+    Args:
+        tokenizer: of that CLIP; without one nothing is known.
+        texts: with their prompts.
+    """
+    if tokenizer is None:
+        return None
+    found: dict[tuple[int, ...], str] = {}
+    for text, row in zip(texts, tokenizer(list(texts)).tolist()):
+        other = found.setdefault(tuple(row), text)
+        if other != text:
+            return other, text
+    return None
 
 
 @lru_cache(maxsize=2**16)

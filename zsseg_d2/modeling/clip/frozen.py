@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from .context import warn_of_cut_texts
+from .context import Tokenizer, warn_of_cut_texts
 from .loading import build_tokenizer, create_clip, resolve_clip_name
 from .text import separate_text_embeddings, text_width
 from .towers import STAGES, STRIDES, find_tower
-
-Tokenizer = Callable[[list[str]], Tensor]
-"""Strings to (len, context) int64 tokens."""
 
 
 def mix_conditions(text: Tensor, image: Tensor, share: float | Tensor) -> Tensor:

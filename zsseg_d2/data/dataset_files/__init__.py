@@ -1,0 +1,1 @@
+"""Panoptic datasets that a YAML file describes: the format, its checks, and the registration."""

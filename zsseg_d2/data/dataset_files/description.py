@@ -1,0 +1,168 @@
+"""The YAML format of a dataset as types, and the reader that checks files against them.
+
+``datasets/README.md`` describes the format with examples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from ...reading import MB, UnusableFile, explain, printable, read_text
+from ..errors import DatasetError
+
+LIMIT = MB
+"""Bytes of the largest dataset file that is read."""
+_DEEPEST = 6  # levels of nesting; the format has four
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+Color = Annotated[int, msgspec.Meta(ge=0, le=255)]
+ClassNames = list[str | int]
+
+
+class Class(msgspec.Struct, forbid_unknown_fields=True):
+    """An entry of "categories": a class as the annotations name it; `color` is RGB."""
+
+    id: int
+    name: str
+    thing: bool | None = None
+    color: tuple[Color, Color, Color] | None = None
+
+
+class Places(msgspec.Struct, forbid_unknown_fields=True):
+    """Image folder, folder of panoptic PNGs and panoptic JSON of a split, relative to the root."""
+
+    images: str
+    panoptic: str
+    annotations: str
+
+
+class Description(msgspec.Struct, forbid_unknown_fields=True):
+    """A whole dataset file.
+
+    Attributes:
+        name: Start of all registered names.
+        root: Folder of the dataset, relative to the YAML file; ``$DETECTRON2_DATASETS/…`` is under the folder of all
+            datasets.
+        layout: ``"coco"`` (images are found by their file names) or ``"cityscapes"`` (by image id, fixed folders).
+        images: Folder of the images, relative to the root; ``{split}`` is replaced. Likewise `panoptic`, the folder of
+            the PNGs, and `annotations`, the JSON.
+        splits: Names of splits, or the places of each split.
+        vocabulary: A packaged name or a file, a list of classes, or name in the annotations -> words.
+        words_by: How the classes of a list or file are assigned: ``"name"``, or ``"order"`` as in `categories`.
+        categories: The classes; read from the annotations if missing.
+        things: Names of all thing classes.
+        stuff: Names of all stuff classes.
+        delete: Name of a configuration -> classes that it deletes.
+        out: The Out classes, or the configuration that deletes them.
+        aliases: Further registered names, with ``{split}``.
+        overpainted: Whether things were painted over stuff after its areas were counted, so that stuff may have fewer
+            pixels, or none.
+        zero_shot_config: Config that evaluates the zero-shot model, for messages.
+    """
+
+    name: str
+    root: str = "."
+    layout: Literal["coco", "cityscapes"] = "coco"
+    images: str | None = None
+    panoptic: str | None = None
+    annotations: str | None = None
+    splits: list[str] | dict[str, Places] = msgspec.field(default_factory=lambda: ["train", "val"])
+    vocabulary: str | list[str | list[str]] | dict[str, str | list[str]] | None = None
+    words_by: Literal["name", "order"] = "name"
+    categories: list[Class] | None = None
+    things: list[str] | None = None
+    stuff: list[str] | None = None
+    delete: dict[str, ClassNames] = {}
+    out: str | ClassNames | None = None
+    aliases: list[str] = []
+    overpainted: bool = False
+    zero_shot_config: str | None = None
+
+
+def read_description(path: Path) -> Description:
+    """Read a dataset file and check its structure; other files are not looked at.
+
+    Raises:
+        DatasetError: the file is missing, not YAML or does not follow the format; the message names file and place.
+    """
+    place = printable(path)
+    try:
+        found = msgspec.convert(_load(read_text(path, LIMIT)), Description)
+    except FileNotFoundError:
+        raise DatasetError(f"{place}: there is no such dataset file. Fix: check the path.") from None
+    except msgspec.ValidationError as error:
+        where, problem = explain(error)
+        raise DatasetError(f"{place}: '{where or 'the file'}' {problem}. Fix: see datasets/README.md.") from None
+    except UnusableFile as error:
+        raise DatasetError(str(error)) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{place}: {_yaml_problem(error)}") from None
+    _check(found, place)
+    return found
+
+
+def _load(text: str) -> Any:
+    """Load YAML without aliases and duplicate keys, and not nested deeply."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"the alias '*{printable(event.anchor)}' is not read. Fix: repeat the value.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError("is nested too deeply. Fix: see datasets/README.md for the format.")
+    return yaml.load(text, Loader=_Loader)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML in which a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise ValueError(
+                    f"line {key.start_mark.line + 1}: '{printable(key.value)}' is given twice. Fix: keep one."
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.YAMLError):
+        mark = getattr(error, "problem_mark", None)  # the whole message would quote the file
+        return f"is not valid YAML{f' (line {mark.line + 1})' if mark else ''}. Fix: correct the line."
+    return "is nested too deeply." if isinstance(error, RecursionError) else str(error)
+
+
+def _check(found: Description, place: str) -> None:
+    aliases = [alias.replace("{split}", "split") for alias in found.aliases]
+    listed = {"name": [found.name], "splits": list(found.splits), "delete": list(found.delete), "aliases": aliases}
+    for key, names in listed.items():
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise DatasetError(
+                    f"{place}: {key}: '{name}' cannot be part of a registered name. Fix: use letters, digits, '_', '-' "
+                    "and '.', with a letter or digit first."
+                )
+    if not found.splits:
+        raise DatasetError(f"{place}: 'splits' is empty. Fix: name a split, such as val.")
+    given = {key: getattr(found, key) for key in ("images", "panoptic", "annotations")}
+    fixed = found.layout == "cityscapes" or isinstance(found.splits, dict)
+    wrong = next((key for key, value in given.items() if (value is not None) == fixed), None)
+    if wrong is not None:
+        where = "the layout 'cityscapes' fixes it" if found.layout == "cityscapes" else "each split names its own"
+        problem = f"stands beside 'splits', but {where}" if fixed else "is missing"
+        raise DatasetError(f"{place}: '{wrong}' {problem}. Fix: see datasets/README.md for the format.")
+    if found.layout == "cityscapes" and isinstance(found.splits, dict):
+        raise DatasetError(
+            f"{place}: 'splits' gives places, but the layout 'cityscapes' fixes them. Fix: write a list."
+        )
+    if found.words_by == "order" and (found.categories is None or isinstance(found.vocabulary, dict | None)):
+        raise DatasetError(f"{place}: 'words_by: order' needs more. Fix: add 'categories', and 'vocabulary' as a list.")
