@@ -18,7 +18,8 @@ def run(page: Path, folder: Path) -> int:
     from tests.docs.markdown import blocks
 
     folder.mkdir()
-    (folder / "configs").symlink_to(ROOT / "configs")
+    for name in ("configs", "docs"):
+        (folder / name).symlink_to(ROOT / name)
     os.chdir(folder)
     try:
         for block in blocks(page):
