@@ -13,7 +13,7 @@ import msgspec
 
 from ..data.panoptic.split_writer import read_manifest
 from ..engine.run_record import read_record as read_run_record
-from ..reading import MB, UnusableFile
+from ..reading import MB, UnusableFile, read_bytes
 from ..reading import read_json as read_whole_json
 from .checks import check_configs
 from .job_record import Action, lost_result, read_record, state
@@ -159,7 +159,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     A line that a killed process did not finish is skipped.
     """
     by_iteration: dict[int, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+    try:
+        lines = read_bytes(path, 512 * MB).decode("utf-8", "replace").splitlines()
+    except (OSError, UnusableFile):
+        lines = []
+    for line in lines:
         try:
             entry = json.loads(line)
             iteration = int(entry["iteration"])
