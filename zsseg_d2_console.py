@@ -12,7 +12,8 @@ from types import ModuleType
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train_net:main", "train a model (tools/train_net.py)"),
     "evaluate": ("train_net:evaluate", "evaluate a model (tools/train_net.py --eval-only)"),
-    "predict": ("segment:main", "segment the phrases of a command line in images"),
+    "predict": ("predict:main", "find the segments of any words in images"),
+    "segment": ("segment:main", "segment the phrases of a command line in images"),
     "make-pseudo-labels": ("make_pseudo_labels:main", "label deleted classes of a training set with a zero-shot model"),
     "delete-classes": ("delete_classes:main", "write copies of a dataset without the labels of some classes"),
     "wise-ft": ("wise_ft:main", "interpolate zero-shot and fine-tuned weights, and evaluate the curve"),
@@ -28,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark-methods": ("benchmark_methods:main", "time a training step of each method"),
 }
 """Command -> (module of ``zsseg_d2.cli`` and function, one line of help)."""
+
+_OF_PHRASES = ("--image", "--phrase", "--example")  # arguments of "segment", which was called "predict"
 
 importing_a_program = False
 """Whether ``zsseg_d2`` is imported for the arguments of a program alone; see ``zsseg_d2.load``."""
@@ -65,6 +68,9 @@ def _run(argv: Sequence[str], prog: str | None) -> int | None:
         hint = f" Did you mean {close[0]}?" if close else ""
         print(f"zsseg-d2: there is no command '{command}'.{hint} See: zsseg-d2 --help", file=sys.stderr)
         return 2
+    if command == "predict" and any(word.split("=")[0] in _OF_PHRASES for word in rest):
+        print("warning: phrases are segmented by: zsseg-d2 segment", file=sys.stderr)
+        command = "segment"
     module, function = COMMANDS[command][0].split(":")
     return getattr(import_program(module), function)(rest, prog or f"zsseg-d2 {command}")
 

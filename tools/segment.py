@@ -1,6 +1,6 @@
-"""Segment what phrases mean in images: the same as ``zsseg-d2 predict``; see --help."""
+"""Segment what phrases mean in images: the same as ``zsseg-d2 segment``; see --help."""
 
 from _console import run
 
 if __name__ == "__main__":
-    run("predict")
+    run("segment")

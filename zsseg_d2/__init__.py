@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .process import thread_policy
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from .vocabulary import Vocabulary
 
 __version__ = "0.1.0"
-__all__ = ["Vocabulary", "add_zsseg_config"]
+__all__ = ["Predictor", "Vocabulary", "add_zsseg_config"]
+
+_LAZY = {"Predictor": "zsseg_d2.engine.prediction.predictor"}  # what an import of the package need not load
 
 
 def load() -> None:
@@ -33,6 +36,12 @@ def load() -> None:
     from .vocabulary import Vocabulary
 
     globals().update(add_zsseg_config=add_zsseg_config, Vocabulary=Vocabulary)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
 
 
 if not getattr(sys.modules.get("zsseg_d2_console"), "importing_a_program", False):

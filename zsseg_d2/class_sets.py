@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
@@ -121,6 +121,37 @@ class ClassSets:
         if name not in self._evaluations:
             self._evaluations[name] = self._evaluation(MetadataCatalog.get(name) if name else None)
         return self._evaluations[name]
+
+    def of(self, item: Mapping) -> EvalClasses:
+        """Return the classes of an item of the input: its own ``classes``, else those of its ``dataset_name``.
+
+        Raises:
+            ValueError: See :meth:`evaluation`.
+        """
+        own = item.get("classes")
+        return self.evaluation(item.get("dataset_name")) if own is None else own
+
+    def for_words(self, vocabulary: Vocabulary, things: Iterable[int]) -> EvalClasses:
+        """Return the classes of any vocabulary, whatever the test set is.
+
+        Seen classes follow from ZSSEG.SEEN_CLASSES. Out are the classes that are not In on the first test set. If
+        vocabulary and things are those of the first test set, the result is that of :meth:`evaluation`.
+
+        Args:
+            vocabulary: K classes.
+            things: Contiguous ids of thing classes.
+
+        Raises:
+            ValueError: CLIP reads the same of two names; or see :meth:`evaluation`.
+        """
+        tested, things = self.evaluation(), frozenset(things)
+        if vocabulary == tested.vocabulary and things == tested.things:
+            return tested
+        vocabulary.check_distinct()
+        inside = [k for k in range(len(tested.vocabulary)) if k not in tested.out]
+        known = vocabulary.seen_in(tested.vocabulary.subset(inside)) if inside else (False,) * len(vocabulary)
+        out = tuple(k for k, is_in in enumerate(known) if not is_in)
+        return EvalClasses(vocabulary, things, self._seen(vocabulary), out)
 
     def _training(self, num_classes: int, training_vocabulary: str, pretraining_vocabulary: str) -> TrainingClasses:
         metadata = self._train_metadata

@@ -24,6 +24,8 @@ from .reading import UnusableFile, open_regular, printable
 logger = logging.getLogger(__name__)
 
 SAFETENSORS = ".safetensors"
+LIMIT = 2**36
+"""Bytes of the largest file that is read: 64 GB."""
 _METADATA = "zsseg_d2"  # one entry: the format keeps no order of several, and bytes would differ from run to run
 _DIGEST = "sha256"
 _TYPES = frozenset(
@@ -73,7 +75,7 @@ def read_entries(path: str | os.PathLike) -> dict[str, Any]:
     """
     if not str(path).endswith(SAFETENSORS):
         return _read_pickled(path).rest
-    with open_regular(path):
+    with open_regular(path, LIMIT):
         pass
     try:
         with safe_open(path, "pt") as file:
@@ -121,7 +123,7 @@ def _canonical(value: Any) -> Any:
 
 
 def _read_safetensors(path: str | os.PathLike) -> TensorFile:
-    with open_regular(path):
+    with open_regular(path, LIMIT):
         pass
     try:
         with safe_open(path, "pt") as file:
@@ -145,7 +147,7 @@ def _metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _read_pickled(path: str | os.PathLike) -> TensorFile:
-    with open_regular(path) as file:
+    with open_regular(path, LIMIT) as file:
         if _is_zip(file):
             _check_archive(path, file)
         file.seek(0)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .files import is_temporary
 from .reading import UnusableFile
 from .tensor_files import SAFETENSORS, read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
+ENTRIES = 16_384
+"""Files of a cache; those that were not used for longest are removed. 16,384 rows of 768 numbers take 64 MB."""
+
+_ROOM = 10  # a full cache is emptied by this part at a time
+_ORPHAN = 86_400  # seconds after which the temporary file of a killed writer is removed
 _NORM_ERROR = 1e-4
 
 
@@ -21,10 +29,11 @@ class TextCache:
     """A folder of safetensors files, one per key; see :class:`zsseg_d2.modeling.clip.text_classifier.RowStore`.
 
     Files carry their key and a digest of their rows. One that is damaged or cannot be written is a warning, not an
-    error: rows can always be computed.
+    error: rows can always be computed. The number of files is bounded.
 
     Args:
         folder: made when the first rows are written.
+        entries: number of files that are kept.
 
     Example:
         >>> import tempfile
@@ -36,8 +45,10 @@ class TextCache:
         True
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, entries: int = ENTRIES) -> None:
         self.folder = Path(folder)
+        self.entries = entries
+        self._room = 0  # files that can be written before the folder is listed again
 
     @classmethod
     def from_setting(cls, setting: str) -> TextCache | None:
@@ -67,15 +78,39 @@ class TextCache:
         if content.rest != {"key": key} or rows is None or not _are_rows(rows, shape):
             logger.warning("Cached text rows '%s' do not fit and are computed again.", path)
             return None
+        with suppress(OSError):  # a cache that cannot be written serves too
+            os.utime(path)
         return rows
 
     def put(self, key: str, rows: Tensor) -> None:
         """Write the rows of a key. Concurrent writers and readers never meet half a file."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self._room <= 0:
+                self._room = self._make_room()
+            self._room -= 1
             write_tensors(self._path(key), {"rows": rows.contiguous()}, {"key": key})
         except OSError as error:
             logger.warning("Text rows were not cached in '%s': %s", self.folder, error)
+
+    def _make_room(self) -> int:
+        """Remove the files that were not used for longest if the cache is full, and return how many more fit."""
+        now, files = time.time(), []
+        with os.scandir(self.folder) as listing:
+            for entry in listing:
+                with suppress(FileNotFoundError):  # another process makes room too
+                    used = entry.stat().st_mtime
+                    if entry.name.endswith(SAFETENSORS):
+                        files.append((used, entry.path))
+                    elif is_temporary(entry.name) and used < now - _ORPHAN:
+                        os.unlink(entry.path)
+        if len(files) < self.entries:
+            return self.entries - len(files)
+        kept = self.entries - max(1, self.entries // _ROOM)
+        for _, path in sorted(files)[: len(files) - kept]:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        return self.entries - kept
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SAFETENSORS}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 
+import msgspec
 import pytest
 
+from zsseg_d2.engine.run_record import read_record as read_run_record
 from zsseg_d2.experiments import job_record
 from zsseg_d2.experiments.gather import read_json, read_lines, training_seconds
 from zsseg_d2.experiments.job_record import Action, Job, read_record, state
+from zsseg_d2.experiments.measures import PANOPTIC, Details
 
 RECORD = {
     **{"run": "a", "seed": 1, "status": "finished", "command": ["python", "x"], "environment": {}, "gpu": None},
@@ -76,3 +79,28 @@ def test_a_file_of_scores_is_read_only_if_it_is_a_regular_one(tmp_path):
         read_json(tmp_path)
     with pytest.raises(ValueError, match="none.json cannot be read"):
         read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("machine", [1]),
+        ("machine", {"platform": [1]}),
+        ("versions", []),
+        ("git_commit", [[]]),
+        ("parameters", {"a": "b"}),
+    ],
+)
+def test_a_record_with_wrong_facts_is_none(tmp_path, key, value):
+    content = {"mode": "train", "status": "finished", "seed": 1}
+    (tmp_path / "run.json").write_text(json.dumps({**content, key: value}))
+    assert read_run_record(tmp_path) == {}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    assert read_run_record(tmp_path) == content
+
+
+@pytest.mark.parametrize("group", [None, [[1]], 3])
+def test_scores_with_a_wrong_group_are_told(group):
+    content = {"per_class": {"rider": {"PQ": 1.0, "group": group}}}
+    with pytest.raises(msgspec.ValidationError, match="group"):
+        msgspec.convert(PANOPTIC.details(content), Details)

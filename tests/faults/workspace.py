@@ -135,7 +135,7 @@ class Workspace:
         validate = ("prepare-phrasecut", "--root", str(phrases.relative_to(self.root)))
         found += [Target(p, validate) for p in self._files(str(phrases.relative_to(self.root)), "*.json")]
         found += [Target(p, validate) for p in self._files(f"{phrases.relative_to(self.root)}/images", "*", 2)]
-        segment = ("predict", "--phrase", "car", "--output", "{out}/shown.png", *PHRASES, "--image")
+        segment = ("segment", "--phrase", "car", "--output", "{out}/shown.png", *PHRASES, "--image")
         found += [Target(p, (*segment, p)) for p in self._files(".", "image.*")]
         return found
 

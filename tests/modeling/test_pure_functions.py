@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plain.panoptic import panoptic_inference as plain_panoptic
-from zsseg_d2.modeling import argmax_blocks
+from zsseg_d2.modeling import argmax_blocks, postprocessing
 from zsseg_d2.modeling.deformable_attention import MSDeformAttn, ms_deform_attn
 from zsseg_d2.modeling.fast_forms import plain_forms
 from zsseg_d2.modeling.fcclip.ensemble import apply_void_rule, geometric_ensemble
@@ -22,6 +22,7 @@ from zsseg_d2.modeling.postprocessing import (
     instance_inference,
     panoptic_inference,
     semantic_inference,
+    semantic_labels,
     tight_boxes,
 )
 from zsseg_d2.modeling.upsampling import Upsampler, downsample_masks
@@ -141,6 +142,31 @@ def test_semantic_equals_the_full_einsum():
     upsample = Upsampler((16, 24), (15, 22), (30, 44))
     expected = torch.einsum("qk,qhw->khw", scores.softmax(-1)[:, :-1], upsample(masks).sigmoid())
     assert torch.allclose(semantic_inference(scores, masks, upsample), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 3, 4, 100])
+def test_semantic_labels_are_the_likeliest_classes(monkeypatch, at_a_time):
+    """However few classes are compared at a time."""
+    torch.manual_seed(0)
+    scores, masks = 4 * torch.randn(5, 12), 4 * torch.randn(5, 4, 6)
+    upsample = Upsampler((16, 24), (15, 22), (30, 44))
+    monkeypatch.setattr(postprocessing, "_SCORES", at_a_time * 30 * 44)
+    expected = torch.einsum("qk,qhw->khw", scores.softmax(-1)[:, :-1], upsample(masks).sigmoid()).argmax(0)
+    labels = semantic_labels(scores, masks, upsample)
+    assert labels.dtype == torch.int32 and torch.equal(labels.long(), expected) and len(labels.unique()) > 2
+
+
+def test_encoded_instances_are_those_with_masks(monkeypatch):
+    torch.manual_seed(0)
+    scores, masks = torch.randn(7, 4), torch.randn(7, 4, 6)
+    upsample = Upsampler((16, 24), (16, 24), (16, 24))
+    monkeypatch.setattr(postprocessing, "_CHUNK", 2 * 16 * 24)
+    sizes = []
+    encoded = instance_inference(scores, masks, upsample, None, 9, lambda m: sizes.append(len(m)) or list(m))
+    plain = instance_inference(scores, masks, upsample, None, 9)
+    assert max(sizes) == 2 and not encoded.has("pred_masks") and len(plain) == 9
+    assert torch.equal(torch.stack(encoded.encoded_masks).float(), plain.pred_masks)
+    assert torch.equal(encoded.scores, plain.scores) and torch.equal(encoded.pred_boxes.tensor, plain.pred_boxes.tensor)
 
 
 def test_top_k_larger_than_all_pairs():

@@ -125,3 +125,20 @@ def split_config_files(words: Sequence[str]) -> list[str]:
             found.append(word)
             expected = 0
     return found if expected < 2 else list(words)
+
+
+def split_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split files from the KEY VALUE pairs that follow them.
+
+    A key is in capitals, below a node of the config, and not the name of a file.
+
+    Example:
+        >>> split_options(["a.jpg", "B.JPG", "MODEL.WEIGHTS", "x.pth"])
+        (['a.jpg', 'B.JPG'], ['MODEL.WEIGHTS', 'x.pth'])
+    """
+    first = next((k for k, word in enumerate(words) if _is_key(word)), len(words))
+    return list(words[:first]), list(words[first:])
+
+
+def _is_key(word: str) -> bool:
+    return word.isupper() and word.split(".")[0] in CONFIG_ROOTS and not os.path.isfile(word)

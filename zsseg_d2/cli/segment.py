@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from zsseg_d2.cli.arguments import CONFIG_ROOTS, ArgumentParser
+from zsseg_d2.cli.arguments import ArgumentParser, split_options
 from zsseg_d2.cli.program import program
 
 
@@ -37,9 +37,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
     args = parser.parse_intermixed_args(argv)
-    first = next((k for k, word in enumerate(args.image) if _is_key(word)), None)  # `--image a.jpg MODEL.WEIGHTS x`
-    if first is not None:
-        args.image, args.opts = args.image[:first], args.image[first:] + args.opts
+    args.image, moved = split_options(args.image)  # `--image a.jpg MODEL.WEIGHTS x`
+    args.opts = moved + args.opts
     if args.example_mask and not args.example:
         parser.error("--example-mask marks a region of --example; give that too")
     args.phrase_is_given = bool(args.phrase)
@@ -50,11 +49,6 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     if not args.image:
         parser.error("--image names no image")
     return args
-
-
-def _is_key(word: str) -> bool:
-    """Return whether a word after --image is a config key: in capitals, below an existing node, and not a file."""
-    return word.isupper() and word.split(".")[0] in CONFIG_ROOTS and not Path(word).is_file()
 
 
 @program(parse_arguments)

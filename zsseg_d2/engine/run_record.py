@@ -102,6 +102,14 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, trained in sizes if trained)}
 
 
+class Machine(msgspec.Struct):
+    """Where a run was made."""
+
+    platform: str | None = None
+    cpus: int | None = None
+    gpu: str | None = None
+
+
 class TrainingRecord(msgspec.Struct):
     """What a resumed training reads of the record of a training."""
 
@@ -115,6 +123,10 @@ class Record(TrainingRecord):
     """What is read of any record; that of an evaluation holds the one of the training before it."""
 
     training: TrainingRecord | None = None
+    machine: Machine | None = None
+    versions: dict[str, str | None] = {}
+    git_commit: str | None = None
+    parameters: dict[str, int] | None = None
 
 
 def read_record(output_dir: str | os.PathLike) -> dict:

@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..data.panoptic.split_writer import read_manifest
 from ..engine.run_record import read_record as read_run_record
-from ..reading import MB, UnusableFile
+from ..reading import MB, UnusableFile, read_bytes
 from ..reading import read_json as read_whole_json
 from .checks import check_configs
 from .job_record import Action, lost_result, read_record, state
 from .leak_free import find_leaks, find_unknown
-from .measures import Measure, Task
+from .measures import Details, Measure, Task
 from .results import Provenance, Results, Row, SeedResult, tidy
 from .runs import Run, RunJob, Suite
 
@@ -71,10 +73,10 @@ def _seed_result(task: Task, run: Run, job: RunJob) -> SeedResult:
     )
     try:
         _read_figures(result, task, run, job.folder)
+    except (AttributeError, KeyError, TypeError, msgspec.ValidationError) as error:
+        return SeedResult("failed", f"its scores in {job.folder} have not the structure of such files ({error!r})")
     except ValueError as error:
         return SeedResult("failed", str(error))
-    except (AttributeError, KeyError, TypeError) as error:
-        return SeedResult("failed", f"its scores in {job.folder} have not the structure of such files ({error!r})")
     logged = (*task.measures, *task.logged) if not run.of else ()
     result.history = {m.key: found for m in logged if m.scalar and (found := history(lines, m))}
     return result
@@ -106,6 +108,7 @@ def _read_figures(result: SeedResult, task: Task, run: Run, folder: Path) -> Non
             raise ValueError(f"{folder} has no inference/*/{run.metrics}.")
         content = read_json(path)
         result.values, result.details = task.figures_of_file(content), task.details(content)
+        msgspec.convert(result.details, Details)
 
 
 def _training_seconds(job: RunJob) -> float | None:
@@ -156,7 +159,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     A line that a killed process did not finish is skipped.
     """
     by_iteration: dict[int, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+    try:
+        lines = read_bytes(path, 512 * MB).decode("utf-8", "replace").splitlines()
+    except (OSError, UnusableFile):
+        lines = []
+    for line in lines:
         try:
             entry = json.loads(line)
             iteration = int(entry["iteration"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from ..evaluation.panoptic.panoptic_counts import harmonic_mean
 
@@ -57,6 +57,21 @@ def _at(content: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         content = content.get(key) if isinstance(content, Mapping) else None
     return content
+
+
+class Scores(TypedDict, total=False):
+    """What results.json keeps of a class, or of a subset of phrases, besides its figure."""
+
+    group: Required[str]
+    PQ: float | None
+    n: int
+
+
+class Details(TypedDict, total=False):
+    """What :attr:`Task.details` returns."""
+
+    per_class: Required[dict[str, Scores]]
+    sizes: dict[str, int | None]
 
 
 # Panoptic quality: of all classes, of those with labels (In) and of those without (Out).

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..reading import UnusableFile, open_regular
 from .job_record import FINISHED, LOG, Action, State, last_lines, read_record
 from .runs import RunJob
 
@@ -30,10 +31,10 @@ def in_words(seconds: float) -> str:
 def iterations_done(folder: Path) -> int:
     """Return the iterations of a training by the end of its metrics.json; 0 where it has none yet."""
     try:
-        with open(folder / "metrics.json", "rb") as file:
+        with open_regular(folder / "metrics.json") as file:
             file.seek(max(0, file.seek(0, 2) - 16384))
             return max((int(number) + 1 for number in _ITERATION.findall(file.read())), default=0)
-    except OSError:
+    except (OSError, UnusableFile):
         return 0
 
 

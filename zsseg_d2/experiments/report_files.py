@@ -20,6 +20,9 @@ _WRITTEN = Path(".suite", "report.json")
 """Below the folder: what the last report wrote, and the SHA-256 of each file."""
 
 
+_LARGEST = 1024 * MB  # no report writes larger files, and to compare one could take hours
+
+
 class ReportFiles:
     """Context in which a report is drafted.
 
@@ -73,7 +76,7 @@ class ReportFiles:
 
     def _is_ours(self, name: str) -> bool:
         path = self.folder / name
-        if not path.is_file() or path.is_symlink():
+        if not path.is_file() or path.is_symlink() or path.stat().st_size > _LARGEST:
             return False
         if self._before:
             return _digest(path) in (self._before.get(name), self._earlier.get(name))
@@ -106,7 +109,7 @@ def _written(folder: Path) -> dict[str, str]:
 
 def _is_of_an_earlier_version(folder: Path) -> bool:
     try:
-        content = read_json(folder / "results.json", dict[str, object])
+        content = read_json(folder / "results.json", dict[str, object], limit=_LARGEST)
     except (FileNotFoundError, UnusableFile):
         return False
     return {"title", "made", "seeds", "measures", "runs"} <= content.keys()

@@ -126,7 +126,7 @@ class CombinedFCCLIP(TwoModels):
         queries_two, masks_two = two.decode_last(features)
         results = []
         for slot, item in enumerate(items):
-            classes = two.classes.evaluation(item.get("dataset_name"))
+            classes = two.classes.of(item)
             logits_one = one.in_vocab_logits(queries_one, slot, classes)[0]
             logits_two = two.in_vocab_logits(queries_two, slot, classes)[0]
             grids = partial(_on_grid, masks_one[slot]), partial(_on_grid, masks_two[slot])

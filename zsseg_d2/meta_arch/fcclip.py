@@ -20,7 +20,7 @@ from ..modeling.fcclip.ensemble import apply_void_rule, geometric_ensemble, supp
 from ..modeling.fcclip.head import FCCLIPHead
 from ..modeling.fcclip.query_decoder import Queries, class_logits
 from ..modeling.padding import Padding
-from ..modeling.postprocessing import instance_inference, panoptic_inference, semantic_inference
+from ..modeling.postprocessing import instance_inference, panoptic_inference, semantic_inference, semantic_labels
 from ..modeling.upsampling import Upsampler, downsample_masks
 from ..text_cache import TextCache
 from ..vocabulary import Vocabulary
@@ -352,7 +352,7 @@ class FCCLIP(PanopticModel):
         queries, masks = self.decode_last(features)
         results = []
         for slot, item in enumerate(items):
-            classes = self.classes.evaluation(item.get("dataset_name"))
+            classes = self.classes.of(item)
             logits = self.in_vocab_logits(queries, slot, classes)
             dense = features["clip_vis_dense"][slot : slot + 1]
             scores = self.class_scores(logits, masks[slot : slot + 1], dense, classes)[0]
@@ -405,7 +405,11 @@ class FCCLIP(PanopticModel):
     def postprocess(
         self, scores: Tensor, masks: Tensor, item: Mapping, padded: tuple[int, int], classes: EvalClasses
     ) -> dict:
-        """Make the results of one image from class log-probabilities (Q, K + 1) and mask logits (Q, h, w)."""
+        """Make the results of one image from class log-probabilities (Q, K + 1) and mask logits (Q, h, w).
+
+        An item may ask for ``semantic_labels`` (H, W), which take less memory than ``sem_seg``, and give
+        ``encode_masks`` for its instances (see :func:`instance_inference`).
+        """
         settings = self.results
         image = (item["image"].shape[-2], item["image"].shape[-1])
         size = (item.get("height", image[0]), item.get("width", image[1]))
@@ -417,11 +421,14 @@ class FCCLIP(PanopticModel):
             else:
                 coarse = semantic_inference(scores, masks, Upsampler(padded, image, image))
                 result["sem_seg"] = Upsampler(image, image, size)(coarse)
+        if item.get("semantic_labels"):
+            result["semantic_labels"] = semantic_labels(scores, masks, upsample)
         if settings.panoptic:
             result["panoptic_seg"] = panoptic_inference(
                 scores, masks, upsample, classes.things, settings.object_mask_threshold, settings.overlap_threshold
             )
         if settings.instance:
             things = classes.things if settings.panoptic else None
-            result["instances"] = instance_inference(scores, masks, upsample, things, settings.max_instances)
+            encode = item.get("encode_masks")
+            result["instances"] = instance_inference(scores, masks, upsample, things, settings.max_instances, encode)
         return result

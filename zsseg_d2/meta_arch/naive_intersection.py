@@ -52,7 +52,7 @@ class NaiveIntersection(TwoModels):
             result = {k: v for k, v in two.items() if k != "panoptic_seg"}
             result["panoptic_seg_of"] = {"model_one": one["panoptic_seg"], "model_two": two["panoptic_seg"]}
             # The classes that are taken from model one are those that count as Out in the evaluation.
-            out = self.model_two.classes.evaluation(item.get("dataset_name")).out
+            out = self.model_two.classes.of(item).out
             result["panoptic_seg"] = merge_panoptic(
                 two["panoptic_seg"], one["panoptic_seg"], out, self.priority, self.min_visible
             )

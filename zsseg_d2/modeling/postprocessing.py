@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from .fast_forms import fast_form
 from .upsampling import Upsampler
 
 _CHUNK = 1 << 24  # mask logits upsampled at a time: 64 MB in float32
+_SCORES = 1 << 28  # class scores of pixels that are compared at a time: 1 GB in float32
 
 
 def _chunks(masks: Tensor, upsample: Upsampler) -> Iterator[tuple[int, Tensor]]:
@@ -34,7 +35,32 @@ def semantic_inference(class_log_probs: Tensor, masks: Tensor, upsample: Upsampl
     Returns:
         (K, H, W).
     """
+    return _summed(class_log_probs.softmax(-1)[:, :-1], masks, upsample)
+
+
+def semantic_labels(class_log_probs: Tensor, masks: Tensor, upsample: Upsampler) -> Tensor:
+    """Find the class with the largest score of :func:`semantic_inference` at each pixel, in bounded memory.
+
+    Args:
+        class_log_probs: (Q, K + 1), void last.
+        masks: (Q, h, w) logits.
+        upsample: to (H, W).
+
+    Returns:
+        (H, W) int32 in [0, K - 1].
+    """
     scores = class_log_probs.softmax(-1)[:, :-1]
+    step = max(1, _SCORES // (upsample.output[0] * upsample.output[1]))
+    best, labels = _summed(scores[:, :step], masks, upsample).max(0)
+    for start in range(step, scores.shape[1], step):
+        others, index = _summed(scores[:, start : start + step], masks, upsample).max(0)
+        labels = torch.where(others > best, index + start, labels)
+        best = torch.maximum(best, others)
+    return labels.int()
+
+
+def _summed(scores: Tensor, masks: Tensor, upsample: Upsampler) -> Tensor:
+    """Sum scores (Q, K) over the queries at each pixel: (K, H, W)."""
     total = masks.new_zeros(scores.shape[1], *upsample.output)
     for start, chunk in _chunks(masks, upsample):
         total += torch.einsum("qk,qhw->khw", scores[start : start + len(chunk)], chunk.sigmoid())
@@ -136,7 +162,12 @@ def _number_segments(
 
 
 def instance_inference(
-    class_log_probs: Tensor, masks: Tensor, upsample: Upsampler, things: Collection[int] | None, top: int
+    class_log_probs: Tensor,
+    masks: Tensor,
+    upsample: Upsampler,
+    things: Collection[int] | None,
+    top: int,
+    encode: Callable[[Tensor], list] | None = None,
 ) -> Instances:
     """Return the best (query, class) pairs as instances; score = class score × mean mask probability inside the mask.
 
@@ -146,10 +177,13 @@ def instance_inference(
         upsample: to (H, W).
         things: keep only these classes; None keeps all.
         top: largest number of instances; fewer if Q · K is smaller.
+        encode: makes a list of (n, H, W) bool masks, some at a time; None: masks are kept as they are, which takes
+            much memory for large images.
 
     Returns:
-        Instances with ``pred_masks`` (n, H, W) float32, ``scores``, ``pred_classes``, and ``pred_boxes``, the tight
-        boxes of the masks as (x1, y1, x2, y2), exclusive of x2 and y2; zeros for an empty mask.
+        Instances with ``pred_masks`` (n, H, W) float32, or ``encoded_masks`` if there is `encode`, ``scores``,
+        ``pred_classes``, and ``pred_boxes``, the tight boxes of the masks as (x1, y1, x2, y2), exclusive of x2 and y2;
+        zeros for an empty mask.
     """
     scores = class_log_probs.softmax(-1)[:, :-1]
     best, flat = scores.flatten().topk(min(top, scores.numel()), sorted=False)
@@ -159,15 +193,21 @@ def instance_inference(
         best, query, label = best[keep], query[keep], label[keep]
     unique, inverse = query.unique(return_inverse=True)
     binary, quality = [masks.new_zeros(0, *upsample.output, dtype=torch.bool)], [masks.new_zeros(0)]
-    boxes = [masks.new_zeros(0, 4, dtype=torch.float32)]
+    boxes, encoded = [masks.new_zeros(0, 4, dtype=torch.float32)], []
     for _, chunk in _chunks(masks[unique], upsample):
         positive = chunk > 0
         area = positive.sum((-1, -2))
-        binary.append(positive)
+        if encode is None:
+            binary.append(positive)
+        else:
+            encoded += encode(positive)
         boxes.append(tight_boxes(positive))
         quality.append((chunk.sigmoid() * positive).sum((-1, -2)) / (area + 1e-6))
     result = Instances(upsample.output)
-    result.pred_masks = torch.cat(binary)[inverse].float()
+    if encode is None:
+        result.pred_masks = torch.cat(binary)[inverse].float()
+    else:
+        result.encoded_masks = [encoded[k] for k in inverse.tolist()]
     result.pred_boxes = Boxes(torch.cat(boxes)[inverse])
     result.scores = best * torch.cat(quality)[inverse]
     result.pred_classes = label

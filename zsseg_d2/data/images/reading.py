@@ -81,8 +81,21 @@ def read_rgb(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarra
             :func:`zsseg_d2.data.images.pixels.to_rgb`.
     """
     with opened_image(path, max_pixels=max_pixels) as image:
-        rgb = to_rgb(image, printable(path))
-        turn = orientation(image)  # after decoding, because it may stand behind the pixels of a PNG
+        return upright_rgb(image, printable(path))
+
+
+def upright_rgb(image: Image.Image, name: str) -> np.ndarray:
+    """Return the (H, W, 3) uint8 RGB pixels of an image of any mode, as it is shown.
+
+    Args:
+        image: an opened image, or one in memory.
+        name: for messages.
+
+    Raises:
+        DatasetError: see :func:`zsseg_d2.data.images.pixels.to_rgb`.
+    """
+    rgb = to_rgb(image, name)
+    turn = orientation(image)  # after decoding, because it may stand behind the pixels of a PNG
     return np.asarray(rgb if turn == 1 else rgb.transpose(_UPRIGHT[turn]))
 
 

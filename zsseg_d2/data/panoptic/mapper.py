@@ -96,11 +96,15 @@ class PanopticMapper:
             "width": image.shape[1],
         }
         if not self.training:
-            inputs = T.AugInput(image)
-            self.augmentations(inputs)
-            return {**item, "image": _to_tensor(inputs.image)}
+            return {**item, "image": self.prepared(image)}
         self._add_targets(item, image, record)
         return item
+
+    def prepared(self, image: np.ndarray) -> torch.Tensor:
+        """Augment an (H, W, 3) uint8 RGB image without labels, and return (3, H', W') uint8."""
+        inputs = T.AugInput(image)
+        self.augmentations(inputs)
+        return _to_tensor(inputs.image)
 
     def _add_targets(self, item: dict, image: np.ndarray, record: dict) -> None:
         """Augment image and annotation together, and add both to `item`."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ...evaluation.panoptic.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
 from ...evaluation.panoptic.report import write_json
 from ...files import atomic_path, file_digest
+from ...reading import MB, read_json
 from ..config.packaged import config_names
 from ..config.setup import setup_cfg
 from ..errors import CheckpointError, ConfigError, one_line_errors
@@ -198,12 +199,12 @@ def finished_points(folder: Path, digests: Mapping[str, str]) -> list[dict]:
     """Read the points in a folder's ``wise_ft.json``, if they are of the same files and config."""
     path = folder / f"{NAME}.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, dict[str, Any], limit=MB)
         same = content["sha256"] == digests
         points = [{"alpha": float(p["alpha"]), **{key: p[key] for key in _SCORES}} for p in content["points"]]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         logger.warning("%s cannot be read; starting again.", path)
         return []
     if not same:
