@@ -166,7 +166,7 @@ ELSEWHERE = {
             Z + "DELETED_PIXELS",
             Z + "SAVE_PREDICTIONS",
             Z + "VIS_IMAGES",
-            "MEASURES",
+            Z + "MEASURES",
             Z + "TOWER.NAME",
             Z + "TOWER.WEIGHTS",
         ),
