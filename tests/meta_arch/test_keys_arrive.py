@@ -162,7 +162,14 @@ ELSEWHERE = {
     "tests/engine/test_config_files.py": (Z + "OUT_CLASSES",),
     "tests/modeling/test_query_decoder.py": (FORMER + "TRANSFORMER_DECODER_NAME",),
     "read by the engine and the data": (
-        *(Z + "DELETED_PIXELS", Z + "SAVE_PREDICTIONS", Z + "VIS_IMAGES", Z + "TOWER.NAME", Z + "TOWER.WEIGHTS"),
+        *(
+            Z + "DELETED_PIXELS",
+            Z + "SAVE_PREDICTIONS",
+            Z + "VIS_IMAGES",
+            Z + "MEASURES",
+            Z + "TOWER.NAME",
+            Z + "TOWER.WEIGHTS",
+        ),
         *(Z + "PSEUDO_LABELS.MIN_SCORE", Z + "PSEUDO_LABELS.MIN_AREA", Z + "PSEUDO_LABELS.MIN_VISIBLE"),
         *(Z + "SAMPLES.PERIOD", Z + "SAMPLES.COUNT", Z + "STRICT_WEIGHTS", Z + "PROCESS_TIMEOUT"),
     ),
