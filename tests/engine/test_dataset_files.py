@@ -53,6 +53,11 @@ def test_paths_are_relative_to_the_config_and_add_up(tmp_path, garden, monkeypat
     names = ("second", "garden", "third")
     assert [str(garden.parent / f"{name}.yaml") for name in names] == cfg.DATASETS.FILES
     assert {f"{name}_val" for name in names} <= set(DatasetCatalog.list())
+    assert setup([below, above]).DATASETS.FILES == cfg.DATASETS.FILES[:2]
+    (garden.parent / "fourth.yaml").write_text(YAML.replace("name: garden", "name: fourth"))
+    other = tmp_path / "other.yaml"
+    other.write_text("DATASETS: {FILES: [garden/fourth.yaml]}")
+    assert setup([above, str(other)]).DATASETS.FILES == [*cfg.DATASETS.FILES[:2], str(garden.parent / "fourth.yaml")]
     written = tmp_path / "config.yaml"
     written.write_text(cfg.dump())
     monkeypatch.chdir("/")
