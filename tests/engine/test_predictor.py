@@ -234,6 +234,12 @@ def test_mistakes_are_told_before_weights_are_read(monkeypatch, tmp_path):
         Predictor(options=[*CPU, "MODEL.WEIGHTS", str(tmp_path / "nothing.pth")])
 
 
+def test_a_word_that_is_longer_than_clip_reads_is_a_warning(predictor, images, caplog):
+    predictor.words = ["very " * 80 + "violet car", "sky", "ärmlich 車 🚗"]
+    assert predictor(images[0]).panoptic.shape == (128, 256)
+    assert caplog.text.count("CLIP reads the first 46 of the 95 tokens") == 1
+
+
 def test_a_mistake_in_new_words_keeps_the_old_ones(predictor):
     predictor.words = "car, sky"
     for words in ("", "car, Car"):
