@@ -8,10 +8,10 @@ import os
 import resource
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,28 +67,39 @@ def run_program(
     Returns:
         The outcome; its output is cut to the last 20,000 characters.
     """
-    with tempfile.TemporaryFile() as log:
-        started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            _be_the_program(words, environment or {}, folder, memory, log.fileno(), limits)
-        kind, status, peak = _wait_for(child, started + timeout)
-        seconds = time.monotonic() - started
-        log.seek(0)
-        output = log.read().decode("utf-8", "replace").replace("\r", "\n")
+    reading, writing = os.pipe()  # not a file: limits on files must not cut what the program says
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _be_the_program(words, environment or {}, folder, memory, writing, limits)
+    os.close(writing)
+    os.set_blocking(reading, False)
+    try:
+        said, kind, status, peak = _wait_for(child, reading, started + timeout)
+    finally:
+        os.close(reading)
+    seconds = time.monotonic() - started
+    output = said.decode("utf-8", "replace").replace("\r", "\n")
     return Outcome(kind or judge(status, output), status, output[-20_000:], seconds, peak)
 
 
-def _wait_for(child: int, deadline: float) -> tuple[str, int, float]:
-    """Wait for a process, and kill it after the deadline. Return "hang" or "", its exit code, and its peak in GB."""
+def _wait_for(child: int, reading: int, deadline: float) -> tuple[bytes, str, int, float]:
+    """Read what a process says until it ends, and kill it after the deadline.
+
+    Returns:
+        Its output, "hang" or "", its exit code, and its peak in GB.
+    """
+    said, kind = bytearray(), ""
     while True:
         ended, state, usage = os.wait4(child, os.WNOHANG)
+        with suppress(BlockingIOError):
+            while part := os.read(reading, 2**16):
+                said += part
         if ended:
-            return "", os.waitstatus_to_exitcode(state), usage.ru_maxrss / 2**20
-        if time.monotonic() > deadline:
+            return bytes(said), kind, os.waitstatus_to_exitcode(state), usage.ru_maxrss / 2**20
+        if time.monotonic() > deadline and not kind:
             os.killpg(child, signal.SIGKILL)
-            _, state, usage = os.wait4(child, 0)
-            return "hang", os.waitstatus_to_exitcode(state), usage.ru_maxrss / 2**20
+            kind = "hang"
         time.sleep(0.01)
 
 
@@ -153,5 +164,6 @@ def _be_the_program(
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(status & 255)
+            with suppress(BaseException):
+                stream.flush()
+        os._exit(status & 255)  # whatever happens, this must not go on as the process that forked
