@@ -53,13 +53,14 @@ def kill_and_repeat(
         workspace: see :class:`Workspace`.
         cases: number of kills.
         seed: of the moments.
-        of: names of :func:`commands`. Default: all.
+        of: names of :func:`commands`. Default: all that write a folder.
         step: called after each case.
 
     Returns:
         The number of endings of each kind: "same files", or what went wrong; a description of each wrong one.
     """
-    chosen = [command for command in commands() if not of or command[0] in of]
+    # A single file that is killed leaves its temporary file: no lock tells whether another process still writes it.
+    chosen = [c for c in commands() if (c[0] in of if of else c[0] != "export-weights")]
     rng = random.Random(seed)
     references: dict[str, tuple[dict[str, str], float]] = {}
     counts: Counter[str] = Counter()
