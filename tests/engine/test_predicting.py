@@ -187,8 +187,21 @@ def test_files_of_others_are_not_replaced(photos):
     assert (photos.parent / "found" / "panoptic.json").read_text() == "{}"
 
 
-@pytest.mark.parametrize("line", [b"[]", b"not json", b'{"source": 3}', b'{"source":"a","stamp":[1,2],"name":"../x",'
-                                  b'"image":{},"annotation":{"segments_info":[]}}'])  # fmt: skip
+ENTRY = (
+    b'{"source":"a","stamp":[1,2],"name":"%s","image":{"id":"a","file_name":"a","height":1,"width":1},'
+    b'"annotation":{"image_id":"a","file_name":"a.png","segments_info":[%s]}}'
+)
+SEGMENT = b'{"id":1,"category_id":%s,"area":1,"bbox":[0,0,1,1],"iscrowd":0,"score":0.5}'
+DAMAGED = [
+    *(b"[]", b"not json", b'{"source": 3}'),
+    ENTRY % (b"../x", b""),
+    ENTRY % (b"a", b"{}"),
+    ENTRY % (b"a", SEGMENT % b"99"),
+    ENTRY % (b"a", SEGMENT % b'"road"'),
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED)
 def test_a_damaged_journal_is_told(photos, line):
     assert run("photos/a.png", *WORDS, "--output", "found") == 0
     with open(photos.parent / "found" / ".predictions.jsonl", "ab") as journal:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 
@@ -28,6 +28,28 @@ _COLUMNS = ("image", "segment", "class", "kind", "score", "area", "x", "y", "wid
 _REMEDY = "give --overwrite, or another --output"
 
 
+class _Image(TypedDict):
+    id: str
+    file_name: str
+    height: int
+    width: int
+
+
+class _Segment(TypedDict):
+    id: int
+    category_id: int
+    area: int
+    bbox: Annotated[list[int], msgspec.Meta(min_length=4, max_length=4)]
+    iscrowd: int
+    score: float
+
+
+class _Annotation(TypedDict):
+    image_id: str
+    file_name: str
+    segments_info: list[_Segment]
+
+
 class Entry(msgspec.Struct):
     """A finished image: a line of the journal.
 
@@ -43,8 +65,8 @@ class Entry(msgspec.Struct):
     source: str
     stamp: tuple[int, int]
     name: str
-    image: dict[str, Any]
-    annotation: dict[str, Any]
+    image: _Image
+    annotation: _Annotation
     instances: list[dict[str, Any]] | None = None
 
 
@@ -72,6 +94,10 @@ class PredictionFolder:
         if known is not None and known != settings:
             keys = ", ".join(k for k in {**known, **settings} if known.get(k) != settings.get(k))
             raise ConfigError(f"{folder}: holds predictions with other settings ({keys}). Fix: {_REMEDY}.")
+        classes = {number for number, *_ in settings["classes"]}
+        for entry in self.entries.values():
+            if not {s["category_id"] for s in entry.annotation["segments_info"]} <= classes:
+                raise UnusableFile(f"{printable(folder / JOURNAL)}: has segments of unknown classes. Fix: {_REMEDY}.")
         # Also when resuming: a line that was cut off must not swallow the next one.
         with atomic_path(folder / JOURNAL) as temporary:
             lines = (dict(settings), *self.entries.values())
@@ -98,8 +124,8 @@ class PredictionFolder:
             str(path.absolute()),
             _stamp(path),
             name,
-            found.coco_image(name),
-            found.coco_annotation(name),
+            msgspec.convert(found.coco_image(name), _Image),
+            msgspec.convert(found.coco_annotation(name), _Annotation),
             None if found.instances is None else found.coco_instances(name),
         )
         self.entries[entry.source] = entry
@@ -169,7 +195,7 @@ class PredictionFolder:
         settings = decode_json(lines[0], dict[str, Any], path, remedy=_REMEDY)
         entries = [decode_json(line, Entry, path, remedy=_REMEDY) for line in lines[1:]]
         for entry in entries:
-            if "/" in entry.name or "\\" in entry.name or "segments_info" not in entry.annotation:
+            if "/" in entry.name or "\\" in entry.name or "\0" in entry.name:
                 raise UnusableFile(f"{printable(path)}: '{printable(entry.name)}' is damaged. Fix: {_REMEDY}.")
         return settings, {entry.source: entry for entry in entries}
 
