@@ -39,11 +39,12 @@ ALLOWED: dict[str, frozenset[str]] = {
     "text_cache": BASE,
     "data": BASE,
     "modeling": BASE,
+    "auto_vocabulary": BASE | {"modeling"},
     "evaluation": BASE | {"data"},
-    "meta_arch": CORE | {"modeling", "text_cache"},
-    "engine": CORE | {"data", "modeling", "meta_arch", "evaluation", "text_cache"},
+    "meta_arch": CORE | {"modeling", "auto_vocabulary", "text_cache"},
+    "engine": CORE | {"data", "modeling", "auto_vocabulary", "meta_arch", "evaluation", "text_cache"},
     "experiments": CORE | {"data", "evaluation", "engine"},
-    "cli": CORE | {"data", "modeling", "meta_arch", "evaluation", "engine", "experiments"},
+    "cli": CORE | {"data", "modeling", "auto_vocabulary", "meta_arch", "evaluation", "engine", "experiments"},
     "__main__": frozenset({"cli"}),
     "": BASE | {"config", "data", "modeling", "meta_arch"},  # zsseg_d2/__init__.py: registers everything
 }

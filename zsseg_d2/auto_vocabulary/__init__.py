@@ -1,0 +1,1 @@
+"""Words for an image without being given any: cells, clusters, captions, nouns (AutoSeg, arXiv 2312.04539)."""
