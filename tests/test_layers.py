@@ -20,6 +20,7 @@ BASE = frozenset(
         "errors",
         "files",
         "folder_lock",
+        "lemmas",
         "plugins",
         "process",
         "reading",

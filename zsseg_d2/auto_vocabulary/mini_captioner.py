@@ -1,0 +1,168 @@
+"""The embedded captioner: a small transformer decoder on the cells of a frozen CLIP ViT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+START, END, PAD = "<start>", "<end>", "<pad>"
+LONGEST = 20
+"""Words of the longest caption, without start and end."""
+LAYERS = (5, 8, 11)
+"""Blocks of the packaged ViT that the packaged captioner reads."""
+MEAN, STD = (122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)
+"""CLIP's, of red, green and blue in [0, 255]."""
+
+
+class CaptionDecoder(nn.Module):
+    """Predict the next word of a caption from the words before it and a set of cells.
+
+    A pre-norm transformer decoder (Vaswani et al. 2017, section 3.1; Xiong et al. 2020) whose output weights are the
+    word embeddings. Cells carry no position of their own, so that their order has no meaning.
+
+    Args:
+        words: the vocabulary of V words, with :data:`START`, :data:`END` and :data:`PAD`.
+        cell_width: channels C of a cell.
+        width: channels of the decoder.
+        layers: of the decoder.
+        heads: of its attention.
+        dropout: in training.
+
+    Raises:
+        ValueError: a special word is missing.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        cell_width: int,
+        *,
+        width: int = 128,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.words = tuple(words)
+        self.index = {word: i for i, word in enumerate(self.words)}
+        if len(self.index) != len(self.words) or not {START, END, PAD} <= set(self.words):
+            raise ValueError(f"The words of a captioner must be distinct, with {START}, {END} and {PAD}.")
+        self.settings = {"width": width, "layers": layers, "heads": heads}
+        self.cells = nn.Sequential(nn.LayerNorm(cell_width), nn.Linear(cell_width, width), nn.LayerNorm(width))
+        self.embed = nn.Embedding(len(self.words), width)
+        self.positions = nn.Parameter(torch.zeros(LONGEST + 1, width))
+        layer = nn.TransformerDecoderLayer(
+            width, heads, 2 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerDecoder(layer, layers, norm=nn.LayerNorm(width))
+        nn.init.normal_(self.embed.weight, std=width**-0.5)
+        nn.init.normal_(self.positions, std=0.02)
+
+    def forward(self, tokens: Tensor, cells: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Compute the logits of the word after each word.
+
+        Args:
+            tokens: (B, L) int64, beginning with :data:`START`; L ≤ :data:`LONGEST` + 1.
+            cells: (B, n, C).
+            padding: (B, n) bool, True where there is no cell; at least one cell of each row is there.
+
+        Returns:
+            (B, L, V).
+        """
+        length = tokens.shape[1]
+        later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
+        x = self.embed(tokens) + self.positions[:length]
+        x = self.layers(x, self.cells(cells), tgt_mask=later, memory_key_padding_mask=padding)
+        return x @ self.embed.weight.T
+
+    def tokens(self, caption: str) -> list[int]:
+        """Return the numbers of a caption's words, between those of start and end.
+
+        Raises:
+            KeyError: a word is unknown.
+        """
+        return [self.index[word] for word in (START, *caption.split(), END)]
+
+
+class MiniCaptioner:
+    """Captions of images like those of MiniWorld, in the words of its classes.
+
+    Args:
+        clip: a ViT whose last block is among its layers.
+        decoder: reads the activations of those layers, one after the other.
+        mean, std: of the three colors, in [0, 255], as CLIP was trained.
+        top_p: at each step, the likeliest words that together have this probability may be drawn (Holtzman et al.
+            2020); 0: always the likeliest.
+        longest: words of a caption, at most :data:`LONGEST`.
+
+    Attributes:
+        patch: side of a cell in pixels.
+    """
+
+    def __init__(
+        self,
+        clip: CLIPViT,
+        decoder: CaptionDecoder,
+        *,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+        top_p: float = 0.9,
+        longest: int = LONGEST,
+    ) -> None:
+        self.clip, self.decoder, self.patch = clip, decoder.eval(), clip.patch
+        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+        self.top_p, self.longest = top_p, min(longest, LONGEST)
+
+    @torch.no_grad()
+    def encode(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Compute one embedding per cell; see :class:`zsseg_d2.auto_vocabulary.captioner.Captioner`."""
+        pixels = image[None].to(self.clip.device, torch.float32)
+        if tuple(image.shape[-2:]) != tuple(size):
+            pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return clip_cells(self.clip, (pixels - self.mean.to(pixels)) / self.std.to(pixels))[0]
+
+    @torch.no_grad()
+    def caption(self, cells: Tensor, seeds: Sequence[int]) -> list[str]:
+        """Describe some cells; see :class:`zsseg_d2.auto_vocabulary.captioner.Captioner`."""
+        after: dict[tuple[int, ...], np.ndarray] = {}  # each beginning alone, so that other seeds change nothing
+        return [self._draw(cells, np.random.default_rng(seed), after) for seed in seeds]
+
+    def _draw(self, cells: Tensor, generator: np.random.Generator, after: dict[tuple[int, ...], np.ndarray]) -> str:
+        words = self.decoder.words
+        tokens: tuple[int, ...] = (self.decoder.index[START],)
+        while len(tokens) <= self.longest:
+            if tokens not in after:
+                row = torch.tensor([tokens], device=cells.device)
+                after[tokens] = self.decoder(row, cells[None])[0, -1].double().softmax(-1).cpu().numpy()
+            token = _nucleus(after[tokens], self.top_p, generator)
+            if words[token] in (END, PAD):
+                break
+            tokens += (token,)
+        return " ".join(words[token] for token in tokens[1:])
+
+
+def _nucleus(probabilities: np.ndarray, top_p: float, generator: np.random.Generator) -> int:
+    """Draw of the likeliest entries that together have a probability of at least `top_p`."""
+    order = np.argsort(-probabilities, kind="stable")
+    total = np.cumsum(probabilities[order])
+    kept = order[: int(np.searchsorted(total, min(top_p, total[-1]))) + 1]
+    share = np.cumsum(probabilities[kept])
+    return int(kept[min(int(np.searchsorted(share, generator.random() * share[-1], side="right")), len(kept) - 1)])
+
+
+def clip_cells(clip: CLIPViT, images: Tensor) -> Tensor:
+    """Compute the cells of a captioner: the activations of a ViT's layers, the last one after the final layer norm.
+
+    Args:
+        clip: the ViT.
+        images: (B, 3, H, W) normalized; H and W multiples of the patch.
+
+    Returns:
+        (B, h, w, C), C the layers' channels one after the other; no class token.
+    """
+    h, w = clip.grid(*images.shape[-2:])
+    *earlier, last = clip(images)
+    last = clip.clip_model.visual.ln_post(last)
+    return torch.cat([tokens[:, -h * w :].unflatten(1, (h, w)) for tokens in (*earlier, last)], -1)
