@@ -36,7 +36,7 @@ class Captioner(Protocol):
 
         Args:
             cells: (n, C) of :meth:`encode`, at least one; their order has no meaning.
-            seeds: one per text; the same seed gives the same text.
+            seeds: one per text; the same cells and seeds give the same texts.
 
         Returns:
             One text per seed. It may be empty.

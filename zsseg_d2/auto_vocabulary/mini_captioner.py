@@ -93,9 +93,8 @@ class MiniCaptioner:
         clip: a ViT whose last block is among its layers.
         decoder: reads the activations of those layers, one after the other.
         mean, std: of the three colors, in [0, 255], as CLIP was trained.
-        top_p: at each step, the likeliest words that together have this probability may be drawn (Holtzman et al.
-            2020); 0: always the likeliest.
-        longest: words of a caption, at most :data:`LONGEST`.
+        decoding: how texts are drawn; a token is a word, and captions have at most :data:`LONGEST`. `min_tokens` and
+            `no_repeat` are not read.
 
     Attributes:
         patch: side of a cell in pixels.
@@ -108,12 +107,11 @@ class MiniCaptioner:
         *,
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
-        top_p: float = 0.9,
-        longest: int = LONGEST,
+        decoding: Decoding | None = None,
     ) -> None:
         self.clip, self.decoder, self.patch = clip, decoder.eval(), clip.patch
         self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
-        self.top_p, self.longest = top_p, min(longest, LONGEST)
+        self.decoding = decoding or Decoding()
 
     @torch.no_grad()
     def encode(self, image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -126,30 +124,21 @@ class MiniCaptioner:
     @torch.no_grad()
     def caption(self, cells: Tensor, seeds: Sequence[int]) -> list[str]:
         """Describe some cells; see :class:`zsseg_d2.auto_vocabulary.captioner.Captioner`."""
-        after: dict[tuple[int, ...], np.ndarray] = {}  # each beginning alone, so that other seeds change nothing
-        return [self._draw(cells, np.random.default_rng(seed), after) for seed in seeds]
+        after: dict[tuple[int, ...], Tensor] = {}  # each beginning alone, so that other seeds change nothing
+        return [self._draw(cells, seed, after) for seed in seeds]
 
-    def _draw(self, cells: Tensor, generator: np.random.Generator, after: dict[tuple[int, ...], np.ndarray]) -> str:
-        words = self.decoder.words
+    def _draw(self, cells: Tensor, seed: int, after: dict[tuple[int, ...], Tensor]) -> str:
+        words, draw = self.decoder.words, NucleusDraws([seed], self.decoding.top_p)
         tokens: tuple[int, ...] = (self.decoder.index[START],)
-        while len(tokens) <= self.longest:
+        while len(tokens) <= min(self.decoding.max_tokens, LONGEST):
+            row = torch.tensor([tokens], device=cells.device)
             if tokens not in after:
-                row = torch.tensor([tokens], device=cells.device)
-                after[tokens] = self.decoder(row, cells[None])[0, -1].double().softmax(-1).cpu().numpy()
-            token = _nucleus(after[tokens], self.top_p, generator)
+                after[tokens] = self.decoder(row, cells[None])[:, -1].cpu()
+            token = int(draw(row, after[tokens]).argmax())
             if words[token] in (END, PAD):
                 break
             tokens += (token,)
         return " ".join(words[token] for token in tokens[1:])
-
-
-def _nucleus(probabilities: np.ndarray, top_p: float, generator: np.random.Generator) -> int:
-    """Draw of the likeliest entries that together have a probability of at least `top_p`."""
-    order = np.argsort(-probabilities, kind="stable")
-    total = np.cumsum(probabilities[order])
-    kept = order[: int(np.searchsorted(total, min(top_p, total[-1]))) + 1]
-    share = np.cumsum(probabilities[kept])
-    return int(kept[min(int(np.searchsorted(share, generator.random() * share[-1], side="right")), len(kept) - 1)])
 
 
 def clip_cells(clip: CLIPViT, images: Tensor) -> Tensor:
