@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -240,9 +241,11 @@ def test_words_without_pixels_count():
 
 def outputs(seed: int, words: list[str]) -> dict:
     rng = np.random.default_rng(seed)
-    maps = torch.from_numpy(rng.random((len(words), HEIGHT, WIDTH), dtype=np.float32))
-    given = torch.from_numpy(rng.random((len(CLASSES), HEIGHT, WIDTH), dtype=np.float32))
-    return {"words": words, "sem_seg": maps, "sem_seg_given": given}
+    maps = rng.random((len(words), HEIGHT, WIDTH), dtype=np.float32)
+    labels = torch.from_numpy(maps.argmax(0)) if words else torch.full((HEIGHT, WIDTH), -1)
+    given = torch.from_numpy(rng.integers(0, len(CLASSES), (HEIGHT, WIDTH)))
+    result = {"words": words, "semantic_labels": labels, "given_labels": given}
+    return {**result, "sem_seg": torch.from_numpy(maps)}
 
 
 def items(count: int) -> list[dict]:
@@ -256,7 +259,8 @@ def test_the_given_names_give_plain_miou(tmp_path):
     plain = PanopticQualityEvaluator(name, beside=["mIoU"])
     for i, item in enumerate(items(5)):
         output = outputs(i, list(CLASSES))
-        output["sem_seg_given"] = output["sem_seg"]
+        output["given_labels"] = output["semantic_labels"]
+        output["words"] = [SimpleNamespace(name=word) for word in output["words"]]
         empty = (torch.zeros(HEIGHT, WIDTH, dtype=torch.long), [])
         evaluator.process([item], [output])
         plain.process([item], [{**output, "panoptic_seg": empty}])
@@ -282,7 +286,7 @@ def test_evaluator_against_hand_made_maps(tmp_path, caplog):
         maps[0, : HEIGHT // 2], maps[-1, HEIGHT // 2 :] = 1, 1
         if i:
             maps[1, 10:16, 5:13] = 2
-        evaluator.process([item, item], [{"words": words, "sem_seg": maps}] * 2)  # twice: counted once
+        evaluator.process([item, item], [{"words": words, "semantic_labels": maps.argmax(0)}] * 2)  # counted once
     caplog.set_level("INFO")
     scores = evaluator.evaluate()["auto_vocabulary"]
     # sky and road are 12 x 38 each, less 2 x 8 and 4 x 8 of the car in each image; the car has 6 x 8.
@@ -304,8 +308,8 @@ def test_evaluator_errors(tmp_path):
     evaluator = AutoVocabularyEvaluator(name)
     with pytest.raises(EvaluationError, match="'image_0'.*no 'words'"):
         evaluator.process(items(1), [{}])
-    with pytest.raises(EvaluationError, match="2 words and has 1 maps"):
-        evaluator.process(items(1), [{"words": ["a", "b"], "sem_seg": torch.zeros(1, HEIGHT, WIDTH)}])
+    with pytest.raises(EvaluationError, match="'image_0'.*values 2 to 2, but 2 words"):
+        evaluator.process(items(1), [{"words": ["a", "b"], "semantic_labels": torch.full((HEIGHT, WIDTH), 2)}])
     with pytest.raises(EvaluationError, match="No image"):
         evaluator.evaluate()
     with pytest.raises(EvaluationError, match="4 classes, but 1"):

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
+
+from ..files import local_path
+from ..modeling.clip.vit import CLIPViT
+from ..reading import UnusableFile, explain, printable
+from ..tensor_files import read_tensors, write_tensors
+from .cells import resize_image
+from .nucleus import NucleusDraws
+from .registry import CAPTIONER_REGISTRY, Decoding
 
 START, END, PAD = "<start>", "<end>", "<pad>"
 LONGEST = 20
@@ -49,6 +60,7 @@ class CaptionDecoder(nn.Module):
         self.index = {word: i for i, word in enumerate(self.words)}
         if len(self.index) != len(self.words) or not {START, END, PAD} <= set(self.words):
             raise ValueError(f"The words of a captioner must be distinct, with {START}, {END} and {PAD}.")
+        self.cell_width = cell_width
         self.settings = {"width": width, "layers": layers, "heads": heads}
         self.cells = nn.Sequential(nn.LayerNorm(cell_width), nn.Linear(cell_width, width), nn.LayerNorm(width))
         self.embed = nn.Embedding(len(self.words), width)
@@ -110,16 +122,14 @@ class MiniCaptioner:
         decoding: Decoding | None = None,
     ) -> None:
         self.clip, self.decoder, self.patch = clip, decoder.eval(), clip.patch
-        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+        self.mean, self.std = (torch.tensor(values, device=clip.device).view(3, 1, 1) for values in (mean, std))
         self.decoding = decoding or Decoding()
 
     @torch.no_grad()
     def encode(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Compute one embedding per cell; see :class:`zsseg_d2.auto_vocabulary.captioner.Captioner`."""
-        pixels = image[None].to(self.clip.device, torch.float32)
-        if tuple(image.shape[-2:]) != tuple(size):
-            pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
-        return clip_cells(self.clip, (pixels - self.mean.to(pixels)) / self.std.to(pixels))[0]
+        pixels = resize_image(image, size)[None].to(self.clip.device)
+        return clip_cells(self.clip, (pixels - self.mean) / self.std)[0]
 
     @torch.no_grad()
     def caption(self, cells: Tensor, seeds: Sequence[int]) -> list[str]:
@@ -155,3 +165,69 @@ def clip_cells(clip: CLIPViT, images: Tensor) -> Tensor:
     *earlier, last = clip(images)
     last = clip.clip_model.visual.ln_post(last)
     return torch.cat([tokens[:, -h * w :].unflatten(1, (h, w)) for tokens in (*earlier, last)], -1)
+
+
+PACKAGED_WEIGHTS = "zsseg_d2://weights/mini_captioner.safetensors"
+PACKAGED_CLIP = "zsseg_d2://weights/mini_vit.safetensors"
+_KEY = "MODEL.AUTO_VOCABULARY.CAPTIONER_WEIGHTS"
+
+
+class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file of weights says of its decoder."""
+
+    words: list[str]
+    cell_width: int
+    width: int
+    layers: int
+    heads: int
+
+
+def save_decoder(path: str | os.PathLike, decoder: CaptionDecoder, metadata: Mapping[str, Any]) -> None:
+    """Write a decoder in half precision, with its words.
+
+    Args:
+        path: a ``.safetensors`` file.
+        decoder: to be written.
+        metadata: further entries, of JSON's types.
+    """
+    description = {"words": list(decoder.words), "cell_width": decoder.cell_width, **decoder.settings}
+    tensors = {name: value.detach().half().contiguous() for name, value in decoder.state_dict().items()}
+    write_tensors(path, tensors, {"captioner": description, **metadata})
+
+
+def load_decoder(path: str | os.PathLike) -> CaptionDecoder:
+    """Read a decoder that :func:`save_decoder` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnusableFile: it is damaged, or holds something else.
+    """
+    file = local_path(path)
+    content = read_tensors(file)
+    remedy = "Fix: name a file of tools/pretrain_mini_captioner.py."
+    try:
+        found = msgspec.convert(content.rest.get("captioner"), _Description)
+    except msgspec.ValidationError as error:
+        raise UnusableFile(f"{printable(file)}: holds no captioner ({' '.join(explain(error))}). {remedy}") from None
+    try:
+        decoder = CaptionDecoder(
+            found.words, found.cell_width, width=found.width, layers=found.layers, heads=found.heads
+        )
+        decoder.load_state_dict({name: value.float() for name, value in content.tensors.items()})
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UnusableFile(
+            f"{printable(file)}: does not fit its captioner ({printable(str(error).splitlines()[0])}). {remedy}"
+        ) from None
+    return decoder
+
+
+@CAPTIONER_REGISTRY.register_as("mini")
+def _mini(weights: str, decoding: Decoding, device: str) -> MiniCaptioner:
+    clip = CLIPViT.build("mini_vit", str(local_path(PACKAGED_CLIP)), layers=LAYERS).to(device)
+    decoder = load_decoder(weights or PACKAGED_WEIGHTS).to(device)
+    if decoder.cell_width != clip.width * len(LAYERS):
+        raise ValueError(
+            f"{_KEY}={weights}: reads cells of {decoder.cell_width} channels, not {clip.width * len(LAYERS)}. "
+            "Fix: name a file of tools/pretrain_mini_captioner.py."
+        )
+    return MiniCaptioner(clip, decoder, decoding=decoding)

@@ -30,9 +30,9 @@ class AutoVocabularyEvaluator(DatasetEvaluator):
 
     ``process`` takes outputs with
 
-    * ``"words"``: n distinct words of the image; their order is that of the classes of its maps.
-    * ``"sem_seg"``: (n, H, W) scores at the original size, of which each pixel takes the highest.
-    * ``"sem_seg_given"`` (optional): (K, H, W) scores of the same model with the names of the dataset's classes. Its
+    * ``"words"``: n of an image, with a distinct ``name`` each, or the names themselves.
+    * ``"semantic_labels"``: (H, W) the position of each pixel's word, at the original size; -1 for none.
+    * ``"given_labels"`` (optional): (H, W) classes in [0, K) that the same model finds with the dataset's names. Their
       mIoU is the upper bound.
     """
 
@@ -101,16 +101,14 @@ class AutoVocabularyEvaluator(DatasetEvaluator):
                 raise EvaluationError(f"Image {image_id!r} of '{self._dataset}': {error}.") from error
 
     def _count(self, truth: np.ndarray, segments: Sequence[Mapping], output: Mapping) -> WordCounts:
-        for key in ("words", "sem_seg"):
+        for key in ("words", "semantic_labels"):
             if key not in output:
                 raise ValueError(f"the model has no '{key}'")
-        words, scores, number = list(output["words"]), output["sem_seg"], len(self._classes)
-        if len(scores) != len(words):
-            raise ValueError(f"the model found {len(words)} words and has {len(scores)} maps")
-        found = scores.argmax(0).cpu().numpy() if words else np.full(truth.shape, -1)
+        words, number = [str(getattr(word, "name", word)) for word in output["words"]], len(self._classes)
         given = None
-        if output.get("sem_seg_given") is not None:
-            given = count_pixels(truth, segments, output["sem_seg_given"].argmax(0).cpu().numpy(), number)
+        if output.get("given_labels") is not None:
+            given = count_pixels(truth, segments, output["given_labels"].cpu().numpy(), number)
+        found = output["semantic_labels"].cpu().numpy()
         return count_words(truth, segments, found, words, number, given)
 
     def evaluate(self) -> OrderedDict | None:
