@@ -13,7 +13,7 @@ from torch import Tensor
 from ..reading import printable, read_json
 from .cells import resize_image
 from .nucleus import NucleusDraws
-from .registry import Decoding
+from .registry import CAPTIONER_REGISTRY, Decoding
 
 WEIGHTS, CONFIG, IMAGES, VOCABULARY = "model.safetensors", "config.json", "preprocessor_config.json", "vocab.txt"
 
@@ -128,3 +128,8 @@ class BlipCaptioner:
             logits_processor=[NucleusDraws(seeds, decoding.top_p)],
         )
         return [text.strip() for text in self.tokenizer.batch_decode(found[:, 1:], skip_special_tokens=True)]
+
+
+@CAPTIONER_REGISTRY.register_as("blip")
+def _blip(weights: str, decoding: Decoding, device: str) -> BlipCaptioner:
+    return BlipCaptioner.load(weights, decoding, device)

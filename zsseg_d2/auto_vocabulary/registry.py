@@ -43,10 +43,3 @@ def build_captioner(name: str, weights: str, decoding: Decoding, device: str = "
         FileNotFoundError: the weights are missing.
     """
     return CAPTIONER_REGISTRY.get(name)(weights, decoding, device)
-
-
-@CAPTIONER_REGISTRY.register_as("blip")
-def _blip(weights: str, decoding: Decoding, device: str) -> Captioner:
-    from .blip import BlipCaptioner  # imports transformers
-
-    return BlipCaptioner.load(weights, decoding, device)
