@@ -6,9 +6,13 @@ import argparse
 import importlib.util
 import logging
 import os
+import shutil
+import signal
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -19,13 +23,16 @@ from ..engine.errors import ConfigError
 from ..engine.prediction import phrase_segmentation
 from ..engine.prediction.predictor import DEFAULT_CONFIG, Predictor
 from ..engine.referring_task import is_referring
+from ..folder_lock import FolderInUse, writing
 from ..process import keep_freed_memory
-from ..reading import MB
+from ..reading import MB, UnusableFile
 from .phrase_tab import PhraseTab
 from .storage import Storage
 from .tabs import Tab
 from .words_tab import WordsTab
 
+_FOLDER = "zsseg_d2_page_"
+_STARTING_SECONDS = 60  # a younger folder may not have its lock yet
 _DRAWN_STREETS = (
     "The embedded model: it knows the drawn street scenes of the examples, and finds little in photographs. "
     "For photographs, start the page with released weights of FC-CLIP (docs/page.md)."
@@ -51,8 +58,11 @@ def run_page(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("The page needs Gradio, which is not installed. Fix: pip install 'zsseg_d2[page]'")
     tabs = build_tabs(args)
-    with tempfile.TemporaryDirectory(prefix="zsseg_d2_page_", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
+    signal.signal(signal.SIGTERM, _end)
+    remove_orphans(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True) as name, writing(name, "the page"):
+        folder = Path(name).resolve() / "files"
+        folder.mkdir()
         _prepare_gradio(folder)
         from .site import launch  # imports Gradio, which reads the environment
 
@@ -110,6 +120,22 @@ def _is_embedded(files: str | Sequence[str], default: str, options: Sequence[str
 def _about(cfg: CfgNode) -> str:
     """Name a model for visitors, without the folder of its weights."""
     return f"Model: {cfg.MODEL.META_ARCHITECTURE} with the weights `{Path(cfg.MODEL.WEIGHTS).name}`."
+
+
+def remove_orphans(parent: Path) -> None:
+    """Remove the folders of this user's pages that were killed (``kill -9``); those of running ones are locked."""
+    for folder in parent.glob(f"{_FOLDER}*"):
+        with suppress(OSError, FolderInUse, UnusableFile):
+            status = folder.lstat()
+            own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+            if own and stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > _STARTING_SECONDS:
+                with writing(folder, "the page"):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(number: int, frame: object) -> None:
+    """End as after Ctrl-C, with the exit status that shells give to a signal."""
+    raise SystemExit(128 + number)
 
 
 def _prepare_gradio(folder: Path) -> None:

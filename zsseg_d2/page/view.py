@@ -27,10 +27,12 @@ def view_html(found: Found) -> str:
     drawn = _data("jpeg", found.view, quality=92)
     codes = _data("png", Image.fromarray(coded(found.codes)))
     entries = "".join(map(_entry, found.marks)) or f"<li>{_NOTHING}</li>"
+    width, height = found.view.size
+    size = f"aspect-ratio: {width} / {height}; width: min(100%, 80vh * {width} / {height})"
     alt = html.escape(f"{found.name} with {len(found.marks)} segments", quote=True)
     return (
         '<div class="segments-view">'
-        f'<div class="picture"><img class="drawn" src="{drawn}" alt="{alt}"><canvas></canvas>'
+        f'<div class="picture" style="{size}"><img class="drawn" src="{drawn}" alt="{alt}"><canvas></canvas>'
         f'<img class="codes" src="{codes}" alt="" hidden></div>'
         f"<ol>{entries}</ol></div>"
     )
