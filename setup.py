@@ -19,6 +19,7 @@ setup(
     package_data={
         "zsseg_d2": ["py.typed", "vocabularies/*.yaml", "datasets/*.yaml", "weights/*"],
         "zsseg_d2.experiments": ["Snakefile"],
+        "zsseg_d2.page": ["view.css", "view.js"],
         "zsseg_d2.modeling.clip": ["configs/*"],
         **{name: ["*.yaml"] for name in mapped_packages()},
     },
