@@ -16,7 +16,7 @@ from ..reading import UnusableFile, explain, printable
 from ..tensor_files import read_tensors, write_tensors
 from .cells import resize_image
 from .nucleus import NucleusDraws
-from .registry import CAPTIONER_REGISTRY, Decoding
+from .registry import Decoding
 
 START, END, PAD = "<start>", "<end>", "<pad>"
 LONGEST = 20
@@ -31,7 +31,8 @@ class CaptionDecoder(nn.Module):
     """Predict the next word of a caption from the words before it and a set of cells.
 
     A pre-norm transformer decoder (Vaswani et al. 2017, section 3.1; Xiong et al. 2020) whose output weights are the
-    word embeddings. Cells carry no position of their own, so that their order has no meaning.
+    word embeddings. Each word reads the mean of the cells, and attends to each of them. Cells carry no position of
+    their own, so that their order has no meaning.
 
     Args:
         words: the vocabulary of V words, with :data:`START`, :data:`END` and :data:`PAD`.
@@ -44,6 +45,9 @@ class CaptionDecoder(nn.Module):
     Raises:
         ValueError: a special word is missing.
     """
+
+    cell_mean: Tensor
+    cell_std: Tensor
 
     def __init__(
         self,
@@ -62,7 +66,10 @@ class CaptionDecoder(nn.Module):
             raise ValueError(f"The words of a captioner must be distinct, with {START}, {END} and {PAD}.")
         self.cell_width = cell_width
         self.settings = {"width": width, "layers": layers, "heads": heads}
-        self.cells = nn.Sequential(nn.LayerNorm(cell_width), nn.Linear(cell_width, width), nn.LayerNorm(width))
+        self.register_buffer("cell_mean", torch.zeros(cell_width))
+        self.register_buffer("cell_std", torch.ones(cell_width))
+        self.cells = nn.Linear(cell_width, width)
+        self.pooled = nn.Linear(cell_width, width)
         self.embed = nn.Embedding(len(self.words), width)
         self.positions = nn.Parameter(torch.zeros(LONGEST + 1, width))
         layer = nn.TransformerDecoderLayer(
@@ -77,7 +84,7 @@ class CaptionDecoder(nn.Module):
 
         Args:
             tokens: (B, L) int64, beginning with :data:`START`; L ≤ :data:`LONGEST` + 1.
-            cells: (B, n, C).
+            cells: (B, n, C), standardized.
             padding: (B, n) bool, True where there is no cell; at least one cell of each row is there.
 
         Returns:
@@ -85,9 +92,13 @@ class CaptionDecoder(nn.Module):
         """
         length = tokens.shape[1]
         later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
-        x = self.embed(tokens) + self.positions[:length]
+        x = self.embed(tokens) + self.positions[:length] + self.pooled(_mean(cells, padding))[:, None]
         x = self.layers(x, self.cells(cells), tgt_mask=later, memory_key_padding_mask=padding)
         return x @ self.embed.weight.T
+
+    def standardize(self, cells: Tensor) -> Tensor:
+        """Bring each channel (…, C) to mean 0 and deviation 1 over the cells of the training scenes."""
+        return (cells - self.cell_mean) / self.cell_std
 
     def tokens(self, caption: str) -> list[int]:
         """Return the numbers of a caption's words, between those of start and end.
@@ -96,6 +107,14 @@ class CaptionDecoder(nn.Module):
             KeyError: a word is unknown.
         """
         return [self.index[word] for word in (START, *caption.split(), END)]
+
+
+def _mean(cells: Tensor, padding: Tensor | None) -> Tensor:
+    """Return the mean (B, C) of cells (B, n, C) that are not padding (B, n)."""
+    if padding is None:
+        return cells.mean(1)
+    there = (~padding).to(cells)[..., None]
+    return (cells * there).sum(1) / there.sum(1)
 
 
 class MiniCaptioner:
@@ -125,11 +144,33 @@ class MiniCaptioner:
         self.mean, self.std = (torch.tensor(values, device=clip.device).view(3, 1, 1) for values in (mean, std))
         self.decoding = decoding or Decoding()
 
+    @classmethod
+    def load(cls, weights: str, decoding: Decoding, device: str = "cpu") -> MiniCaptioner:
+        """Load a decoder for the packaged ViT.
+
+        Args:
+            weights: a file of ``tools/pretrain_mini_captioner.py``; "": the packaged one.
+            decoding: how texts are drawn.
+            device: such as ``"cpu"``.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            UnusableFile: it is damaged, or does not fit the ViT.
+        """
+        clip = packaged_clip()
+        decoder = load_decoder(weights or PACKAGED_WEIGHTS)
+        if decoder.cell_width != clip.width * len(LAYERS):
+            raise UnusableFile(
+                f"{_KEY}={printable(weights)}: reads cells of {decoder.cell_width} channels, but there are "
+                f"{clip.width * len(LAYERS)}. {_REMEDY}"
+            )
+        return cls(clip.to(device), decoder.to(device), decoding=decoding)
+
     @torch.no_grad()
     def encode(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Compute one embedding per cell; see :class:`zsseg_d2.auto_vocabulary.captioner.Captioner`."""
         pixels = resize_image(image, size)[None].to(self.clip.device)
-        return clip_cells(self.clip, (pixels - self.mean) / self.std)[0]
+        return self.decoder.standardize(clip_cells(self.clip, (pixels - self.mean) / self.std)[0])
 
     @torch.no_grad()
     def caption(self, cells: Tensor, seeds: Sequence[int]) -> list[str]:
@@ -169,6 +210,7 @@ def clip_cells(clip: CLIPViT, images: Tensor) -> Tensor:
 
 PACKAGED_WEIGHTS = "zsseg_d2://weights/mini_captioner.safetensors"
 PACKAGED_CLIP = "zsseg_d2://weights/mini_vit.safetensors"
+_REMEDY = "Fix: name a file of tools/pretrain_mini_captioner.py, or leave it out."
 _KEY = "MODEL.AUTO_VOCABULARY.CAPTIONER_WEIGHTS"
 
 
@@ -180,6 +222,11 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width: int
     layers: int
     heads: int
+
+
+def packaged_clip() -> CLIPViT:
+    """Load the packaged ViT."""
+    return CLIPViT.build("mini_vit", str(local_path(PACKAGED_CLIP)), layers=LAYERS)
 
 
 def save_decoder(path: str | os.PathLike, decoder: CaptionDecoder, metadata: Mapping[str, Any]) -> None:
@@ -202,13 +249,12 @@ def load_decoder(path: str | os.PathLike) -> CaptionDecoder:
         FileNotFoundError: there is no such file.
         UnusableFile: it is damaged, or holds something else.
     """
-    file = local_path(path)
+    file = local_path(str(path))
     content = read_tensors(file)
-    remedy = "Fix: name a file of tools/pretrain_mini_captioner.py."
     try:
         found = msgspec.convert(content.rest.get("captioner"), _Description)
     except msgspec.ValidationError as error:
-        raise UnusableFile(f"{printable(file)}: holds no captioner ({' '.join(explain(error))}). {remedy}") from None
+        raise UnusableFile(f"{printable(file)}: holds no captioner ({' '.join(explain(error))}). {_REMEDY}") from None
     try:
         decoder = CaptionDecoder(
             found.words, found.cell_width, width=found.width, layers=found.layers, heads=found.heads
@@ -216,18 +262,6 @@ def load_decoder(path: str | os.PathLike) -> CaptionDecoder:
         decoder.load_state_dict({name: value.float() for name, value in content.tensors.items()})
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UnusableFile(
-            f"{printable(file)}: does not fit its captioner ({printable(str(error).splitlines()[0])}). {remedy}"
+            f"{printable(file)}: does not fit its captioner ({printable(str(error).splitlines()[0])}). {_REMEDY}"
         ) from None
     return decoder
-
-
-@CAPTIONER_REGISTRY.register_as("mini")
-def _mini(weights: str, decoding: Decoding, device: str) -> MiniCaptioner:
-    clip = CLIPViT.build("mini_vit", str(local_path(PACKAGED_CLIP)), layers=LAYERS).to(device)
-    decoder = load_decoder(weights or PACKAGED_WEIGHTS).to(device)
-    if decoder.cell_width != clip.width * len(LAYERS):
-        raise ValueError(
-            f"{_KEY}={weights}: reads cells of {decoder.cell_width} channels, not {clip.width * len(LAYERS)}. "
-            "Fix: name a file of tools/pretrain_mini_captioner.py."
-        )
-    return MiniCaptioner(clip, decoder, decoding=decoding)

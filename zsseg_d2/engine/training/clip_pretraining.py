@@ -31,12 +31,10 @@ _KINDS_WITHOUT_CATEGORY = {
 class RegionBatch:
     """Images (B, 3, h, w) in 0 … 255; for each image its R regions.
 
-    These are the share of each cell that an object covers (R, h / stride, w / stride), the cells that count as its own,
-    bool, the objects, and where their middles are, as shares of the width.
+    These are masks (R, h / stride, w / stride) bool, the objects, and where their middles are, as shares of the width.
     """
 
     images: Tensor
-    shares: list[Tensor]
     regions: list[Tensor]
     objects: list[list[SceneObject]]
     places: list[list[float]]
@@ -67,8 +65,8 @@ class SceneSampler:
     def batch(self, number: int) -> RegionBatch:
         """Draw `number` crops with the regions that are visible in them."""
         crops = [self._crop(self.scenes[self.rng.integers(len(self.scenes))]) for _ in range(number)]
-        images, shares, regions, objects, places = zip(*crops)
-        return RegionBatch(torch.stack(images), list(shares), list(regions), list(objects), list(places))
+        images, regions, objects, places = zip(*crops)
+        return RegionBatch(torch.stack(images), list(regions), list(objects), list(places))
 
     def captions(self, batch: RegionBatch) -> list[Caption]:
         """Draw one true caption per region, image by image."""
@@ -78,7 +76,7 @@ class SceneSampler:
             found.append(phrase_caption(o, place, *arguments) if self.phrases else caption(o, *arguments))
         return found
 
-    def _crop(self, scene: Scene) -> tuple[Tensor, Tensor, Tensor, list[SceneObject], list[float]]:
+    def _crop(self, scene: Scene) -> tuple[Tensor, Tensor, list[SceneObject], list[float]]:
         rng, (h, w) = self.rng, self.size
         scale = math.exp(rng.uniform(math.log(0.75), math.log(1.6)))
         height, width = (min(int(side / scale), limit) for side, limit in zip((h, w), scene.index.shape))
@@ -96,7 +94,7 @@ class SceneSampler:
         places = [_middle(mask) / w for mask in share]
         share = F.avg_pool2d(share, self.stride) if objects else share[:, :: self.stride, :: self.stride]
         inside = (share > 0.3) | (share == share.amax((-1, -2), keepdim=True))
-        return self._jitter(image), share, inside, objects, places
+        return self._jitter(image), inside, objects, places
 
     def _jitter(self, image: Tensor) -> Tensor:
         """Vary brightness, contrast, saturation and colour cast."""
