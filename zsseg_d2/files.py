@@ -50,9 +50,14 @@ PathManager.register_handler(PackageHandler(), allow_override=True)
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary file in the folder of `path`; it replaces `path` on success, and is removed otherwise."""
-    handle, name = tempfile.mkstemp(prefix=_PART[0], suffix=_PART[1], dir=Path(path).parent)
+def atomic_path(path: str | os.PathLike, ending: str = "") -> Iterator[Path]:
+    """Yield a temporary file in the folder of `path`; it replaces `path` on success, and is removed otherwise.
+
+    Args:
+        path: the file to write.
+        ending: of the temporary file's name, for writers that choose the format by it.
+    """
+    handle, name = tempfile.mkstemp(prefix=_PART[0], suffix=_PART[1] + ending, dir=Path(path).parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -70,7 +75,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 def is_temporary(name: str) -> bool:
     """Return whether :func:`atomic_path` gives such names to its temporary files."""
-    return name.startswith(_PART[0]) and name.endswith(_PART[1])
+    return name.startswith(_PART[0]) and _PART[1] in name
 
 
 def _umask() -> int:
