@@ -202,7 +202,7 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict
     )
     results = None
     try:
-        results = Trainer.test(cfg, model)
+        results = Trainer.final_test(cfg, model)
     finally:
         if comm.is_main_process():
             record.finish("failed" if results is None else "finished", metrics=results)
