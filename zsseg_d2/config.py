@@ -180,6 +180,14 @@ def _add_methods(cfg: CN) -> None:
     d.PAIRING = "index"  # pair the student's and the teacher's queries by "index" or "hungarian" matching
     d.MASK_WEIGHT = 0.0  # weight of the mask term: student's masks against the teacher's Out queries
 
+    t = z.MEAN_TEACHER = CN()
+    t.MOMENTUM = 0.999  # of the moving average of the student's weights, which is the teacher; 1: the teacher stays
+    t.WEIGHT = 1.0  # weight of the losses of the teacher's targets, times its confidence
+    t.MIN_CONFIDENCE = 0.0  # the teacher's queries that are less sure are no targets
+    t.STRENGTH = 1.0  # of the student's view (colors, gray, blur), from 0, the teacher's own, to 1
+    t.ENSEMBLE = True  # CLIP's scores join the teacher's, as at test time; False: its decoder's scores alone
+    t.PREDICTION = "teacher"  # test with "teacher" or "student"
+
     f = z.FUSION = CN()
     f.NAME = "softmax_entropy"  # how the class logits of two models become one; see zsseg_d2.modeling.fusion
     f.WEIGHT = 0.6  # of "weighted": the first model's share

@@ -49,6 +49,7 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "ZSSEG.DISTILLATION.LOSS": ("mse", "kl"),
     "ZSSEG.DISTILLATION.CLASSES": ("all", "deleted"),
     "ZSSEG.DISTILLATION.PAIRING": PAIRINGS,
+    "ZSSEG.MEAN_TEACHER.PREDICTION": ("teacher", "student"),
     "ZSSEG.FUSION.NAME": FUSIONS,
     "ZSSEG.FUSION.PAIRING": PAIRINGS,
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),

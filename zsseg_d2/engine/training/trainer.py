@@ -28,7 +28,7 @@ from ..errors import CheckpointError, ConfigError
 from ..run_record import earlier_checkpoints
 from . import loaders, solver
 from .divergence import CheckedAMPTrainer, CheckedTrainer
-from .hooks import DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
+from .hooks import AfterStep, DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
 from .samples import SampleVisualizer
 
 logger = logging.getLogger(__name__)
@@ -120,6 +120,7 @@ class Trainer(DefaultTrainer):
         return [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
+            AfterStep(),
             ProgressBar(),
             DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
             SampleVisualizer(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
