@@ -16,6 +16,9 @@ def add_zsseg_config(cfg: CN) -> None:
     """
     add_deeplab_config(cfg)  # WarmupPolyLR's keys and others that FC-CLIP's YAML files mention
     cfg.DATASETS.FILES = []  # YAML files that describe datasets, relative to the config; several configs add up
+    # further test sets, evaluated after DATASETS.TEST at the end of a training and by --eval-only, never on the way: a
+    # test set on which nothing is chosen, or the val set of the pre-training, where PQ lost is what was forgotten
+    cfg.DATASETS.FINAL_TEST = []
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
@@ -210,6 +213,14 @@ def _add_methods(cfg: CN) -> None:
     d.CLASSES = "deleted"  # compare the logits of "all" classes and void, or of the "deleted" classes
     d.PAIRING = "index"  # pair the student's and the teacher's queries by "index" or "hungarian" matching
     d.MASK_WEIGHT = 0.0  # weight of the mask term: student's masks against the teacher's Out queries
+
+    t = z.MEAN_TEACHER = CN()
+    t.MOMENTUM = 0.999  # of the moving average of the student's weights, which is the teacher; 1: the teacher stays
+    t.WEIGHT = 1.0  # weight of the losses of the teacher's targets, times its confidence
+    t.MIN_CONFIDENCE = 0.0  # the teacher's queries that are less sure are no targets
+    t.STRENGTH = 1.0  # of the student's view (colors, gray, blur), from 0, the teacher's own, to 1
+    t.ENSEMBLE = True  # CLIP's scores join the teacher's, as at test time; False: its decoder's scores alone
+    t.PREDICTION = "teacher"  # test with "teacher" or "student"
 
     f = z.FUSION = CN()
     f.NAME = "softmax_entropy"  # how the class logits of two models become one; see zsseg_d2.modeling.fusion

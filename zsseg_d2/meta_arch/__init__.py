@@ -4,6 +4,7 @@ from .auto_vocabulary import AutoVocabularyFCCLIP
 from .combined import CombinedFCCLIP
 from .distilled import DistilledFCCLIP
 from .fcclip import FCCLIP
+from .mean_teacher import MeanTeacherFCCLIP
 from .naive_intersection import NaiveIntersection
 from .referring import ReferringSegmentor
 
@@ -12,6 +13,7 @@ __all__ = [
     "AutoVocabularyFCCLIP",
     "CombinedFCCLIP",
     "DistilledFCCLIP",
+    "MeanTeacherFCCLIP",
     "NaiveIntersection",
     "ReferringSegmentor",
 ]
