@@ -19,11 +19,11 @@ def add_zsseg_config(cfg: CN) -> None:
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
+    _add_composite_nets(cfg)
     _add_fc_clip(cfg)
     _add_zsseg(cfg)
     _add_methods(cfg)
     _add_referring(cfg)
-    _add_composite_nets(cfg)
 
 
 def _add_input(cfg: CN) -> None:
@@ -121,6 +121,18 @@ def _add_mask_former(cfg: CN) -> None:
         ("USE_CHECKPOINT", False),
     ):
         s[key] = value
+
+
+def _add_composite_nets(cfg: CN) -> None:
+    c = cfg.MODEL.COMPOSITES = CN()
+    c.NET = "unet"  # "unet_small", "unet", "unet_large" (0.5, 2 and 8 million parameters) or "eva", the published one
+    c.INPUT = "pair"  # what the net sees: "pair" (composite and background), "composite" or "grey" (the pair in grey)
+    c.DEPTH = True  # the net has a depth output
+    c.DEPTH_MAX = 1.0  # the largest depth that can be predicted: metres; 1 of relative depth
+    # sums of bce, dice, ssim, rmse, l1, gradient and ssi (scale-and-shift-invariant), as in "bce + 0.5*dice"
+    c.MASK_LOSS = "bce+dice"
+    c.DEPTH_LOSS = "ssim+gradient+0.1*l1"  # of the depth as a share of DEPTH_MAX, DenseDepth's sum; "": none
+    c.THRESHOLD = 0.5  # probability above which a pixel is in the mask
 
 
 def _add_fc_clip(cfg: CN) -> None:
@@ -229,15 +241,3 @@ def _add_referring(cfg: CN) -> None:
     s = cfg.ZSSEG.SAMPLES = CN()
     s.PERIOD = 0  # iterations between visualizations of a few fixed test samples in training; 0: none
     s.COUNT = 4  # how many samples
-
-
-def _add_composite_nets(cfg: CN) -> None:
-    c = cfg.MODEL.COMPOSITES = CN()
-    c.NET = "unet"  # "unet_small", "unet", "unet_large" (0.5, 2 and 8 million parameters) or "eva", the published one
-    c.INPUT = "pair"  # what the net sees: "pair" (composite and background), "composite" or "grey" (the pair in grey)
-    c.DEPTH = True  # the net has a depth output
-    c.DEPTH_MAX = 1.0  # the largest depth that can be predicted: metres; 1 of relative depth
-    # sums of bce, dice, ssim, rmse, l1, gradient and ssi (scale-and-shift-invariant), as in "bce + 0.5*dice"
-    c.MASK_LOSS = "bce+dice"
-    c.DEPTH_LOSS = "ssim+gradient+0.1*l1"  # of the depth as a share of DEPTH_MAX, DenseDepth's sum; "": none
-    c.THRESHOLD = 0.5  # probability above which a pixel is in the mask
