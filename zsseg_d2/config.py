@@ -22,6 +22,7 @@ def add_zsseg_config(cfg: CN) -> None:
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
+    _add_composite_nets(cfg)
     _add_fc_clip(cfg)
     _add_auto_vocabulary(cfg)
     _add_zsseg(cfg)
@@ -45,9 +46,19 @@ def _add_input(cfg: CN) -> None:
 
 
 def _add_solver(cfg: CN) -> None:
-    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW" or "SGD"
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW", "ADAM" or "SGD"
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings (queries, levels, void)
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning-rate factor of trainable backbone parameters (CLIP has none)
+    p = cfg.SOLVER.PLATEAU = CN()  # of SOLVER.LR_SCHEDULER_NAME "ReduceLROnPlateau"
+    p.DATASET = ""  # dataset whose score decides; "": the first of DATASETS.TEST. Not the one that is reported
+    p.METRIC = "mask_iou"  # the score, by its name in the evaluator's results
+    p.MODE = "max"  # "max": higher is better; "min": lower is
+    p.PERIOD = 500  # iterations between evaluations on the dataset
+    p.FACTOR = 0.1  # the learning rate is multiplied by it
+    p.PATIENCE = 3  # after this many evaluations without an improvement
+    p.THRESHOLD = 0.0001  # least relative improvement
+    p.COOLDOWN = 0  # evaluations after a reduction that do not count
+    p.MIN_FACTOR = 0.0  # the rate does not fall below this part of SOLVER.BASE_LR
 
 
 def _add_mask_former(cfg: CN) -> None:
@@ -114,6 +125,18 @@ def _add_mask_former(cfg: CN) -> None:
         ("USE_CHECKPOINT", False),
     ):
         s[key] = value
+
+
+def _add_composite_nets(cfg: CN) -> None:
+    c = cfg.MODEL.COMPOSITES = CN()
+    c.NET = "unet"  # "unet_small", "unet", "unet_large" (0.5, 2 and 8 million parameters) or "eva", the published one
+    c.INPUT = "pair"  # what the net sees: "pair" (composite and background), "composite" or "grey" (the pair in grey)
+    c.DEPTH = True  # the net has a depth output
+    c.DEPTH_MAX = 1.0  # the largest depth that can be predicted: metres; 1 of relative depth
+    # sums of bce, dice, ssim, rmse, l1, gradient and ssi (scale-and-shift-invariant), as in "bce + 0.5*dice"
+    c.MASK_LOSS = "bce+dice"
+    c.DEPTH_LOSS = "ssim+gradient+0.1*l1"  # of the depth as a share of DEPTH_MAX, DenseDepth's sum; "": none
+    c.THRESHOLD = 0.5  # probability above which a pixel is in the mask
 
 
 def _add_fc_clip(cfg: CN) -> None:
