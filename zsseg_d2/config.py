@@ -28,11 +28,12 @@ def add_zsseg_config(cfg: CN) -> None:
     _add_zsseg(cfg)
     _add_methods(cfg)
     _add_referring(cfg)
+    _add_composites(cfg)
 
 
 def _add_input(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"
-    # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase"
+    # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase", "composites"
     cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"
     cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
     cfg.INPUT.SIZE_DIVISIBILITY = -1  # kept for FC-CLIP's YAML files; the model pads and masks, the mapper never does
@@ -286,3 +287,32 @@ def _add_referring(cfg: CN) -> None:
     s = cfg.ZSSEG.SAMPLES = CN()
     s.PERIOD = 0  # iterations between visualizations of a few fixed test samples in training; 0: none
     s.COUNT = 4  # how many samples
+
+
+def _add_composites(cfg: CN) -> None:
+    c = cfg.INPUT.COMPOSITES = CN()
+    c.FOREGROUNDS = ""  # folder of RGBA images of your own for composites_{train,val,test}; "": embedded
+    c.BACKGROUNDS = ""  # folder of backgrounds of your own
+    c.FOREGROUND_DEPTH = ""  # folder with a depth map (8 or 16 bits) for every foreground; "": no depth
+    c.BACKGROUND_DEPTH = ""  # the same for every background
+    c.DEPTH_KIND = "metric"  # what the values of these maps are: "metric" or "relative"
+    c.DEPTH_UNIT = 0.001  # of metric maps: metres of one step
+    c.DEPTH_NEAR_IS = "small"  # of relative maps: whether near pixels have "small" or "large" values
+    c.SIZE = 96  # side of a composite in pixels
+    c.SCALE = [0.35, 0.65]  # longer side of a foreground, as a share of SIZE: smallest and largest; published: 0.5, 0.5
+    c.POSITIONS = "random"  # "random", inclusive of both borders, or the published 5x4 "grid"
+    c.PER_PAIR = 20  # random positions for a foreground, a background and a flip
+    c.GRID_STEP = 0  # pixels between the grid's positions, published: 28; 0: SIZE / 8
+    c.OVERHANG = 0.0  # share of a foreground's sides that may lie beyond the border at random positions
+    c.FLIPS = True  # each composite also with the mirrored foreground
+    c.SEED = 0  # of sizes and positions; SEED is that of training
+    c.TEST_IMAGES = 400  # composites of a test set that are evaluated, spread over all; 0: all
+    d = c.DISTURBANCE = CN()
+    d.ENABLED = True  # disturb the background that the model is given, in training and in the evaluation
+    d.SHIFT = 2  # largest shift along rows and columns, in pixels
+    d.EXPOSURE = 0.1  # largest change of brightness, as a share
+    d.NOISE = 4.0  # largest standard deviation of noise, in grey levels
+    d.JPEG = [70, 95]  # lowest and highest JPEG quality; 0, 0: none
+    a = c.AUGMENT = CN()
+    a.CROP = 0.75  # in training: smallest side of a random square, as a share of SIZE, which is enlarged to it; 1: none
+    a.MIRROR = 0.5  # in training: probability of a mirror of both images and both targets

@@ -48,6 +48,8 @@ _SOLVER, _LOADERS, _TRAINER = "engine/training/solver.py", "engine/training/load
 _SAMPLES, _PHRASES, _EVALUATORS = "engine/training/samples.py", "engine/referring_task.py", "engine/evaluators.py"
 _AUTO = "auto_vocabulary/settings.py"
 _LABELS, _RUN, _CHECKS = "engine/pseudo_labeling/labeling.py", "engine/run.py", "engine/config/validation.py"
+_COMPOSITES, _CANVAS = "engine/composite_task.py", "data/composites/settings.py"
+_DISTURBANCE, _PAIRS = "data/composites/disturbance.py", "data/composites/augmentation.py"
 
 KEYS: dict[str, Key] = {
     "MODEL.DEVICE": Key(NAME, _RUN),
@@ -164,6 +166,29 @@ KEYS: dict[str, Key] = {
     "INPUT.PHRASE.NEGATIVE_PROBABILITY": Key(SHARE, _PHRASES),
     "INPUT.PHRASE.PROMPTS_TRAIN": Key(CHOICE, _PHRASES),
     "INPUT.PHRASE.PROMPTS_TEST": Key(CHOICE, _PHRASES),
+    "INPUT.COMPOSITES.FOREGROUNDS": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.BACKGROUNDS": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.FOREGROUND_DEPTH": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.BACKGROUND_DEPTH": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_KIND": Key(CHOICE, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_UNIT": Key(POSITIVE, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_NEAR_IS": Key(CHOICE, _COMPOSITES),
+    "INPUT.COMPOSITES.SIZE": Key(Number(8, 8192, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.SCALE": Key(Listed(Number(0, 4, above_low=True), 2, 2, "shares of the side"), _CANVAS),
+    "INPUT.COMPOSITES.POSITIONS": Key(CHOICE, _CANVAS),
+    "INPUT.COMPOSITES.PER_PAIR": Key(Number(1, 10**6, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.GRID_STEP": Key(COUNT, _CANVAS),
+    "INPUT.COMPOSITES.OVERHANG": Key(Number(0, 0.99), _CANVAS),
+    "INPUT.COMPOSITES.FLIPS": Key(FLAG, _CANVAS),
+    "INPUT.COMPOSITES.SEED": Key(Number(0, 2**32 - 1, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.TEST_IMAGES": Key(COUNT, _COMPOSITES),
+    "INPUT.COMPOSITES.DISTURBANCE.ENABLED": Key(FLAG, _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.SHIFT": Key(COUNT, _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.EXPOSURE": Key(Number(0, 0.99), _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.NOISE": Key(Number(0, 255), _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.JPEG": Key(Listed(Number(0, 100, whole=True), 2, 2, "qualities"), _DISTURBANCE),
+    "INPUT.COMPOSITES.AUGMENT.CROP": Key(Number(0, 1, above_low=True), _PAIRS, training=True),
+    "INPUT.COMPOSITES.AUGMENT.MIRROR": Key(SHARE, _PAIRS, training=True),
     "DATASETS.TRAIN": Key(NAMES, _LOADERS),
     "DATASETS.TEST": Key(NAMES, _TRAINER),
     "DATASETS.FINAL_TEST": Key(NAMES, _TRAINER),

@@ -21,6 +21,7 @@ from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
 from ...modeling.registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 from ...registry import NamedRegistry
+from .. import composite_task as composites
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
 from ..datasets import every_test
@@ -31,7 +32,7 @@ from .keys import check_values
 logger = logging.getLogger(__name__)
 
 CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
-    "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
+    "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase", composites.MAPPER),
     "INPUT.FORMAT": ("RGB",),
     "INPUT.EXIF_ORIENTATION": EXIF_RULES,
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
@@ -56,6 +57,7 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "ZSSEG.FUSION.PAIRING": PAIRINGS,
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
     **referring.CHOICES,
+    **composites.CHOICES,
 }
 """Config key -> the names that it accepts."""
 
@@ -89,6 +91,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
         )
     if referring.is_referring(cfg):
         referring.check_referring(cfg, eval_only=eval_only)
+    elif composites.has_composites(cfg):
+        composites.check_composites(cfg, eval_only=eval_only)
     else:
         _check_panoptic(cfg, eval_only)
 
