@@ -133,3 +133,4 @@ class MaskDepthUNet(SegmentationModel):
         for name, buffer in self.net.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.copy_(mean_over_processes(buffer))
+
