@@ -16,19 +16,24 @@ def add_zsseg_config(cfg: CN) -> None:
     """
     add_deeplab_config(cfg)  # WarmupPolyLR's keys and others that FC-CLIP's YAML files mention
     cfg.DATASETS.FILES = []  # YAML files that describe datasets, relative to the config; several configs add up
+    # further test sets, evaluated after DATASETS.TEST at the end of a training and by --eval-only, never on the way: a
+    # test set on which nothing is chosen, or the val set of the pre-training, where PQ lost is what was forgotten
+    cfg.DATASETS.FINAL_TEST = []
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
+    _add_composite_nets(cfg)
     _add_fc_clip(cfg)
     _add_auto_vocabulary(cfg)
     _add_zsseg(cfg)
     _add_methods(cfg)
     _add_referring(cfg)
+    _add_composites(cfg)
 
 
 def _add_input(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"
-    # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase"
+    # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase", "composites"
     cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"
     cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
     cfg.INPUT.SIZE_DIVISIBILITY = -1  # kept for FC-CLIP's YAML files; the model pads and masks, the mapper never does
@@ -42,9 +47,19 @@ def _add_input(cfg: CN) -> None:
 
 
 def _add_solver(cfg: CN) -> None:
-    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW" or "SGD"
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW", "ADAM" or "SGD"
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings (queries, levels, void)
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning-rate factor of trainable backbone parameters (CLIP has none)
+    p = cfg.SOLVER.PLATEAU = CN()  # of SOLVER.LR_SCHEDULER_NAME "ReduceLROnPlateau"
+    p.DATASET = ""  # dataset whose score decides; "": the first of DATASETS.TEST. Not the one that is reported
+    p.METRIC = "mask_iou"  # the score, by its name in the evaluator's results
+    p.MODE = "max"  # "max": higher is better; "min": lower is
+    p.PERIOD = 500  # iterations between evaluations on the dataset
+    p.FACTOR = 0.1  # the learning rate is multiplied by it
+    p.PATIENCE = 3  # after this many evaluations without an improvement
+    p.THRESHOLD = 0.0001  # least relative improvement
+    p.COOLDOWN = 0  # evaluations after a reduction that do not count
+    p.MIN_FACTOR = 0.0  # the rate does not fall below this part of SOLVER.BASE_LR
 
 
 def _add_mask_former(cfg: CN) -> None:
@@ -111,6 +126,18 @@ def _add_mask_former(cfg: CN) -> None:
         ("USE_CHECKPOINT", False),
     ):
         s[key] = value
+
+
+def _add_composite_nets(cfg: CN) -> None:
+    c = cfg.MODEL.COMPOSITES = CN()
+    c.NET = "unet"  # "unet_small", "unet", "unet_large" (0.5, 2 and 8 million parameters) or "eva", the published one
+    c.INPUT = "pair"  # what the net sees: "pair" (composite and background), "composite" or "grey" (the pair in grey)
+    c.DEPTH = True  # the net has a depth output
+    c.DEPTH_MAX = 1.0  # the largest depth that can be predicted: metres; 1 of relative depth
+    # sums of bce, dice, ssim, rmse, l1, gradient and ssi (scale-and-shift-invariant), as in "bce + 0.5*dice"
+    c.MASK_LOSS = "bce+dice"
+    c.DEPTH_LOSS = "ssim+gradient+0.1*l1"  # of the depth as a share of DEPTH_MAX, DenseDepth's sum; "": none
+    c.THRESHOLD = 0.5  # probability above which a pixel is in the mask
 
 
 def _add_fc_clip(cfg: CN) -> None:
@@ -213,6 +240,14 @@ def _add_methods(cfg: CN) -> None:
     d.PAIRING = "index"  # pair the student's and the teacher's queries by "index" or "hungarian" matching
     d.MASK_WEIGHT = 0.0  # weight of the mask term: student's masks against the teacher's Out queries
 
+    t = z.MEAN_TEACHER = CN()
+    t.MOMENTUM = 0.999  # of the moving average of the student's weights, which is the teacher; 1: the teacher stays
+    t.WEIGHT = 1.0  # weight of the losses of the teacher's targets, times its confidence
+    t.MIN_CONFIDENCE = 0.0  # the teacher's queries that are less sure are no targets
+    t.STRENGTH = 1.0  # of the student's view (colors, gray, blur), from 0, the teacher's own, to 1
+    t.ENSEMBLE = True  # CLIP's scores join the teacher's, as at test time; False: its decoder's scores alone
+    t.PREDICTION = "teacher"  # test with "teacher" or "student"
+
     f = z.FUSION = CN()
     f.NAME = "softmax_entropy"  # how the class logits of two models become one; see zsseg_d2.modeling.fusion
     f.WEIGHT = 0.6  # of "weighted": the first model's share
@@ -254,3 +289,32 @@ def _add_referring(cfg: CN) -> None:
     s = cfg.ZSSEG.SAMPLES = CN()
     s.PERIOD = 0  # iterations between visualizations of a few fixed test samples in training; 0: none
     s.COUNT = 4  # how many samples
+
+
+def _add_composites(cfg: CN) -> None:
+    c = cfg.INPUT.COMPOSITES = CN()
+    c.FOREGROUNDS = ""  # folder of RGBA images of your own for composites_{train,val,test}; "": embedded
+    c.BACKGROUNDS = ""  # folder of backgrounds of your own
+    c.FOREGROUND_DEPTH = ""  # folder with a depth map (8 or 16 bits) for every foreground; "": no depth
+    c.BACKGROUND_DEPTH = ""  # the same for every background
+    c.DEPTH_KIND = "metric"  # what the values of these maps are: "metric" or "relative"
+    c.DEPTH_UNIT = 0.001  # of metric maps: metres of one step
+    c.DEPTH_NEAR_IS = "small"  # of relative maps: whether near pixels have "small" or "large" values
+    c.SIZE = 96  # side of a composite in pixels
+    c.SCALE = [0.35, 0.65]  # longer side of a foreground, as a share of SIZE: smallest and largest; published: 0.5, 0.5
+    c.POSITIONS = "random"  # "random", inclusive of both borders, or the published 5x4 "grid"
+    c.PER_PAIR = 20  # random positions for a foreground, a background and a flip
+    c.GRID_STEP = 0  # pixels between the grid's positions, published: 28; 0: SIZE / 8
+    c.OVERHANG = 0.0  # share of a foreground's sides that may lie beyond the border at random positions
+    c.FLIPS = True  # each composite also with the mirrored foreground
+    c.SEED = 0  # of sizes and positions; SEED is that of training
+    c.TEST_IMAGES = 400  # composites of a test set that are evaluated, spread over all; 0: all
+    d = c.DISTURBANCE = CN()
+    d.ENABLED = True  # disturb the background that the model is given, in training and in the evaluation
+    d.SHIFT = 2  # largest shift along rows and columns, in pixels
+    d.EXPOSURE = 0.1  # largest change of brightness, as a share
+    d.NOISE = 4.0  # largest standard deviation of noise, in grey levels
+    d.JPEG = [70, 95]  # lowest and highest JPEG quality; 0, 0: none
+    a = c.AUGMENT = CN()
+    a.CROP = 0.75  # in training: smallest side of a random square, as a share of SIZE, which is enlarged to it; 1: none
+    a.MIRROR = 0.5  # in training: probability of a mirror of both images and both targets

@@ -133,6 +133,27 @@ def zsseg_referring(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     return evaluators
 
 
+@EVALUATOR_REGISTRY.register()
+def zsseg_composites(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    """Build the scores of masks and depths of composites, beside the subtraction baseline."""
+    from ..evaluation.composites.evaluator import CompositeEvaluator
+    from .composite_baseline import subtraction_threshold, validation_set
+    from .composite_task import test_samples
+
+    records, _ = test_samples(cfg, dataset_name)
+    validation = validation_set(dataset_name)
+    return [
+        CompositeEvaluator(
+            dataset_name,
+            [record["image_id"] for record in records],
+            cfg.OUTPUT_DIR,
+            threshold=cfg.MODEL.COMPOSITES.THRESHOLD,
+            depth_span=cfg.MODEL.COMPOSITES.DEPTH_MAX,
+            validation=partial(subtraction_threshold, cfg, validation) if validation else None,
+        )
+    ]
+
+
 def visualization_folder(cfg: CfgNode, dataset_name: str) -> Path:
     """Return the folder of the visualizations of a dataset, below OUTPUT_DIR."""
     return Path(cfg.OUTPUT_DIR) / "inference" / dataset_name / "visualizations"

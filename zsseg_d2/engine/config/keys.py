@@ -39,6 +39,7 @@ _COLOR = Number(-1e6, 1e6)
 
 _FCCLIP, _REFERRING, _FUSION = "meta_arch/fcclip.py", "meta_arch/referring.py", "meta_arch/combined.py"
 _DISTILLED, _MERGED, _CLASSES = "meta_arch/distilled.py", "meta_arch/naive_intersection.py", "class_sets.py"
+_MEAN_TEACHER = "meta_arch/mean_teacher.py"
 _HEAD, _PIXELS = "modeling/fcclip/head.py", "modeling/fcclip/pixel_decoder.py"
 _QUERIES, _CLIP = "modeling/fcclip/query_decoder.py", "modeling/clip/backbone.py"
 _CLIPSEG, _UNET = "modeling/referring/clipseg_decoder.py", "modeling/referring/unet_decoder.py"
@@ -47,6 +48,8 @@ _SOLVER, _LOADERS, _TRAINER = "engine/training/solver.py", "engine/training/load
 _SAMPLES, _PHRASES, _EVALUATORS = "engine/training/samples.py", "engine/referring_task.py", "engine/evaluators.py"
 _AUTO = "auto_vocabulary/settings.py"
 _LABELS, _RUN, _CHECKS = "engine/pseudo_labeling/labeling.py", "engine/run.py", "engine/config/validation.py"
+_COMPOSITES, _CANVAS = "engine/composite_task.py", "data/composites/settings.py"
+_DISTURBANCE, _PAIRS = "data/composites/disturbance.py", "data/composites/augmentation.py"
 
 KEYS: dict[str, Key] = {
     "MODEL.DEVICE": Key(NAME, _RUN),
@@ -163,8 +166,32 @@ KEYS: dict[str, Key] = {
     "INPUT.PHRASE.NEGATIVE_PROBABILITY": Key(SHARE, _PHRASES),
     "INPUT.PHRASE.PROMPTS_TRAIN": Key(CHOICE, _PHRASES),
     "INPUT.PHRASE.PROMPTS_TEST": Key(CHOICE, _PHRASES),
+    "INPUT.COMPOSITES.FOREGROUNDS": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.BACKGROUNDS": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.FOREGROUND_DEPTH": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.BACKGROUND_DEPTH": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_KIND": Key(CHOICE, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_UNIT": Key(POSITIVE, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_NEAR_IS": Key(CHOICE, _COMPOSITES),
+    "INPUT.COMPOSITES.SIZE": Key(Number(8, 8192, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.SCALE": Key(Listed(Number(0, 4, above_low=True), 2, 2, "shares of the side"), _CANVAS),
+    "INPUT.COMPOSITES.POSITIONS": Key(CHOICE, _CANVAS),
+    "INPUT.COMPOSITES.PER_PAIR": Key(Number(1, 10**6, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.GRID_STEP": Key(COUNT, _CANVAS),
+    "INPUT.COMPOSITES.OVERHANG": Key(Number(0, 0.99), _CANVAS),
+    "INPUT.COMPOSITES.FLIPS": Key(FLAG, _CANVAS),
+    "INPUT.COMPOSITES.SEED": Key(Number(0, 2**32 - 1, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.TEST_IMAGES": Key(COUNT, _COMPOSITES),
+    "INPUT.COMPOSITES.DISTURBANCE.ENABLED": Key(FLAG, _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.SHIFT": Key(COUNT, _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.EXPOSURE": Key(Number(0, 0.99), _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.NOISE": Key(Number(0, 255), _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.JPEG": Key(Listed(Number(0, 100, whole=True), 2, 2, "qualities"), _DISTURBANCE),
+    "INPUT.COMPOSITES.AUGMENT.CROP": Key(Number(0, 1, above_low=True), _PAIRS, training=True),
+    "INPUT.COMPOSITES.AUGMENT.MIRROR": Key(SHARE, _PAIRS, training=True),
     "DATASETS.TRAIN": Key(NAMES, _LOADERS),
     "DATASETS.TEST": Key(NAMES, _TRAINER),
+    "DATASETS.FINAL_TEST": Key(NAMES, _TRAINER),
     "DATASETS.FILES": Key(NAMES, "engine/config/dataset_files.py"),
     "DATALOADER.NUM_WORKERS": Key(Number(0, 1024, whole=True), _LOADERS),
     "DATALOADER.ASPECT_RATIO_GROUPING": Key(FLAG, _LOADERS),
@@ -233,6 +260,12 @@ KEYS: dict[str, Key] = {
     "ZSSEG.DISTILLATION.CLASSES": Key(CHOICE, _DISTILLED),
     "ZSSEG.DISTILLATION.PAIRING": Key(CHOICE, _DISTILLED),
     "ZSSEG.DISTILLATION.MASK_WEIGHT": Key(Number(0), _DISTILLED),
+    "ZSSEG.MEAN_TEACHER.MOMENTUM": Key(SHARE, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.WEIGHT": Key(WEIGHT, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.MIN_CONFIDENCE": Key(SHARE, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.STRENGTH": Key(SHARE, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.ENSEMBLE": Key(FLAG, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.PREDICTION": Key(CHOICE, _MEAN_TEACHER),
     "ZSSEG.FUSION.NAME": Key(CHOICE, _FUSION),
     "ZSSEG.FUSION.WEIGHT": Key(SHARE, _FUSION),
     "ZSSEG.FUSION.THRESHOLD": Key(SHARE, _FUSION),
