@@ -20,6 +20,7 @@ def add_zsseg_config(cfg: CN) -> None:
     _add_solver(cfg)
     _add_mask_former(cfg)
     _add_fc_clip(cfg)
+    _add_auto_vocabulary(cfg)
     _add_zsseg(cfg)
     _add_methods(cfg)
     _add_referring(cfg)
@@ -127,6 +128,39 @@ def _add_fc_clip(cfg: CN) -> None:
     f.GEOMETRIC_ENSEMBLE_ALPHA = 0.4  # weight of CLIP's score for seen classes
     f.GEOMETRIC_ENSEMBLE_BETA = 0.8  # weight of CLIP's score for unseen classes
     f.ENSEMBLE_ON_VALID_MASK = False  # no CLIP score for masks that are empty at stride 32 (on for ResNets)
+
+
+def _add_auto_vocabulary(cfg: CN) -> None:
+    a = cfg.MODEL.AUTO_VOCABULARY = CN()  # words found in each image (--words auto); the defaults are AutoSeg's
+    a.CAPTIONER = "blip"  # "blip" (through transformers) or "mini" (embedded, for drawn scenes)
+    a.CAPTIONER_WEIGHTS = "weights/blip-image-captioning-base"  # a folder of BLIP, or a file of the mini captioner
+    a.SIZES = [384, 512]  # sides at which the captioner encodes an image, in pixels
+    a.SQUARE = True  # squeeze the image into squares; False: SIZES are the short side, and the shape stays up to 4:1
+    a.CLUSTERS = [2, 3, 4, 5, 6, 7, 8]  # numbers of clusters; each is tried at each size, and all clusterings vote
+    a.POSITION_WIDTH = 256  # numbers of the sine code of a cell's position, a multiple of 4
+    a.POSITION_WEIGHT = 1.0  # of that code beside the embedding; 0: positions do not count
+    a.KMEANS_RESTARTS = 8  # k-means++ starts, of which the best is kept
+    a.KMEANS_ITERATIONS = 100  # at most
+    a.KMEANS_TOLERANCE = 1e-4  # k-means stops below this movement of the centers, in mean variances of the cells
+    a.VOTE_FLOOR = 1e-6  # added to the votes for each cluster
+    a.CRF_TAPS = 11  # cells a side of the Gaussian, odd
+    a.CRF_ITERATIONS = 5  # of the mean field; 0: none
+    a.CRF_WEIGHT = 6.0  # of neighboring cells; 0: none
+    a.CRF_THETA = 0.8  # standard deviation of the Gaussian in cells
+    a.MAJORITY_ROUNDS = 8  # of 3x3 majority, at most
+    a.PASSES = 5  # captions per cluster
+    a.MIN_TOKENS = 4  # of a caption
+    a.MAX_TOKENS = 25  # of a caption
+    a.TOP_P = 0.9  # nucleus sampling: tokens are drawn among the likeliest that together have this probability
+    a.NO_REPEAT = 2  # runs of this many tokens do not occur twice in a caption; 0: they may
+    a.MIN_LETTERS = 3  # of a noun
+    a.MIN_SHARE = 0.0  # least share of the picture that the clusters of a word have
+    a.MIN_SCORE = 0.0  # least score of a word: share of the captions of a cluster that name it, times its agreement
+    a.WORD_LISTS = (
+        ""  # YAML file of stop words, compounds, synonyms, …; "": zsseg_d2/auto_vocabulary/lists/english.yaml
+    )
+    a.SEED = 0  # of clusterings and captions
+    a.GIVEN_NAMES = True  # evaluation also segments with the names of the test set, the upper bound
 
 
 def _add_zsseg(cfg: CN) -> None:

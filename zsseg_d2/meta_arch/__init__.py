@@ -1,9 +1,17 @@
 """Registered meta-architectures, one a file."""
 
+from .auto_vocabulary import AutoVocabularyFCCLIP
 from .combined import CombinedFCCLIP
 from .distilled import DistilledFCCLIP
 from .fcclip import FCCLIP
 from .naive_intersection import NaiveIntersection
 from .referring import ReferringSegmentor
 
-__all__ = ["FCCLIP", "CombinedFCCLIP", "DistilledFCCLIP", "NaiveIntersection", "ReferringSegmentor"]
+__all__ = [
+    "FCCLIP",
+    "AutoVocabularyFCCLIP",
+    "CombinedFCCLIP",
+    "DistilledFCCLIP",
+    "NaiveIntersection",
+    "ReferringSegmentor",
+]

@@ -45,6 +45,7 @@ _CLIPSEG, _UNET = "modeling/referring/clipseg_decoder.py", "modeling/referring/u
 _IMAGES, _MAPPER = "data/panoptic/augmentations.py", "data/panoptic/mapper.py"
 _SOLVER, _LOADERS, _TRAINER = "engine/training/solver.py", "engine/training/loaders.py", "engine/training/trainer.py"
 _SAMPLES, _PHRASES, _EVALUATORS = "engine/training/samples.py", "engine/referring_task.py", "engine/evaluators.py"
+_AUTO = "auto_vocabulary/settings.py"
 _LABELS, _RUN, _CHECKS = "engine/pseudo_labeling/labeling.py", "engine/run.py", "engine/config/validation.py"
 
 KEYS: dict[str, Key] = {
@@ -93,6 +94,37 @@ KEYS: dict[str, Key] = {
     "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_ALPHA": Key(SHARE, _FCCLIP),
     "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_BETA": Key(SHARE, _FCCLIP),
     "MODEL.FC_CLIP.ENSEMBLE_ON_VALID_MASK": Key(FLAG, _FCCLIP),
+    "MODEL.AUTO_VOCABULARY.CAPTIONER": Key(CHOICE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.CAPTIONER_WEIGHTS": Key(NAME, _AUTO),
+    "MODEL.AUTO_VOCABULARY.SIZES": Key(
+        Listed(Number(1, 4096, whole=True), 1, 8, "sizes in pixels", rising=True), _AUTO
+    ),
+    "MODEL.AUTO_VOCABULARY.SQUARE": Key(FLAG, _AUTO),
+    "MODEL.AUTO_VOCABULARY.CLUSTERS": Key(
+        Listed(Number(1, 256, whole=True), 1, 256, "numbers of clusters", rising=True), _AUTO
+    ),
+    "MODEL.AUTO_VOCABULARY.POSITION_WIDTH": Key(Number(4, 4096, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.POSITION_WEIGHT": Key(WEIGHT, _AUTO),
+    "MODEL.AUTO_VOCABULARY.KMEANS_RESTARTS": Key(Number(1, 1000, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.KMEANS_ITERATIONS": Key(Number(1, 10_000, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.KMEANS_TOLERANCE": Key(SHARE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.VOTE_FLOOR": Key(SHARE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.CRF_TAPS": Key(Number(1, 101, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.CRF_ITERATIONS": Key(Number(0, 1000, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.CRF_WEIGHT": Key(WEIGHT, _AUTO),
+    "MODEL.AUTO_VOCABULARY.CRF_THETA": Key(Number(0, 1000, above_low=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MAJORITY_ROUNDS": Key(Number(0, 1000, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.PASSES": Key(Number(1, 100, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MIN_TOKENS": Key(Number(0, 256, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MAX_TOKENS": Key(Number(1, 256, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.TOP_P": Key(Number(0, 1, above_low=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.NO_REPEAT": Key(Number(0, 256, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MIN_LETTERS": Key(Number(1, 100, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MIN_SHARE": Key(SHARE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.MIN_SCORE": Key(SHARE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.WORD_LISTS": Key(TEXT, _AUTO),
+    "MODEL.AUTO_VOCABULARY.SEED": Key(Number(0, 2**31 - 1, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.GIVEN_NAMES": Key(FLAG, "meta_arch/auto_vocabulary.py"),
     "MODEL.REFERRING.DECODER": Key(CHOICE, _REFERRING),
     "MODEL.REFERRING.CLIP_LAYERS": Key(Listed(Number(0, 255, whole=True), what="blocks", rising=True), _CLIPSEG),
     "MODEL.REFERRING.KERNELS": Key(Listed(Number(1, 64, whole=True), most=8, what="kernel sizes"), _CLIPSEG),

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
+from ...auto_vocabulary.registry import CAPTIONER_REGISTRY
 from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
 from ...data.images.reading import EXIF_RULES
 from ...data.panoptic.mapper import MAPPERS
@@ -41,6 +42,7 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("full_model", "norm", "value"),
+    "MODEL.AUTO_VOCABULARY.CAPTIONER": CAPTIONER_REGISTRY,
     "ZSSEG.SEEN_CLASSES": SEEN_CLASSES,
     "ZSSEG.TRAINING_VOCABULARY": TRAINING_VOCABULARIES,
     "ZSSEG.DELETED_PIXELS": ("no_object", "ignore"),

@@ -189,18 +189,32 @@ def run_segmenting(args: argparse.Namespace) -> int:
     return 0
 
 
+def segmentor_config(config_file: str | Sequence[str] = DEFAULT_CONFIG, options: Sequence[str] = ()) -> CfgNode:
+    """Read the config of a model for phrases; the default one has the embedded weights.
+
+    Args:
+        config_file: a file or several, by path or packaged name.
+        options: KEY VALUE pairs on top.
+
+    Raises:
+        ConfigError: see :func:`zsseg_d2.engine.config.setup.setup_cfg`.
+    """
+    options = list(options)
+    if find_configs(config_file) == find_configs(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
+        options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
+    return setup_cfg(argparse.Namespace(config_file=config_file, opts=options, eval_only=True))
+
+
 def _config(args: argparse.Namespace) -> CfgNode:
     options = list(args.opts)
-    if find_configs(args.config_file) == find_configs(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
-        options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
     if args.threshold is not None:
         options += ["MODEL.REFERRING.THRESHOLD", str(args.threshold)]
     if args.example:
-        trained = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
+        trained = segmentor_config(args.config_file, options)
         if trained.MODEL.REFERRING.CONDITION == "text":
             print("warning: this model was trained with phrases only, not with image prompts", file=sys.stderr)
         options += ["MODEL.REFERRING.CONDITION", "mixed" if args.phrase_is_given else "image"]
-    cfg = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
+    cfg = segmentor_config(args.config_file, options)
     condition = cfg.MODEL.REFERRING.CONDITION
     if condition != "text" and not args.example:
         raise ConfigError(
