@@ -16,9 +16,13 @@ def add_zsseg_config(cfg: CN) -> None:
     """
     add_deeplab_config(cfg)  # WarmupPolyLR's keys and others that FC-CLIP's YAML files mention
     cfg.DATASETS.FILES = []  # YAML files that describe datasets, relative to the config; several configs add up
+    # further test sets, evaluated after DATASETS.TEST at the end of a training and by --eval-only, never on the way: a
+    # test set on which nothing is chosen, or the val set of the pre-training, where PQ lost is what was forgotten
+    cfg.DATASETS.FINAL_TEST = []
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
+    _add_composite_nets(cfg)
     _add_fc_clip(cfg)
     _add_auto_vocabulary(cfg)
     _add_zsseg(cfg)
@@ -42,9 +46,19 @@ def _add_input(cfg: CN) -> None:
 
 
 def _add_solver(cfg: CN) -> None:
-    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW" or "SGD"
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW", "ADAM" or "SGD"
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings (queries, levels, void)
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning-rate factor of trainable backbone parameters (CLIP has none)
+    p = cfg.SOLVER.PLATEAU = CN()  # of SOLVER.LR_SCHEDULER_NAME "ReduceLROnPlateau"
+    p.DATASET = ""  # dataset whose score decides; "": the first of DATASETS.TEST. Not the one that is reported
+    p.METRIC = "mask_iou"  # the score, by its name in the evaluator's results
+    p.MODE = "max"  # "max": higher is better; "min": lower is
+    p.PERIOD = 500  # iterations between evaluations on the dataset
+    p.FACTOR = 0.1  # the learning rate is multiplied by it
+    p.PATIENCE = 3  # after this many evaluations without an improvement
+    p.THRESHOLD = 0.0001  # least relative improvement
+    p.COOLDOWN = 0  # evaluations after a reduction that do not count
+    p.MIN_FACTOR = 0.0  # the rate does not fall below this part of SOLVER.BASE_LR
 
 
 def _add_mask_former(cfg: CN) -> None:
@@ -111,6 +125,18 @@ def _add_mask_former(cfg: CN) -> None:
         ("USE_CHECKPOINT", False),
     ):
         s[key] = value
+
+
+def _add_composite_nets(cfg: CN) -> None:
+    c = cfg.MODEL.COMPOSITES = CN()
+    c.NET = "unet"  # "unet_small", "unet", "unet_large" (0.5, 2 and 8 million parameters) or "eva", the published one
+    c.INPUT = "pair"  # what the net sees: "pair" (composite and background), "composite" or "grey" (the pair in grey)
+    c.DEPTH = True  # the net has a depth output
+    c.DEPTH_MAX = 1.0  # the largest depth that can be predicted: metres; 1 of relative depth
+    # sums of bce, dice, ssim, rmse, l1, gradient and ssi (scale-and-shift-invariant), as in "bce + 0.5*dice"
+    c.MASK_LOSS = "bce+dice"
+    c.DEPTH_LOSS = "ssim+gradient+0.1*l1"  # of the depth as a share of DEPTH_MAX, DenseDepth's sum; "": none
+    c.THRESHOLD = 0.5  # probability above which a pixel is in the mask
 
 
 def _add_fc_clip(cfg: CN) -> None:
@@ -210,6 +236,14 @@ def _add_methods(cfg: CN) -> None:
     d.CLASSES = "deleted"  # compare the logits of "all" classes and void, or of the "deleted" classes
     d.PAIRING = "index"  # pair the student's and the teacher's queries by "index" or "hungarian" matching
     d.MASK_WEIGHT = 0.0  # weight of the mask term: student's masks against the teacher's Out queries
+
+    t = z.MEAN_TEACHER = CN()
+    t.MOMENTUM = 0.999  # of the moving average of the student's weights, which is the teacher; 1: the teacher stays
+    t.WEIGHT = 1.0  # weight of the losses of the teacher's targets, times its confidence
+    t.MIN_CONFIDENCE = 0.0  # the teacher's queries that are less sure are no targets
+    t.STRENGTH = 1.0  # of the student's view (colors, gray, blur), from 0, the teacher's own, to 1
+    t.ENSEMBLE = True  # CLIP's scores join the teacher's, as at test time; False: its decoder's scores alone
+    t.PREDICTION = "teacher"  # test with "teacher" or "student"
 
     f = z.FUSION = CN()
     f.NAME = "softmax_entropy"  # how the class logits of two models become one; see zsseg_d2.modeling.fusion

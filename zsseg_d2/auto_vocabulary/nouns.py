@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..lemmas import singular
 from .word_lists import WordLists
 
 _LONGEST = 3  # words of a name
@@ -66,15 +67,7 @@ def lemma(noun: str, lists: WordLists) -> str:
         ['bus', 'bus', 'wolf', 'leaf', 'traffic light']
     """
     *first, last = noun.split(" ")
-    return " ".join((*first, lists.lemmas.get(last) or _singular(last)))
-
-
-@lru_cache(maxsize=2**14)
-def _singular(noun: str) -> str:
-    from lemminflect import getLemma  # reads its dictionary
-
-    found = getLemma(noun, "NOUN")
-    return found[0] if found else noun
+    return " ".join((*first, lists.lemmas.get(last) or singular(last)))
 
 
 def _tagged(caption: str, lists: WordLists) -> list[tuple[str, str]]:

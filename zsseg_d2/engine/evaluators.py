@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -85,6 +86,27 @@ def zsseg_referring(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
             PhraseVisualizer(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, threshold, ImageRules.from_config(cfg))
         )
     return evaluators
+
+
+@EVALUATOR_REGISTRY.register()
+def zsseg_composites(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    """Build the scores of masks and depths of composites, beside the subtraction baseline."""
+    from ..evaluation.composites.evaluator import CompositeEvaluator
+    from .composite_baseline import subtraction_threshold, validation_set
+    from .composite_task import test_samples
+
+    records, _ = test_samples(cfg, dataset_name)
+    validation = validation_set(dataset_name)
+    return [
+        CompositeEvaluator(
+            dataset_name,
+            [record["image_id"] for record in records],
+            cfg.OUTPUT_DIR,
+            threshold=cfg.MODEL.COMPOSITES.THRESHOLD,
+            depth_span=cfg.MODEL.COMPOSITES.DEPTH_MAX,
+            validation=partial(subtraction_threshold, cfg, validation) if validation else None,
+        )
+    ]
 
 
 def visualization_folder(cfg: CfgNode, dataset_name: str) -> Path:

@@ -4,6 +4,8 @@ from .auto_vocabulary import AutoVocabularyFCCLIP
 from .combined import CombinedFCCLIP
 from .distilled import DistilledFCCLIP
 from .fcclip import FCCLIP
+from .mask_depth_unet import MaskDepthUNet
+from .mean_teacher import MeanTeacherFCCLIP
 from .naive_intersection import NaiveIntersection
 from .referring import ReferringSegmentor
 
@@ -12,6 +14,8 @@ __all__ = [
     "AutoVocabularyFCCLIP",
     "CombinedFCCLIP",
     "DistilledFCCLIP",
+    "MaskDepthUNet",
+    "MeanTeacherFCCLIP",
     "NaiveIntersection",
     "ReferringSegmentor",
 ]

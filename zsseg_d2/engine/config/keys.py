@@ -39,6 +39,7 @@ _COLOR = Number(-1e6, 1e6)
 
 _FCCLIP, _REFERRING, _FUSION = "meta_arch/fcclip.py", "meta_arch/referring.py", "meta_arch/combined.py"
 _DISTILLED, _MERGED, _CLASSES = "meta_arch/distilled.py", "meta_arch/naive_intersection.py", "class_sets.py"
+_MEAN_TEACHER = "meta_arch/mean_teacher.py"
 _HEAD, _PIXELS = "modeling/fcclip/head.py", "modeling/fcclip/pixel_decoder.py"
 _QUERIES, _CLIP = "modeling/fcclip/query_decoder.py", "modeling/clip/backbone.py"
 _CLIPSEG, _UNET = "modeling/referring/clipseg_decoder.py", "modeling/referring/unet_decoder.py"
@@ -165,6 +166,7 @@ KEYS: dict[str, Key] = {
     "INPUT.PHRASE.PROMPTS_TEST": Key(CHOICE, _PHRASES),
     "DATASETS.TRAIN": Key(NAMES, _LOADERS),
     "DATASETS.TEST": Key(NAMES, _TRAINER),
+    "DATASETS.FINAL_TEST": Key(NAMES, _TRAINER),
     "DATASETS.FILES": Key(NAMES, "engine/config/dataset_files.py"),
     "DATALOADER.NUM_WORKERS": Key(Number(0, 1024, whole=True), _LOADERS),
     "DATALOADER.ASPECT_RATIO_GROUPING": Key(FLAG, _LOADERS),
@@ -231,6 +233,12 @@ KEYS: dict[str, Key] = {
     "ZSSEG.DISTILLATION.CLASSES": Key(CHOICE, _DISTILLED),
     "ZSSEG.DISTILLATION.PAIRING": Key(CHOICE, _DISTILLED),
     "ZSSEG.DISTILLATION.MASK_WEIGHT": Key(Number(0), _DISTILLED),
+    "ZSSEG.MEAN_TEACHER.MOMENTUM": Key(SHARE, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.WEIGHT": Key(WEIGHT, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.MIN_CONFIDENCE": Key(SHARE, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.STRENGTH": Key(SHARE, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.ENSEMBLE": Key(FLAG, _MEAN_TEACHER),
+    "ZSSEG.MEAN_TEACHER.PREDICTION": Key(CHOICE, _MEAN_TEACHER),
     "ZSSEG.FUSION.NAME": Key(CHOICE, _FUSION),
     "ZSSEG.FUSION.WEIGHT": Key(SHARE, _FUSION),
     "ZSSEG.FUSION.THRESHOLD": Key(SHARE, _FUSION),

@@ -23,6 +23,7 @@ from ...modeling.registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_R
 from ...registry import NamedRegistry
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
+from ..datasets import every_test
 from ..errors import ConfigError, did_you_mean, explanation
 from ..evaluators import PANOPTIC, evaluator_type
 from .keys import check_values
@@ -50,6 +51,7 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "ZSSEG.DISTILLATION.LOSS": ("mse", "kl"),
     "ZSSEG.DISTILLATION.CLASSES": ("all", "deleted"),
     "ZSSEG.DISTILLATION.PAIRING": PAIRINGS,
+    "ZSSEG.MEAN_TEACHER.PREDICTION": ("teacher", "student"),
     "ZSSEG.FUSION.NAME": FUSIONS,
     "ZSSEG.FUSION.PAIRING": PAIRINGS,
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
@@ -94,12 +96,12 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
 def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
     if cfg.INPUT.DATASET_MAPPER_NAME == "phrase":
         raise ConfigError("INPUT.DATASET_MAPPER_NAME=phrase: it needs MODEL.META_ARCHITECTURE ReferringSegmentor.")
-    referring.check_datasets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), referring=False)
+    referring.check_datasets(cfg, (*cfg.DATASETS.TRAIN, *every_test(cfg)), referring=False)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0:
         raise ConfigError(
             f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it is for phrases. Fix: use ZSSEG.VIS_IMAGES"
         )
-    panoptic = any(evaluator_type(cfg, name) == PANOPTIC for name in cfg.DATASETS.TEST)
+    panoptic = any(evaluator_type(cfg, name) == PANOPTIC for name in every_test(cfg))
     if panoptic and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
         raise ConfigError("Evaluation needs panoptic maps. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True")
     _check_measures(cfg)
@@ -219,6 +221,7 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
     for key, names, needed in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN, not eval_only),
         ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
+        ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST, False),
     ):
         if needed and not names:
             raise ConfigError(f"{key} is empty; name a dataset.{_examples(known)}")
@@ -228,6 +231,9 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
                     f"{key}: there is no dataset '{name}'.{did_you_mean(name, known) or _examples(known)} Others are "
                     "registered by one line of Python (see zsseg_d2.data)."
                 )
+    twice = sorted({name for name in every_test(cfg) if every_test(cfg).count(name) > 1})
+    if twice:
+        raise ConfigError(f"DATASETS.FINAL_TEST={list(cfg.DATASETS.FINAL_TEST)}: '{twice[0]}' is evaluated twice.")
 
 
 _DIFFERENCES = {
@@ -263,7 +269,7 @@ def _check_classes(cfg: CfgNode) -> None:
         architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
         if issubclass(architecture, SegmentationModel):
             architecture.check_config(cfg)
-        for name in cfg.DATASETS.TEST:
+        for name in every_test(cfg):
             classes.evaluation(name)
     except (ValueError, OSError) as error:
         raise ConfigError(explanation(error) or str(error)) from error
