@@ -122,6 +122,32 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(name, tmp_path):
     assert not any("clip_model" in k or k.startswith("teacher.") for k in saved)
 
 
+@pytest.mark.parametrize("name", ["mean_teacher"])
+def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
+    """The moving average is in the checkpoint, to the last bit, and differs from the student."""
+    options = ("ZSSEG.MEAN_TEACHER.MOMENTUM", 0.5, "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1)
+    through = train(name, tmp_path / "through", *options).model.state_dict()
+    train(name, tmp_path / "stopped", *options, stop_before=3)
+    resumed = train(name, tmp_path / "stopped", *options, resume=True)
+    assert resumed.start_iter == 2
+    assert all(torch.equal(v, through[k]) for k, v in resumed.model.state_dict().items())
+    saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
+    averaged = {k.removeprefix("teacher."): v for k, v in saved.items() if k.startswith("teacher.")}
+    assert averaged.keys() == set(read_checkpoint(str(local_path(MINI)))["model"])
+    assert not all(torch.equal(v, saved[k]) for k, v in averaged.items())
+
+
+@pytest.mark.parametrize("name", ["mean_teacher"])
+def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
+    """On the mini tower with random weights."""
+    options = (*SMALL, "DATASETS.TRAIN", "('methods_train_008',)", "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)
+    files = [f"cityscapes/{name}.yaml", "towers/mini.yaml"]
+    args = default_argument_parser().parse_args(["--config-file", files[0], *map(str, options)])
+    args.config_file = files
+    results = run_process(args)
+    assert 0 <= results["panoptic_seg"]["PQ"] <= 100
+
+
 def test_a_combined_checkpoint_holds_two_ordinary_ones(tmp_path):
     trainer = train("combined_mean", tmp_path / "combined")
     state = read_checkpoint(str(tmp_path / "combined" / "model_final.pth"))["model"]

@@ -26,7 +26,9 @@ FORMER, HEAD, CLIP, Z, PHRASES = (
     "MODEL.REFERRING.",
 )
 D = "ZSSEG.DISTILLATION."
+T = "ZSSEG.MEAN_TEACHER."
 FUSED, TAUGHT, MERGED = "CombinedFCCLIP", "DistilledFCCLIP", "NaiveIntersection"
+AVERAGED = "MeanTeacherFCCLIP"
 
 
 class Attribute(NamedTuple):
@@ -126,6 +128,18 @@ ATTRIBUTES = [
     Attribute(D + "PAIRING", "hungarian", lambda m: m.distillation.pairing, TAUGHT),
 ]  # fmt: skip
 
+MEAN_TEACHER = [
+    Attribute(T + "MOMENTUM", 0.5, lambda m: m.mean_teacher.momentum, AVERAGED),
+    Attribute(T + "STRENGTH", 0.25, lambda m: m.mean_teacher.strength, AVERAGED),
+    Attribute(T + "ENSEMBLE", False, lambda m: m.mean_teacher.ensemble, AVERAGED),
+    Attribute(T + "PREDICTION", "student", lambda m: m.mean_teacher.prediction, AVERAGED),
+    Attribute(T + "WEIGHT", 0.7, lambda m: m.teaching.weight, AVERAGED),
+    Attribute(T + "MIN_CONFIDENCE", 0.2, lambda m: m.teaching.min_confidence, AVERAGED),
+    Attribute(Z + "PSEUDO_LABELS.MIN_AREA", 7, lambda m: m.teaching.min_area, AVERAGED),
+    Attribute(Z + "PSEUDO_LABELS.MIN_VISIBLE", 0.3, lambda m: m.teaching.min_visible, AVERAGED),
+]
+ATTRIBUTES += MEAN_TEACHER
+
 FCCLIP_FILE, CRITERION = "meta_arch.fcclip.", "modeling.fcclip.criterion."
 DISTILL, MERGE = "meta_arch.distilled.class_distillation", "meta_arch.naive_intersection.merge_panoptic"
 INSTANCES = (FORMER + "TEST.INSTANCE_ON", True)
@@ -170,7 +184,7 @@ ELSEWHERE = {
             Z + "TOWER.NAME",
             Z + "TOWER.WEIGHTS",
         ),
-        *(Z + "PSEUDO_LABELS.MIN_SCORE", Z + "PSEUDO_LABELS.MIN_AREA", Z + "PSEUDO_LABELS.MIN_VISIBLE"),
+        Z + "PSEUDO_LABELS.MIN_SCORE",
         *(Z + "SAMPLES.PERIOD", Z + "SAMPLES.COUNT", Z + "STRICT_WEIGHTS", Z + "PROCESS_TIMEOUT"),
     ),
     "FC-CLIP's and Mask2Former's, read by nobody": (

@@ -107,6 +107,13 @@ class SegmentationModel(nn.Module, ABC):
     def inference(self, batched_inputs: list[dict]) -> list[dict]:
         """Compute one result per item, in the order of the input."""
 
+    def after_step(self) -> None:
+        """Do what follows each step of the optimizer, such as moving an average of the weights."""
+
+    def complete_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add what a file of weights lacks and this model makes of the rest, such as those of a mean teacher."""
+        return dict(state)
+
     def inference_precision(self) -> torch.autocast:
         """Return the context in which the model runs at test time (MODEL.PRECISION)."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

@@ -22,6 +22,7 @@ _SMALL, _LARGE = 24.0, 42.0
 _COLOUR_BY_PART = ("traffic light", "traffic sign")
 # Mostly tyres and what shows between the spokes: named by the dominant hue.
 _DARK_WHEELED = ("bicycle", "motorcycle")
+_NO_DEPTH = np.empty((0, 0), np.float32)  # of scenes that were not rendered
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Scene:
     index: np.ndarray  # (H, W) int32: object index, 0 where there is none
     objects: tuple[SceneObject, ...]  # in the order of their index, 1 to N
     layout: str
+    depth: np.ndarray = _NO_DEPTH  # (H, W) float32 metres, 0.5 to 400
 
 
 def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -> Scene:
@@ -74,9 +76,9 @@ def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -
     weights = np.array([world.layouts[name] for name in names])
     layout = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     LAYOUTS[layout](stage, seed)
-    image, ids = finish(stage)
+    image, ids, depth = finish(stage)
     index, objects = _collect(stage, image, ids)
-    return Scene(image, index, objects, layout)
+    return Scene(image, index, objects, layout, depth)
 
 
 def _shows(shown: np.ndarray, colour: str, dark_wheeled: bool) -> bool:

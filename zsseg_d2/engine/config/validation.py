@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
+from ...auto_vocabulary.registry import CAPTIONER_REGISTRY
 from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
 from ...data.images.reading import EXIF_RULES
 from ...data.panoptic.mapper import MAPPERS
@@ -21,8 +22,10 @@ from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
 from ...modeling.registries import COMPOSITE_NET_REGISTRY, PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 from ...registry import NamedRegistry
+from .. import composite_task as composites
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
+from ..datasets import every_test
 from ..errors import ConfigError, did_you_mean, explanation
 from ..evaluators import PANOPTIC, evaluator_type
 from ..training.plateau import PLATEAU, plateau_dataset
@@ -31,7 +34,7 @@ from .keys import check_values
 logger = logging.getLogger(__name__)
 
 CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
-    "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
+    "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase", composites.MAPPER),
     "INPUT.FORMAT": ("RGB",),
     "INPUT.EXIF_ORIENTATION": EXIF_RULES,
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
@@ -46,6 +49,7 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "SOLVER.PLATEAU.MODE": ("max", "min"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("full_model", "norm", "value"),
+    "MODEL.AUTO_VOCABULARY.CAPTIONER": CAPTIONER_REGISTRY,
     "ZSSEG.SEEN_CLASSES": SEEN_CLASSES,
     "ZSSEG.TRAINING_VOCABULARY": TRAINING_VOCABULARIES,
     "ZSSEG.DELETED_PIXELS": ("no_object", "ignore"),
@@ -53,10 +57,12 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "ZSSEG.DISTILLATION.LOSS": ("mse", "kl"),
     "ZSSEG.DISTILLATION.CLASSES": ("all", "deleted"),
     "ZSSEG.DISTILLATION.PAIRING": PAIRINGS,
+    "ZSSEG.MEAN_TEACHER.PREDICTION": ("teacher", "student"),
     "ZSSEG.FUSION.NAME": FUSIONS,
     "ZSSEG.FUSION.PAIRING": PAIRINGS,
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
     **referring.CHOICES,
+    **composites.CHOICES,
 }
 """Config key -> the names that it accepts."""
 
@@ -90,6 +96,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
         )
     if referring.is_referring(cfg):
         referring.check_referring(cfg, eval_only=eval_only)
+    elif composites.has_composites(cfg):
+        composites.check_composites(cfg, eval_only=eval_only)
     else:
         _check_panoptic(cfg, eval_only)
 
@@ -97,12 +105,12 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
 def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
     if cfg.INPUT.DATASET_MAPPER_NAME == "phrase":
         raise ConfigError("INPUT.DATASET_MAPPER_NAME=phrase: it needs MODEL.META_ARCHITECTURE ReferringSegmentor.")
-    referring.check_datasets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), referring=False)
+    referring.check_datasets(cfg, (*cfg.DATASETS.TRAIN, *every_test(cfg)), referring=False)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0:
         raise ConfigError(
             f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it is for phrases. Fix: use ZSSEG.VIS_IMAGES"
         )
-    panoptic = any(evaluator_type(cfg, name) == PANOPTIC for name in cfg.DATASETS.TEST)
+    panoptic = any(evaluator_type(cfg, name) == PANOPTIC for name in every_test(cfg))
     if panoptic and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
         raise ConfigError("Evaluation needs panoptic maps. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True")
     _check_measures(cfg)
@@ -234,6 +242,7 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
     for key, names, needed in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN, not eval_only),
         ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
+        ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST, False),
     ):
         if needed and not names:
             raise ConfigError(f"{key} is empty; name a dataset.{_examples(known)}")
@@ -243,6 +252,9 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
                     f"{key}: there is no dataset '{name}'.{did_you_mean(name, known) or _examples(known)} Others are "
                     "registered by one line of Python (see zsseg_d2.data)."
                 )
+    twice = sorted({name for name in every_test(cfg) if every_test(cfg).count(name) > 1})
+    if twice:
+        raise ConfigError(f"DATASETS.FINAL_TEST={list(cfg.DATASETS.FINAL_TEST)}: '{twice[0]}' is evaluated twice.")
 
 
 _DIFFERENCES = {
@@ -278,7 +290,7 @@ def _check_classes(cfg: CfgNode) -> None:
         architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
         if issubclass(architecture, SegmentationModel):
             architecture.check_config(cfg)
-        for name in cfg.DATASETS.TEST:
+        for name in every_test(cfg):
             classes.evaluation(name)
     except (ValueError, OSError) as error:
         raise ConfigError(explanation(error) or str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -93,9 +94,26 @@ class Predictor:
 
     @words.setter
     def words(self, words: WordsLike | None) -> None:
+        self._set_words(words)
+
+    def with_words(self, words: WordsLike | None, *, files: bool = True) -> Predictor:
+        """Return a predictor of other words that shares the model; both can be used, also in several threads.
+
+        Args:
+            words: as in the constructor.
+            files: whether text may name a file; False for the words of strangers.
+
+        Raises:
+            ConfigError: `words` cannot be read.
+        """
+        other = copy.copy(self)
+        other._set_words(words, files)
+        return other
+
+    def _set_words(self, words: WordsLike | None, files: bool = True) -> None:
         tested = self._classes_of_run.evaluation()
         try:
-            classes = tested if words is None else self._with_words(words, tested)
+            classes = tested if words is None else self._classes_of(words, tested, files)
         except ValueError as error:
             raise error if isinstance(error, ConfigError) else ConfigError(f"words: {error}") from error
         self.classes = classes
@@ -110,8 +128,8 @@ class Predictor:
     def _dataset(self) -> str:
         return self.cfg.DATASETS.TEST[0] if self.cfg.DATASETS.TEST else ""
 
-    def _with_words(self, words: WordsLike, tested: EvalClasses) -> EvalClasses:
-        parsed = parse_words(words, tested)
+    def _classes_of(self, words: WordsLike, tested: EvalClasses, files: bool) -> EvalClasses:
+        parsed = parse_words(words, tested, files=files)
         return self._classes_of_run.for_words(parsed.vocabulary, parsed.things)
 
     def __call__(self, image: ImageLike) -> Prediction:

@@ -16,7 +16,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ...data.panoptic.mapper import PanopticMapper
 from ...data.panoptic.png import DatasetError
 from ...data.seeding import numpy_seed
+from .. import composite_task
+from ..composite_task import has_composites
 from ..referring_task import is_referring, test_samples, training_samples
+
+LARGEST_PASS = 50_000_000
+"""Records whose order is drawn as a whole."""
 
 
 def load_records(names: Sequence[str]) -> list[dict]:
@@ -36,24 +41,34 @@ def load_records(names: Sequence[str]) -> list[dict]:
 
 def build_train_loader(cfg: CfgNode) -> TrainLoader:
     """Build the loader of DATASETS.TRAIN; SEED must not be negative."""
-    records, referring = load_records(cfg.DATASETS.TRAIN), is_referring(cfg)
-    samples, mapper = training_samples(cfg, records) if referring else (records, PanopticMapper(cfg, training=True))
+    square = True  # nothing to group
+    samples: Sequence[dict]
+    mapper: Callable[[dict], dict | list[dict]]
+    if has_composites(cfg):
+        samples, mapper = composite_task.training_samples(cfg)
+    elif is_referring(cfg):
+        samples, mapper = training_samples(cfg, load_records(cfg.DATASETS.TRAIN))
+    else:
+        samples, mapper, square = load_records(cfg.DATASETS.TRAIN), PanopticMapper(cfg, training=True), False
     return TrainLoader(
         samples,
         mapper,
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=cfg.SEED,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not referring,  # samples of phrases are square
+        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not square,
     )
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Build the loader of a test set: one image per batch, with all its phrases if there are any."""
-    records, mapper = load_records([dataset_name]), None
-    if is_referring(cfg):
-        records, mapper = test_samples(cfg, records)
-    mapper = mapper or PanopticMapper(cfg, training=False)
+    mapper: Callable[[dict], dict | list[dict]]
+    if has_composites(cfg):
+        records, mapper = composite_task.test_samples(cfg, dataset_name)
+    elif is_referring(cfg):
+        records, mapper = test_samples(cfg, load_records([dataset_name]))
+    else:
+        records, mapper = load_records([dataset_name]), PanopticMapper(cfg, training=False)
     loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
     loader.collate_fn = _flat  # not an argument in older versions of Detectron2
     return loader
@@ -129,6 +144,8 @@ class TrainLoader:
 class SampleStream(Sampler):
     """Yield (position, index) of this process's samples, forever; each pass over the records in a new order.
 
+    Of more than :data:`LARGEST_PASS` records, whose order would fill the memory, each index is drawn by itself.
+
     Args:
         size: number of records.
         seed: of the orders.
@@ -141,6 +158,10 @@ class SampleStream(Sampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position, order, passes = self.start + comm.get_rank(), np.empty(0, int), -1
         while True:
+            if self.size > LARGEST_PASS:
+                yield position, int(np.random.default_rng([self.seed, position]).integers(self.size))
+                position += comm.get_world_size()
+                continue
             if position // self.size != passes:
                 passes = position // self.size
                 order = np.random.default_rng([self.seed, passes]).permutation(self.size)
@@ -152,7 +173,8 @@ class _SeededDataset(Dataset):
     """Maps a record with random numbers that belong to its position in training."""
 
     def __init__(self, records: Sequence[dict], mapper: Callable[[dict], dict | list[dict]], seed: int) -> None:
-        self.records = DatasetFromList(list(records), copy=True)  # one array that worker processes share
+        # Of a list, one array that worker processes share; other sequences make their records when asked.
+        self.records = DatasetFromList(records, copy=True) if isinstance(records, list) else records
         self.mapper = mapper
         self.seed = seed
 

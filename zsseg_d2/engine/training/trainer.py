@@ -28,7 +28,7 @@ from ..errors import CheckpointError, ConfigError
 from ..run_record import earlier_checkpoints
 from . import loaders, solver
 from .divergence import CheckedAMPTrainer, CheckedTrainer
-from .hooks import DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
+from .hooks import AfterStep, DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
 from .plateau import PLATEAU, PlateauHook
 from .samples import SampleVisualizer
 
@@ -122,6 +122,7 @@ class Trainer(DefaultTrainer):
         return [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
+            AfterStep(),
             PlateauHook(self.cfg, self._results_on, self._stop.at_once) if on_plateau else None,
             ProgressBar(),
             DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
@@ -207,7 +208,7 @@ class Trainer(DefaultTrainer):
         done = self.start_iter
         logger.warning("Nothing to train: %d iterations are done, and SOLVER.MAX_ITER is %d.", done, self.max_iter)
         if self._complete or not done:
-            return self.test(self.cfg, self.model)
+            return self.final_test(self.cfg, self.model)
         self.iter = done - 1
         if comm.is_main_process():
             self.checkpointer.save(Path(FINAL).stem, iteration=self.iter)
@@ -220,7 +221,8 @@ class Trainer(DefaultTrainer):
 
     def _evaluate(self) -> dict:
         with self._stop.at_once():
-            self._last_eval_results = self.test(self.cfg, self.model)
+            last = self.iter + 1 >= self.max_iter
+            self._last_eval_results = (self.final_test if last else self.test)(self.cfg, self.model)
         return self._last_eval_results
 
     @classmethod
@@ -243,6 +245,21 @@ class Trainer(DefaultTrainer):
             if comm.is_main_process():
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
+
+    @classmethod
+    def final_test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+        """Evaluate on every set of DATASETS.TEST, then on every set of DATASETS.FINAL_TEST.
+
+        Returns:
+            The results of :meth:`test`, and those of each set of DATASETS.FINAL_TEST under its name.
+        """
+        results = dict(cls.test(cfg, model) or {})
+        for name in cfg.DATASETS.FINAL_TEST:
+            further = cfg.clone()
+            further.defrost()
+            further.DATASETS.TEST = (name,)
+            results[name] = cls.test(further, model, [cls.build_evaluator(cfg, name)])
+        return results
 
     def state_dict(self) -> dict:
         """Return iteration, optimizer and gradient scaler, in the layout of Detectron2's main branch."""
