@@ -17,17 +17,21 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from scipy import ndimage
 
+from ...auto_vocabulary.finder import ImageWords, WordFinder
+from ...auto_vocabulary.settings import build_word_finder
 from ...class_sets import ClassSets, EvalClasses
 from ...data.errors import DatasetError
 from ...data.images.reading import read_rgb, upright_rgb
 from ...data.panoptic.categories import PanopticCategory, distinct_colors
 from ...data.panoptic.mapper import PanopticMapper
+from ...meta_arch.auto_vocabulary import nothing
 from ...vocabulary import Vocabulary
 from ..checkpoints.sources import local_weights, weights_to_read
 from ..config.setup import setup_cfg
-from ..errors import ConfigError
+from ..errors import USER_ERRORS, ConfigError
 from ..referring_task import is_referring
 from ..training.trainer import Trainer
+from .auto_words import AutoRequest, AutoWords, parse_auto
 from .result import Instance, Prediction, Segment, encoded
 from .words import WordsLike, parse_words
 
@@ -48,7 +52,8 @@ class Predictor:
         config: a config file or several, by path or packaged name, or a config. Default: the embedded model, which
             knows the drawn street scenes of MiniCity.
         words: what to look for; see :func:`zsseg_d2.engine.prediction.words.parse_words`. None: the vocabulary of the
-            config's test set.
+            config's test set. ``"auto"``: words are found in each image (see
+            :func:`zsseg_d2.engine.prediction.auto_words.parse_auto`).
         options: KEY VALUE pairs on top of the config, such as ``["MODEL.WEIGHTS", "fcclip_cocopan.pth"]``.
         device: ``"cpu"``, ``"cuda"``, …; None: MODEL.DEVICE.
         semantic: results also hold the likeliest word of each pixel.
@@ -65,6 +70,7 @@ class Predictor:
         for segment in found.segments:
             print(segment.label, segment.score, segment.area)
         predictor.words = ["road", "tree", "lamp post"]
+        predictor.words = "auto"
     """
 
     def __init__(
@@ -83,13 +89,17 @@ class Predictor:
         self.cfg = _config(config, [*options, *wanted])
         self._classes_of_run = ClassSets.from_config(self.cfg)
         self._mapper = PanopticMapper(self.cfg, training=False)
+        self._finder: WordFinder | None = None
         self.words = words  # mistakes end here, before weights are read
         self.model = _model(self.cfg)
         self._lock = threading.Lock()  # a model computes one image at a time
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Names of the K classes. Others may be assigned; that costs only the text rows of new names."""
+        """Names of the K classes; with ``"auto"``, of all images so far.
+
+        Others may be assigned; that costs only the text rows of new names.
+        """
         return tuple(category.name for category in self.categories)
 
     @words.setter
@@ -112,16 +122,35 @@ class Predictor:
 
     def _set_words(self, words: WordsLike | None, files: bool = True) -> None:
         tested = self._classes_of_run.evaluation()
+        request = parse_auto(words, tested)
+        if request is None and words is None and self.cfg.MODEL.META_ARCHITECTURE == "AutoVocabularyFCCLIP":
+            request = AutoRequest()
+        self.auto = None if request is None else self._auto_words(request)
         try:
-            classes = tested if words is None else self._classes_of(words, tested, files)
+            classes = tested if words is None or request else self._classes_of(words, tested, files)
         except ValueError as error:
             raise error if isinstance(error, ConfigError) else ConfigError(f"words: {error}") from error
         self.classes = classes
-        self.categories = _categories(classes, self._dataset if classes is tested else "")
+        self.categories = () if self.auto else _categories(classes, self._dataset if classes is tested else "")
+
+    def _auto_words(self, request: AutoRequest) -> AutoWords:
+        """Build what finds the words of an image; its captioner is read once."""
+        if self._finder is None:
+            try:
+                self._finder = build_word_finder(self.cfg)
+            except ValueError as error:
+                raise error if isinstance(error, USER_ERRORS) else ConfigError(str(error)) from error
+        return AutoWords(self._finder, self._classes_of_run, request)
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The K classes with their synonyms."""
+        """The K classes with their synonyms.
+
+        Raises:
+            ConfigError: each image has its own ("auto"); they are :attr:`Prediction.found`.
+        """
+        if self.auto:
+            raise ConfigError("words=auto: each image has its own words. Fix: read Prediction.found.words.")
         return self.classes.vocabulary
 
     @property
@@ -155,28 +184,49 @@ class Predictor:
 
     def predict(self, item: Mapping[str, Any]) -> Prediction:
         """Find the words in a prepared image."""
-        classes, categories = self.classes, self.categories
+        classes: EvalClasses | None = self.classes
+        categories, found = self.categories, None
+        if self.auto:
+            with self._lock, torch.no_grad():
+                found, classes, categories = self.auto.find(item["image"])
+                self.categories = self.auto.categories.all
+        return self._prediction(item, self._output(item, classes), categories, found)
+
+    def _output(self, item: Mapping[str, Any], classes: EvalClasses | None) -> Mapping[str, Any]:
+        """Return the model's result for an item; without classes, nothing is found."""
+        if classes is None:
+            return nothing(item)
         given = {k: v for k, v in item.items() if k != "pixels"}
         asked = {"classes": classes, "semantic_labels": self._semantic, "encode_masks": _encoded}
         with self._lock, torch.no_grad():
             (output,) = self.model([{**given, **asked, "dataset_name": self._dataset}])
-        ids, found = output["panoptic_seg"]
+        return output
+
+    def _prediction(
+        self,
+        item: Mapping[str, Any],
+        output: Mapping[str, Any],
+        categories: tuple[PanopticCategory, ...],
+        found: ImageWords | None,
+    ) -> Prediction:
+        ids, segments = output["panoptic_seg"]
         panoptic = ids.cpu().numpy()
-        if not all("score" in segment for segment in found):
+        if not all("score" in segment for segment in segments):
             raise ConfigError(
                 f"MODEL.META_ARCHITECTURE={self.cfg.MODEL.META_ARCHITECTURE}: its segments have no scores. Fix: use a "
                 "model that scores its segments."
             )
-        semantic = output.get("semantic_labels")
+        semantic = output.get("semantic_labels") if self._semantic else None
         instances = output.get("instances")
         return Prediction(
             name=item["name"],
             image=item["pixels"],
             panoptic=panoptic,
-            segments=_segments(panoptic, found, categories),
+            segments=_segments(panoptic, segments, categories),
             categories=categories,
             semantic=None if semantic is None else semantic.cpu().numpy(),
             instances=None if instances is None else _instances(instances, categories),
+            found=found,
         )
 
 
