@@ -97,6 +97,20 @@ class MaskDepthUNet(SegmentationModel):
                 "give a net with depth a loss of depth, such as ssim+gradient+0.1*l1, and a net without it none: \"\""
             )
 
+    @classmethod
+    def check_size(cls, cfg: CfgNode, side: int) -> None:
+        """Check that the net has an output for training images of a side in pixels.
+
+        Raises:
+            ValueError: it has none; the message names sizes that fit.
+        """
+        with torch.device("meta"):  # no memory for weights
+            net = COMPOSITE_NET_REGISTRY.get(cfg.MODEL.COMPOSITES.NET)(INPUTS[cfg.MODEL.COMPOSITES.INPUT], True)
+        try:
+            net.window(side, side)
+        except ValueError as error:
+            raise ValueError(f"INPUT.COMPOSITES.SIZE={side}: {error}") from error
+
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -22,8 +22,6 @@ _SMALL, _LARGE = 24.0, 42.0
 _COLOUR_BY_PART = ("traffic light", "traffic sign")
 # Mostly tyres and what shows between the spokes: named by the dominant hue.
 _DARK_WHEELED = ("bicycle", "motorcycle")
-_NO_DEPTH = np.empty((0, 0), np.float32)  # of scenes that were not rendered
-
 
 @dataclass(frozen=True)
 class SceneObject:
@@ -48,7 +46,7 @@ class Scene:
     index: np.ndarray  # (H, W) int32: object index, 0 where there is none
     objects: tuple[SceneObject, ...]  # in the order of their index, 1 to N
     layout: str
-    depth: np.ndarray = _NO_DEPTH  # (H, W) float32 metres, 0.5 to 400
+    depth: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (H, W) float32 metres, 0.5 to 400
 
 
 def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -> Scene:

@@ -182,6 +182,9 @@ KEYS: dict[str, Key] = {
     "INPUT.COMPOSITES.DEPTH_UNIT": Key(POSITIVE, _COMPOSITES),
     "INPUT.COMPOSITES.DEPTH_NEAR_IS": Key(CHOICE, _COMPOSITES),
     "INPUT.COMPOSITES.SIZE": Key(Number(8, 8192, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.STAGES": Key(
+        Listed(Listed(ITERATIONS, 2, 2, "numbers"), what="stages [first iteration, side]"), _COMPOSITES, training=True
+    ),
     "INPUT.COMPOSITES.SCALE": Key(Listed(Number(0, 4, above_low=True), 2, 2, "shares of the side"), _CANVAS),
     "INPUT.COMPOSITES.POSITIONS": Key(CHOICE, _CANVAS),
     "INPUT.COMPOSITES.PER_PAIR": Key(Number(1, 10**6, whole=True), _CANVAS),

@@ -96,7 +96,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
         )
     if referring.is_referring(cfg):
         referring.check_referring(cfg, eval_only=eval_only)
-    elif composites.has_composites(cfg):
+    elif composites.has_composites(cfg) or composites.has_composite_net(cfg):
+        composites.check_nets(cfg, eval_only=eval_only)
         composites.check_composites(cfg, eval_only=eval_only)
     else:
         _check_panoptic(cfg, eval_only)
