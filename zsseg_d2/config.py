@@ -299,6 +299,8 @@ def _add_composites(cfg: CN) -> None:
     c.DEPTH_UNIT = 0.001  # of metric maps: metres of one step
     c.DEPTH_NEAR_IS = "small"  # of relative maps: whether near pixels have "small" or "large" values
     c.SIZE = 96  # side of a composite in pixels
+    # in training: [first iteration, side] of each stage of progressive resolution; []: SIZE throughout
+    c.STAGES = []
     c.SCALE = [0.35, 0.65]  # longer side of a foreground, as a share of SIZE: smallest and largest; published: 0.5, 0.5
     c.POSITIONS = "random"  # "random", inclusive of both borders, or the published 5x4 "grid"
     c.PER_PAIR = 20  # random positions for a foreground, a background and a flip

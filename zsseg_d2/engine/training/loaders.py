@@ -17,7 +17,7 @@ from ...data.panoptic.mapper import PanopticMapper
 from ...data.panoptic.png import DatasetError
 from ...data.seeding import numpy_seed
 from .. import composite_task
-from ..composite_task import has_composites
+from ..composite_task import StagedMapper, has_composites
 from ..referring_task import is_referring, test_samples, training_samples
 
 LARGEST_PASS = 50_000_000
@@ -183,8 +183,9 @@ class _SeededDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict | list[dict]:
         position, index = key
+        mapper = self.mapper.at(position) if isinstance(self.mapper, StagedMapper) else self.mapper
         with numpy_seed(self.seed, position):
-            return self.mapper(self.records[index])
+            return mapper(self.records[index])
 
 
 def _as_it_is(sample: dict | list[dict]) -> dict | list[dict]:
