@@ -204,6 +204,8 @@ def _add_zsseg(cfg: CN) -> None:
     # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.SAVE_PREDICTIONS = False
     z.MEASURES = []  # beside PQ, in the same table and JSON: "mIoU" of the semantic output, "AP" of the instances
+    z.WORD_MAPPING = ""  # JSON that maps found words to classes, for evaluation: docs/auto_vocabulary.md
+    z.WORD_COSINE = 0.9  # least cosine of a found word and a class name, for the mapping by CLIP's texts
     z.VIS_IMAGES = 0  # number of images to visualize (image, prediction, ground truth) in an evaluation
     z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
     z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class
