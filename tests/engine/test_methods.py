@@ -45,6 +45,7 @@ def data_sets(tmp_path_factory):
     root = make_tiny_cityscapes(tmp_path_factory.mktemp("methods"), "train", images=4)
     make_tiny_cityscapes(root, "val", images=2)
     names = {"methods_train_008": ("train", "008"), "methods_train": ("train", "000"), "methods_val": ("val", "000")}
+    names["methods_world"] = "train", "008"  # stands for the set of the pre-training
     for name, (split, configuration) in names.items():
         register_cityscapes_panoptic(name, root, split, deleted=configuration)
     yield
@@ -60,7 +61,10 @@ def options_of(name: str) -> list[str]:
     if "zero_shot" in name:
         return []
     deleted = name not in ("full_finetune", "invocab")
-    return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)"]
+    if name == "l2_sp":
+        return ["DATASETS.TRAIN", "('methods_train_008',)", "ZSSEG.ANCHOR.WEIGHTS", MINI]
+    replay = ["ZSSEG.REPLAY.DATASET", "methods_world"] if "replay" in name else []
+    return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)", *replay]
 
 
 def config(name: str, output, *options):
@@ -120,6 +124,34 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(name, tmp_path):
     assert all(torch.equal(v, through[k]) for k, v in resumed.model.state_dict().items())
     saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
     assert not any("clip_model" in k or k.startswith("teacher.") for k in saved)
+
+
+@pytest.mark.parametrize("name", ["mean_teacher"])
+def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
+    """The moving average is in the checkpoint, to the last bit, and differs from the student."""
+    options = ("ZSSEG.MEAN_TEACHER.MOMENTUM", 0.5, "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1)
+    through = train(name, tmp_path / "through", *options).model.state_dict()
+    train(name, tmp_path / "stopped", *options, stop_before=3)
+    resumed = train(name, tmp_path / "stopped", *options, resume=True)
+    assert resumed.start_iter == 2
+    assert all(torch.equal(v, through[k]) for k, v in resumed.model.state_dict().items())
+    saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
+    averaged = {k.removeprefix("teacher."): v for k, v in saved.items() if k.startswith("teacher.")}
+    assert averaged.keys() == set(read_checkpoint(str(local_path(MINI)))["model"])
+    assert not all(torch.equal(v, saved[k]) for k, v in averaged.items())
+
+
+@pytest.mark.parametrize(
+    "name", ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "low_rank", "low_rate"]
+)
+def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
+    """On the mini tower with random weights."""
+    options = (*SMALL, *options_of(name), "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)
+    files = [f"cityscapes/{name}.yaml", "towers/mini.yaml"]
+    args = default_argument_parser().parse_args(["--config-file", files[0], *map(str, options)])
+    args.config_file = files
+    results = run_process(args)
+    assert 0 <= results["panoptic_seg"]["PQ"] <= 100
 
 
 def test_a_combined_checkpoint_holds_two_ordinary_ones(tmp_path):

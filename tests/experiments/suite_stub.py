@@ -6,6 +6,7 @@ OUTPUT_DIR. ``behaviour.json`` next to it lists, by name of the run, what else h
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -161,7 +162,16 @@ def _main() -> None:
         sys.exit(3)
     if "makes" in mine:
         _make(Path(mine["makes"]), options, mine.get("seconds"), "--overwrite" in flags)
-    _work(folder, name, seed, "--eval-only" in flags, "--resume" in flags, int(options.get("SOLVER.MAX_ITER", 0)), mine)
+    _work(
+        folder,
+        name,
+        seed,
+        "--eval-only" in flags,
+        "--resume" in flags,
+        int(options.get("SOLVER.MAX_ITER", 0)),
+        mine,
+        options,
+    )
 
 
 def _make(manifest: Path, options: dict, seconds: float | None, overwrite: bool) -> None:
@@ -175,7 +185,9 @@ def _make(manifest: Path, options: dict, seconds: float | None, overwrite: bool)
     manifest.write_text(json.dumps({"splits": {"train": {"arguments": arguments, **noted}}}))
 
 
-def _work(folder: Path, name: str, seed: int, eval_only: bool, resume: bool, iterations: int, mine: dict) -> None:
+def _work(
+    folder: Path, name: str, seed: int, eval_only: bool, resume: bool, iterations: int, mine: dict, options: dict
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     stop: list[int] = []
     signal.signal(signal.SIGINT, lambda *_: stop.append(1))
@@ -206,6 +218,11 @@ def _work(folder: Path, name: str, seed: int, eval_only: bool, resume: bool, ite
     if not mine.get("silent"):
         (folder / "inference" / "some_set").mkdir(parents=True, exist_ok=True)
         (folder / "inference" / "some_set" / "panoptic_quality.json").write_text(json.dumps(report(pq_in, pq_out)))
+        for k, dataset in enumerate(ast.literal_eval(options.get("DATASETS.FINAL_TEST", "()"))):
+            place = folder / "inference" / dataset
+            place.mkdir(parents=True, exist_ok=True)
+            further = mine.get("further", [[pq_in - 4, pq_out - 2], [30.0, 30.0]])
+            (place / "panoptic_quality.json").write_text(json.dumps(report(*further[k])))
     if mine.get("curve"):
         points = [{"alpha": a, "pq_all": 40 + a, "pq_in": 50 + seed * a, "pq_out": 20.0} for a in (0.0, 0.5, 1.0)]
         (folder / "curve.json").write_text(json.dumps({"dataset": "some_set", "points": points}))

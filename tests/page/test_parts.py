@@ -90,6 +90,15 @@ def test_words_of_strangers_name_no_file(predictor, tmp_path):
         tab.find(STREET, ",".join(f"w{k}" for k in range(2001)))
 
 
+def test_words_may_be_those_of_the_image(predictor):
+    tab = WordsTab(predictor, "")
+    found = tab.find(STREET, "auto, road")
+    assert "road" in {mark.label for mark in found.marks} and not predictor.auto
+    finder = predictor._finder
+    tab.find(STREET, "auto")
+    assert finder is not None and predictor._finder is finder, "the captioner is read once"
+
+
 def test_a_storage_holds_its_own_files_alone(tmp_path):
     (tmp_path / "files").mkdir()
     storage = Storage(tmp_path / "files", limit=10)

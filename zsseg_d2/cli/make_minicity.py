@@ -1,6 +1,7 @@
 """Render the embedded datasets: MiniCity (Cityscapes layout) and MiniWorld (COCO panoptic format).
 
 python tools/make_minicity.py --root datasets
+python tools/make_minicity.py --root datasets --split test
 python tools/make_minicity.py --world pretraining --preview sheet.png
 """
 
@@ -10,12 +11,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
 from zsseg_d2.cli.program import program
 
 WORLDS = ("city", "pretraining")
+EXTRA = ("val_large", "test")
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -27,6 +30,11 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--world", choices=[*WORLDS, "both"], default="city")
     parser.add_argument("--train", type=int, help="training images (default: 300, pretraining 1000)")
     parser.add_argument("--val", type=int, help="validation images (default: 50, pretraining 100)")
+    parser.add_argument(
+        "--split",
+        choices=EXTRA,
+        help="write this split of MiniCity (150 images) in place of train and val; its first use makes it, too",
+    )
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
@@ -34,18 +42,23 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument(
         "--preview", type=Path, metavar="PNG", help="write only a contact sheet of images and their objects"
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.split and (arguments.world != "city" or arguments.train is not None or arguments.val is not None):
+        parser.error("--split is of MiniCity and has its own number of images: leave out --world, --train and --val.")
+    return arguments
 
 
 @program(parse_arguments)
 def main(arguments: argparse.Namespace) -> int:
     """Render the chosen datasets."""
-    from zsseg_d2.data.synthetic import CITY, PRETRAINING, write_minicity, write_miniworld
+    from zsseg_d2.data.synthetic import CITY, PRETRAINING, write_minicity, write_minicity_split, write_miniworld
     from zsseg_d2.data.synthetic.sheet import contact_sheet
 
     worlds = {"city": (CITY, write_minicity), "pretraining": (PRETRAINING, write_miniworld)}
     chosen = list(WORLDS) if arguments.world == "both" else [arguments.world]
     size = {"height": arguments.height, "width": arguments.width}
+    if arguments.split:
+        worlds["city"] = CITY, partial(write_minicity_split, split=arguments.split)
     numbers = {k: v for k in ("train", "val") if (v := getattr(arguments, k)) is not None}
     for name in chosen:
         world, write = worlds[name]

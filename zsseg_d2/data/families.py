@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog
 from .catalogs import remove_from_catalogs
 from .dataset_files.packaged import packaged_family
 from .errors import DatasetError
-from .panoptic.cityscapes import CITYSCAPES, MINICITY
+from .panoptic.cityscapes import CITYSCAPES, MINICITY, MINICITY_EXTRA
 from .panoptic.coco import COCO, MINIWORLD
 from .panoptic.family import PANOPTIC_FAMILIES, PanopticFamily, family_of
 from .pseudo_labels.dataset import pseudo_label_sets, register_legacy_names, register_pseudo_labels
@@ -69,7 +69,16 @@ def unregister_panoptic_family(prefix: str) -> None:
 
 def register_builtin_families() -> None:
     """Register Cityscapes, MiniCity, COCO, MiniWorld and ADE20K."""
-    for family in (CITYSCAPES, MINICITY, COCO, MINIWORLD, packaged_family("ade20k_panoptic")):
+    for family in (
+        CITYSCAPES,
+        MINICITY,
+        COCO,
+        MINIWORLD,
+        packaged_family("ade20k_panoptic"),
+        packaged_family("mapillary_vistas"),
+    ):
         register_panoptic_family(family)
+    for split, family in MINICITY_EXTRA.items():
+        family.register(f"{family.prefix}_{split}", split)
     for family in (CITYSCAPES, MINICITY):
         register_legacy_names(family)

@@ -27,13 +27,25 @@ def check_datasets_exist(cfg: CfgNode, *, training: bool) -> None:
     """
     for key, names in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN if training else ()),
+        ("ZSSEG.REPLAY.DATASET", every_training(cfg)[len(cfg.DATASETS.TRAIN) :] if training else ()),
         ("DATASETS.TEST", cfg.DATASETS.TEST),
+        ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST),
     ):
         for name in names:
             try:
                 find_dataset(name)
             except (DatasetError, OSError) as error:
                 raise DatasetError(f"{key}: {name}: {error}") from error
+
+
+def every_training(cfg: CfgNode) -> tuple[str, ...]:
+    """Return the datasets of DATASETS.TRAIN, and ZSSEG.REPLAY.DATASET behind them."""
+    return (*cfg.DATASETS.TRAIN, *filter(None, [cfg.ZSSEG.REPLAY.DATASET]))
+
+
+def every_test(cfg: CfgNode) -> tuple[str, ...]:
+    """Return the datasets of DATASETS.TEST, and those of DATASETS.FINAL_TEST behind them."""
+    return (*cfg.DATASETS.TEST, *cfg.DATASETS.FINAL_TEST)
 
 
 def find_dataset(name: str) -> None:
@@ -52,5 +64,5 @@ def find_dataset(name: str) -> None:
 
 def rendered_prefixes() -> Iterable[str]:
     """Yield the prefixes of datasets that are made at their first use, all but their pseudo-labels."""
-    yield "miniphrases_"
+    yield from ("miniphrases_", "composites_")
     yield from (f"{family.prefix}_" for family in PANOPTIC_FAMILIES.values() if family.prepare is not None)

@@ -52,6 +52,11 @@ _SAME_ON_RESUME = (
     "ZSSEG.FUSION.SCALE",
     "ZSSEG.FUSION.PAIRING",
     "ZSSEG.DISTILLATION",
+    "ZSSEG.MEAN_TEACHER",
+    "ZSSEG.FROZEN_QUERIES",
+    "ZSSEG.ANCHOR",
+    "ZSSEG.LOW_RANK",
+    "ZSSEG.REPLAY",
     "MODEL.REFERRING.DECODER",
     "MODEL.REFERRING.CLIP_LAYERS",
     "MODEL.REFERRING.LOSS",
@@ -202,7 +207,7 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict
     )
     results = None
     try:
-        results = Trainer.test(cfg, model)
+        results = Trainer.final_test(cfg, model)
     finally:
         if comm.is_main_process():
             record.finish("failed" if results is None else "finished", metrics=results)

@@ -12,11 +12,11 @@ from detectron2.data import MetadataCatalog
 from ..data.errors import DatasetError
 from ..engine.checkpoints.sources import local_weights, weights_to_read
 from ..engine.config.setup import setup_cfg
-from ..engine.datasets import find_dataset
+from ..engine.datasets import every_test, every_training, find_dataset
 from ..engine.errors import CheckpointError, ConfigError
 from ..engine.referring_task import is_referring
 from ..files import PREFIX, local_path
-from .runs import RunJob
+from .runs import RunJob, Suite
 
 
 def check_configs(jobs: Sequence[RunJob], *, check: bool = True) -> dict[str, CfgNode]:
@@ -38,6 +38,23 @@ def check_configs(jobs: Sequence[RunJob], *, check: bool = True) -> dict[str, Cf
             except ConfigError as error:
                 raise ConfigError(f"run '{job.name}': {error}") from error
     return configs
+
+
+def check_held_out(suite: Suite, configs: Mapping[str, CfgNode]) -> None:
+    """Check that nothing is trained or chosen on the suite's test set.
+
+    Evaluations on the way, curves over alpha and the best row are read from DATASETS.TEST.
+
+    Raises:
+        ConfigError: naming the run and the key.
+    """
+    for name, cfg in configs.items():
+        for key, datasets in (("DATASETS.TRAIN", every_training(cfg)), ("DATASETS.TEST", cfg.DATASETS.TEST)):
+            if suite.test and suite.test in datasets:
+                raise ConfigError(
+                    f"run '{name}': {key}={list(datasets)}: '{suite.test}' is the `test` set of {suite.path}, on which "
+                    "nothing is trained or chosen. Fix: name a validation set; the test set is evaluated at the end."
+                )
 
 
 def check_weights(configs: Mapping[str, CfgNode], output: Path) -> None:
@@ -77,8 +94,8 @@ def check_data(jobs: Sequence[RunJob], configs: Mapping[str, CfgNode]) -> None:
         cfg = configs.get(job.name)
         if cfg is None or job.run.is_step:
             continue
-        training = cfg.DATASETS.TRAIN if job.trains else ()
-        for key, names in (("DATASETS.TRAIN", training), ("DATASETS.TEST", cfg.DATASETS.TEST)):
+        training = every_training(cfg) if job.trains else ()
+        for key, names in (("DATASETS.TRAIN", training), ("DATASETS.TEST", every_test(cfg))):
             for name in names:
                 if name not in found and not _made_before(name, job):
                     try:

@@ -18,7 +18,7 @@ from ..reading import read_json as read_whole_json
 from .checks import check_configs
 from .job_record import Action, lost_result, read_record, state
 from .leak_free import find_leaks, find_unknown
-from .measures import Details, Measure, Task
+from .measures import Details, Measure
 from .results import Provenance, Results, Row, SeedResult, tidy
 from .runs import Run, RunJob, Suite
 
@@ -35,7 +35,7 @@ def gather(suite: Suite, jobs: Sequence[RunJob]) -> Results:
     rows = []
     for run in suite.runs:
         own = [(None, "once")] if run.once else [(seed, str(seed)) for seed in suite.seeds]
-        found = {text: _seed_result(suite.task, run, by_run[run.of or run.name, seed]) for seed, text in own}
+        found = {text: _seed_result(suite, run, by_run[run.of or run.name, seed]) for seed, text in own}
         name = run.of or run.name
         rows.append(Row(run, found, leaks.get(name), unknown.get(name)))
     frame = tidy(rows)
@@ -45,7 +45,7 @@ def gather(suite: Suite, jobs: Sequence[RunJob]) -> Results:
     return Results(suite, rows, frame, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def _seed_result(task: Task, run: Run, job: RunJob) -> SeedResult:
+def _seed_result(suite: Suite, run: Run, job: RunJob) -> SeedResult:
     """Read one result.
 
     Args:
@@ -72,12 +72,12 @@ def _seed_result(task: Task, run: Run, job: RunJob) -> SeedResult:
         folder=job.folder,
     )
     try:
-        _read_figures(result, task, run, job.folder)
+        _read_figures(result, suite, run, job.folder)
     except (AttributeError, KeyError, TypeError, msgspec.ValidationError) as error:
         return SeedResult("failed", f"its scores in {job.folder} have not the structure of such files ({error!r})")
     except ValueError as error:
         return SeedResult("failed", str(error))
-    logged = (*task.measures, *task.logged) if not run.of else ()
+    logged = (*suite.task.measures, *suite.task.logged) if not run.of else ()
     result.history = {m.key: found for m in logged if m.scalar and (found := history(lines, m))}
     return result
 
@@ -93,7 +93,8 @@ def _without_result(job: RunJob, record: Mapping[str, Any]) -> SeedResult:
     return SeedResult("not run")
 
 
-def _read_figures(result: SeedResult, task: Task, run: Run, folder: Path) -> None:
+def _read_figures(result: SeedResult, suite: Suite, run: Run, folder: Path) -> None:
+    task = suite.task
     if run.curve:
         points = read_json(folder / run.curve).get("points", [])
         result.curve = [{"alpha": point["alpha"], **task.figures_of_point(point)} for point in points]
@@ -103,12 +104,19 @@ def _read_figures(result: SeedResult, task: Task, run: Run, folder: Path) -> Non
             raise ValueError(f"{folder / run.curve} has no point at alpha {run.curve_row}.")
         result.values = {key: value for key, value in chosen[0].items() if key != "alpha"}
     elif run.metrics:
-        path = metrics_file(folder, run.metrics)
+        path = metrics_file(suite, folder, run.metrics)
         if path is None:
             raise ValueError(f"{folder} has no inference/*/{run.metrics}.")
         content = read_json(path)
         result.values, result.details = task.figures_of_file(content), task.details(content)
         msgspec.convert(result.details, Details)
+        shown = {measure.key for measure in suite.measures}
+        for prefix, dataset in suite.further.items():
+            content = read_json(folder / "inference" / dataset / run.metrics)
+            found = {f"{prefix}{key}": value for key, value in task.figures_of_file(content).items()}
+            result.values |= {key: value for key, value in found.items() if key in shown}
+            result.further_details[prefix] = task.details(content)
+            msgspec.convert(result.further_details[prefix], Details)
 
 
 def _training_seconds(job: RunJob) -> float | None:
@@ -148,9 +156,10 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def metrics_file(folder: Path, name: str) -> Path | None:
-    """Return ``inference/<dataset>/<name>``; of several datasets the first."""
-    return next(iter(sorted(folder.glob(f"inference/*/{name}"))), None)
+def metrics_file(suite: Suite, folder: Path, name: str) -> Path | None:
+    """Return ``inference/<dataset>/<name>`` of DATASETS.TEST; of several datasets the first."""
+    paths = sorted(folder.glob(f"inference/*/{name}"))
+    return next((path for path in paths if path.parent.name not in suite.further.values()), None)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Required, TypedDict
 
 from ..evaluation.panoptic.panoptic_counts import harmonic_mean
@@ -20,6 +20,11 @@ class Measure:
     scalar: str = ""  # its name in the metrics.json of a training that evaluates on the way
     point: str = ""  # its name in the points of a curve file
     ranks: bool = True  # higher is better
+
+    def of(self, prefix: str) -> Measure:
+        """Return the same column of another dataset, such as ``"test_"``, whose figures choose nothing."""
+        label = f"{prefix.removesuffix('_').replace('pretraining', 'pre-training')} {self.label}"
+        return replace(self, key=f"{prefix}{self.key}", label=label, scalar="", point="", derive=None, ranks=False)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,23 @@ def _at(content: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         content = content.get(key) if isinstance(content, Mapping) else None
     return content
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a suite asks of its best leak-free method, by means over seeds (`target` in a suite file).
+
+    Attributes:
+        all_share: Share of the upper bound's PQ All that it reaches at least.
+        in_lost: PQ In that it may lose against the lower bound.
+        out_gain: PQ Out that it gains over zero shot at least; 0: any gain.
+        pretraining_lost: PQ that it may lose against zero shot on the pre-training world; None: not asked.
+    """
+
+    all_share: float = 0.9
+    in_lost: float = 1.0
+    out_gain: float = 0.0
+    pretraining_lost: float | None = None
 
 
 class Scores(TypedDict, total=False):

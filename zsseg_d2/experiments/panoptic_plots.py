@@ -15,7 +15,6 @@ from matplotlib.patheffects import withStroke
 from ..evaluation.panoptic.alpha_curve import plot_alpha_curve
 from .measures import ALL, HARMONIC, IN, OUT, Measure
 from .plots import COLOURS, DARK_GREY, GREY, LIGHT_GREY, Look, known, looks, new_figure, over_iterations, save
-from .remarks import IN_LOST, TARGET
 from .results import Results, Row, mean_curve
 
 Line = tuple[list[float], list[float]]
@@ -42,6 +41,7 @@ def draw(results: Results, folder: Path) -> list[Path | None]:
         over_iterations(results, (ALL, IN, OUT), "PQ", folder / "iterations.png", drawn),
         per_class(compared, "PQ", folder / "classes.png", drawn),
         in_out_scatter(results, folder / "in_out.png"),
+        forgetting(results, folder / "forgetting.png"),
         *(over_alpha(row, (ALL, IN, OUT, HARMONIC), folder / f"{row.run.name}.png") for row in curves),
     ]
 
@@ -99,20 +99,22 @@ def in_out_scatter(results: Results, path: Path) -> Path | None:
     References, methods of one model and methods of two models have a color each. The area of the target is green where
     all three corners are known.
     """
-    rows = [row for row in results.table() if row.has("in", "out")]
+    shown = results.shown
+    rows = [row for row in results.table() if row.has(f"{shown}in", f"{shown}out")]
     if not rows:
         return None
     figure, (ax,) = new_figure(11, 8.4)
     ax.grid(visible=False)
-    ax.set(xlabel="PQ of In (classes with labels)", ylabel="PQ of Out (classes without)")
+    where = ", test set" if shown else ""
+    ax.set(xlabel=f"PQ of In (classes with labels{where})", ylabel=f"PQ of Out (classes without{where})")
     for group, members in _groups(results, rows).items():
         style = GROUPS[group]
         for k, row in enumerate(members):
             ax.errorbar(
-                row.mean("in"),
-                row.mean("out"),
-                xerr=known(row.std("in")),
-                yerr=known(row.std("out")),
+                row.mean(f"{shown}in"),
+                row.mean(f"{shown}out"),
+                xerr=known(row.std(f"{shown}in")),
+                yerr=known(row.std(f"{shown}out")),
                 fmt=style.marker,
                 color=style.color,
                 markerfacecolor="white" if row.run.role else style.color,
@@ -135,7 +137,43 @@ def in_out_scatter(results: Results, path: Path) -> Path | None:
         _target_area(ax, results, share)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.draw_without_rendering()  # labels are placed on the final axes
-    _label_points(ax, rows, lines)
+    _label_points(ax, rows, (f"{shown}in", f"{shown}out"), lines)
+    return save(figure, path)
+
+
+def forgetting(results: Results, path: Path) -> Path | None:
+    """Draw PQ of Out over PQ on the world of the pre-training: forgetting within the dataset and outside it.
+
+    Dashed lines are zero shot's, which has forgotten nothing.
+    """
+    keys = "pretraining_all", f"{results.shown}out"
+    rows = [row for row in results.table() if row.has(*keys)]
+    if not rows:
+        return None
+    figure, (ax,) = new_figure(9, 6.6)
+    ax.set(xlabel=f"PQ on {results.suite.pretraining}", ylabel="PQ of Out (classes without labels)")
+    for group, members in _groups(results, rows).items():
+        style = GROUPS[group]
+        for k, row in enumerate(members):
+            x, y = (row.mean(key) for key in keys)
+            half_x, half_y = (known(row.std(key)) for key in keys)
+            ax.errorbar(
+                *(x, y, half_y, half_x, style.marker),
+                color=style.color,
+                markerfacecolor="white" if row.run.role else style.color,
+                ecolor=(style.color, 0.3),
+                label=None if k else group,
+                zorder=3,
+            )
+    zero = results.row(role="zero_shot")
+    if zero is not None and zero.has(*keys):
+        dashed: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
+        ax.axvline(zero.mean(keys[0]), **dashed, label="zero shot")
+        ax.axhline(zero.mean(keys[1]), **dashed)
+    ax.margins(0.08)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.draw_without_rendering()
+    _label_points(ax, rows, keys, [])
     return save(figure, path)
 
 
@@ -148,11 +186,11 @@ def _groups(results: Results, rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {name: members for name, members in found.items() if members}
 
 
-def _label_points(ax: Axes, rows: Sequence[Row], lines: Sequence[Line]) -> None:
-    """Write the label of each run beside its point, on no other label, point or line."""
-    x, y = [row.mean("in") for row in rows], [row.mean("out") for row in rows]
+def _label_points(ax: Axes, rows: Sequence[Row], keys: tuple[str, str], lines: Sequence[Line]) -> None:
+    """Write the label of each run beside its point, on no other label, point or line; `keys` are its x and y."""
+    x, y = ([row.mean(key) for row in rows] for key in keys)
     for a, b, row in zip(x, y, rows):
-        half_x, half_y = known(row.std("in")) or 0.0, known(row.std("out")) or 0.0
+        half_x, half_y = (known(row.std(key)) or 0.0 for key in keys)
         lines = [*lines, ([a - half_x, a + half_x], [b, b]), ([a, a], [b - half_y, b + half_y])]
     textalloc.allocate(
         ax,
@@ -181,10 +219,11 @@ def _corner_lines(ax: Axes, results: Results) -> list[Line]:
     style: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
     zero, lower = results.row(role="zero_shot"), results.row(role="lower_bound")
     found: list[Line] = []
-    if zero is not None and zero.has("out"):
-        found.append((list(ax.get_xlim()), [zero.mean("out")] * 2))
-    if lower is not None and lower.has("in"):
-        found.append(([lower.mean("in")] * 2, list(ax.get_ylim())))
+    shown = results.shown
+    if zero is not None and zero.has(f"{shown}out"):
+        found.append((list(ax.get_xlim()), [zero.mean(f"{shown}out")] * 2))
+    if lower is not None and lower.has(f"{shown}in"):
+        found.append(([lower.mean(f"{shown}in")] * 2, list(ax.get_ylim())))
     for k, line in enumerate(found):
         ax.plot(*line, **style, label=None if k else "Out of zero shot, In of the lower bound")
     return found
@@ -212,12 +251,18 @@ def _target_area(ax: Axes, results: Results, share: float) -> None:
     upper, lower, zero = (results.row(role=role) for role in ("upper_bound", "lower_bound", "zero_shot"))
     if upper is None or lower is None or zero is None:
         return
-    if not (upper.has("all") and lower.has("in") and zero.has("out")):
+    shown, target = results.shown, results.suite.target
+    if not (upper.has(f"{shown}all") and lower.has(f"{shown}in") and zero.has(f"{shown}out")):
         return
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    x = np.linspace(max(lower.mean("in") - IN_LOST, left), right, 50)
-    floor = np.maximum((TARGET * upper.mean("all") - share * x) / (1 - share), zero.mean("out"))
-    label = f"target: All ≥ {100 * TARGET:.0f} % of the upper bound,\nIn ≥ lower bound − {IN_LOST:g}, Out > zero shot"
+    x = np.linspace(max(lower.mean(f"{shown}in") - target.in_lost, left), right, 50)
+    least_out = zero.mean(f"{shown}out") + target.out_gain
+    floor = np.maximum((target.all_share * upper.mean(f"{shown}all") - share * x) / (1 - share), least_out)
+    gain = f"Out ≥ zero shot + {target.out_gain:g}" if target.out_gain else "Out > zero shot"
+    label = (
+        f"target: All ≥ {100 * target.all_share:.0f} % of the upper bound,\n"
+        f"In ≥ lower bound − {target.in_lost:g}, {gain}"
+    )
     if (floor < top).any():
         style: dict[str, Any] = {"color": "#009E73", "alpha": 0.12, "linewidth": 0, "zorder": 0}
         ax.fill_between(x, floor, top, where=floor < top, label=label, **style)

@@ -21,7 +21,7 @@ from tabulate import tabulate
 from ..engine.config.packaged import find_config, packaged_suites
 from ..engine.errors import ConfigError
 from ..registry import did_you_mean
-from .checks import check_configs, check_data, check_weights
+from .checks import check_configs, check_data, check_held_out, check_weights
 from .gather import gather, metrics_file, read_json
 from .job_record import Action, State, in_use
 from .leak_free import check_claims, find_leaks
@@ -58,7 +58,9 @@ def run_suite(args: argparse.Namespace, tools: Path) -> int:
     options = parse_options(args.options, "Options")
     every = make_jobs(suite, options)
     jobs = make_jobs(suite, options, only=args.only or ())
-    check_claims(suite, find_leaks(every, check_configs(every, check=False), suite.output))
+    unchecked = check_configs(every, check=False)
+    check_held_out(suite, unchecked)
+    check_claims(suite, find_leaks(every, unchecked, suite.output))
     if args.report:
         _report(suite, every, show=True)
         return 0
@@ -217,7 +219,7 @@ def _in_short(suite: Suite) -> Callable[[RunJob], str]:
     """Return a function that gives the first measure of a finished job."""
 
     def text(job: RunJob) -> str:
-        path = metrics_file(job.folder, job.run.metrics) if job.run.metrics else None
+        path = metrics_file(suite, job.folder, job.run.metrics) if job.run.metrics else None
         try:
             values = suite.task.figures_of_file(read_json(path)) if path else {}
         except ValueError:

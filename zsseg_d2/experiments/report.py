@@ -186,8 +186,9 @@ def table(results: Results, *, markdown: bool) -> str:
     Args:
         markdown: for results.md, with the best leak-free figure of a column in bold; else for a terminal.
     """
-    measures, facts = results.task.measures, FACTS[results.task.name]
+    measures, facts = results.suite.measures, FACTS[results.task.name]
     best = {m.key: results.best(m.key) for m in measures if m.ranks and len(results.competitors(m.key)) > 1}
+    best |= {f"test_{key}": row for key, row in best.items()}  # what validation chooses is bold on the test set, too
     marks, _ = footnotes(results)
     lines = []
     for row in results.table():

@@ -43,6 +43,7 @@ class SeedResult:
     message: str = ""
     values: dict[str, float] = field(default_factory=dict)  # by key of the measure
     details: dict[str, Any] = field(default_factory=dict)
+    further_details: dict[str, dict[str, Any]] = field(default_factory=dict)  # the same of the suite's other datasets
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # (iterations, figure) by measure
     curve: list[dict[str, float]] = field(default_factory=list)
     own_seconds: float | None = None  # of training, or of a step
@@ -126,6 +127,11 @@ class Results:
     def task(self) -> Task:
         return self.suite.task
 
+    @property
+    def shown(self) -> str:
+        """Return the prefix of the figures that plots show: those of the test set where the suite has one."""
+        return "test_" if self.suite.test else ""
+
     def table(self, *, not_run: bool = False) -> list[Row]:
         """Return the rows of the table, or those that would be in it if they had been run."""
         return [row for row in self.rows if row.run.has_row and row.not_run == not_run]
@@ -136,7 +142,13 @@ class Results:
         return [row for row in rows if row.has(key)]
 
     def best(self, key: str) -> Row | None:
-        """Return the competitor with the highest figure."""
+        """Return the competitor with the highest figure on DATASETS.TEST.
+
+        Raises:
+            ValueError: the figure is of another dataset, on which nothing is chosen.
+        """
+        if key not in {measure.key for measure in self.task.measures}:
+            raise ValueError(f"'{key}' chooses nothing: only figures of DATASETS.TEST do.")
         return max(self.competitors(key), key=lambda row: row.mean(key), default=None)
 
     def row(self, *, role: str) -> Row | None:
@@ -162,7 +174,7 @@ class Results:
             "title": self.suite.title,
             "made": self.made,
             "seeds": list(self.suite.seeds),
-            "measures": {m.key: m.label for m in self.task.measures},
+            "measures": {m.key: m.label for m in self.suite.measures},
             "runs": {row.run.name: self._row_as_json(row) for row in self.rows},
             "published": {"source": self.suite.published_source, "rows": [dict(row) for row in self.suite.published]},
         }
@@ -177,8 +189,8 @@ class Results:
             "leak_free": row.leak_free,
             "leak": row.leak,
             "extra_parameters": self.extra_parameters(row) if row.run.has_row else None,
-            "mean": {m.key: row.mean(m.key) for m in self.task.measures},
-            "std": {m.key: row.std(m.key) for m in self.task.measures},
+            "mean": {m.key: row.mean(m.key) for m in self.suite.measures},
+            "std": {m.key: row.std(m.key) for m in self.suite.measures},
             "n": len(row.there),
             "training_seconds": row.mean("training_seconds"),
             "seeds": seeds,

@@ -21,7 +21,7 @@ from ..engine.config.references import leaves
 from ..engine.config.yaml_files import read_yaml
 from ..engine.errors import ConfigError
 from .job_record import Job
-from .measures import Task
+from .measures import Measure, Target, Task
 
 TRAINER = "train_net.py"
 ROLES = ("zero_shot", "upper_bound", "lower_bound")
@@ -102,6 +102,24 @@ class Suite:
     published_source: str
     memory_gb: float  # of one run
     notes: tuple[str, ...]
+    test: str = ""  # dataset whose figures are reported and choose nothing; "": the suite has only DATASETS.TEST
+    target: Target = Target()
+    pretraining: str = ""  # dataset of the world that the weights were pre-trained on: what a run forgets there
+
+    @property
+    def further(self) -> dict[str, str]:
+        """Return by prefix of its figures each dataset that is evaluated at the end of a run, besides DATASETS.TEST."""
+        named = {"test_": self.test, "pretraining_": self.pretraining}
+        return {prefix: dataset for prefix, dataset in named.items() if dataset}
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return the columns of figures; only those of DATASETS.TEST rank."""
+        shown = {"test_": self.task.measures, "pretraining_": self.task.measures[:1]}
+        return (
+            *self.task.measures,
+            *(measure.of(prefix) for prefix in self.further for measure in shown[prefix]),
+        )
 
     def run(self, name: str) -> Run:
         return next(r for r in self.runs if r.name == name)
@@ -189,7 +207,8 @@ def effective_options(suite: Suite, run: Run, above: Options) -> dict[str, str]:
     def reaching(options: Options) -> Iterator[tuple[str, str]]:
         return ((k, v) for k, v in options if run.trains or not k.startswith(_OF_TRAINING))
 
-    return dict(reaching(suite.options)) | dict(run.options) | dict(reaching(above))
+    further = {"DATASETS.FINAL_TEST": str(tuple(suite.further.values()))} if suite.further and run.metrics else {}
+    return further | dict(reaching(suite.options)) | dict(run.options) | dict(reaching(above))
 
 
 def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[RunJob, ...]) -> RunJob:
@@ -231,11 +250,15 @@ def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[
         fingerprint=_fingerprint(settings, needs),
         mode="" if not run.config else "train" if run.trains else "eval",
         trains=run.trains,
-        expects=tuple(filter(None, (run.metrics and f"inference/*/{run.metrics}", run.curve))),
+        expects=tuple(filter(None, (*_expected_metrics(suite, run), run.curve))),
         needs=needs,
         result=_outside(fill(run.result, values)) if run.result else None,
         overwrite_argument=run.overwrite_argument,
     )
+
+
+def _expected_metrics(suite: Suite, run: Run) -> list[str]:
+    return [f"inference/{dataset}/{run.metrics}" for dataset in ("*", *suite.further.values())] if run.metrics else []
 
 
 def _refuse_code(suite: Suite, run: Run, words: Iterable[str]) -> None:

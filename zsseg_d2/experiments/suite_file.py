@@ -15,7 +15,7 @@ from ..engine.config.yaml_files import read_yaml
 from ..engine.errors import ConfigError
 from ..reading import explain
 from ..registry import did_you_mean
-from .measures import TASKS, Task
+from .measures import TASKS, Target, Task
 from .runs import RESERVED, ROLES, TRAINER, Options, Run, Suite, in_order, placeholders
 
 T = TypeVar("T")
@@ -68,6 +68,9 @@ class _SuiteKeys:
     published: Any = field(default_factory=dict)
     memory_gb: float = 2.0
     notes: list[Any] = field(default_factory=list)
+    target: Any = field(default_factory=dict)
+    test: str = ""
+    pretraining: str = ""
 
 
 def load_suite(path: Path, tools: Path, own_tools: Mapping[str, Path] = MappingProxyType({})) -> Suite:
@@ -115,8 +118,13 @@ def load_suite(path: Path, tools: Path, own_tools: Mapping[str, Path] = MappingP
         published_source=published.source,
         memory_gb=keys.memory_gb,
         notes=tuple(map(str, keys.notes)),
+        target=_decode(keys.target, Target, f"{path}: target"),
+        test=keys.test,
+        pretraining=keys.pretraining,
     )
     _check_names(suite)
+    if suite.test and suite.test == suite.pretraining:
+        raise ConfigError(f"{path}: pretraining='{suite.pretraining}': this is the `test` set. Fix: leave one out.")
     return suite
 
 

@@ -48,7 +48,7 @@ class SegmentationModel(nn.Module, ABC):
     """
 
     task: ClassVar[str] = "panoptic"
-    """``"panoptic"`` or ``"referring"``: which mapper, evaluator and config checks belong to it."""
+    """``"panoptic"``, ``"referring"`` or ``"composites"``: which mapper, evaluator and config checks belong to it."""
 
     trainable: ClassVar[bool] = True
     """False for a method that joins trained models and is only evaluated."""
@@ -106,6 +106,13 @@ class SegmentationModel(nn.Module, ABC):
     @abstractmethod
     def inference(self, batched_inputs: list[dict]) -> list[dict]:
         """Compute one result per item, in the order of the input."""
+
+    def after_step(self) -> None:
+        """Do what follows each step of the optimizer, such as moving an average of the weights."""
+
+    def complete_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add what a file of weights lacks and this model makes of the rest, such as those of a mean teacher."""
+        return dict(state)
 
     def inference_precision(self) -> torch.autocast:
         """Return the context in which the model runs at test time (MODEL.PRECISION)."""

@@ -110,3 +110,18 @@ MINICITY = replace(
     zero_shot_config="configs/minicity/zero_shot.yaml",
     prepare=_make_minicity,
 )
+
+
+def _make_minicity_split(split: str, folder: Path) -> None:
+    from ..synthetic import ensure_minicity_split
+
+    ensure_minicity_split(folder.parent, split)
+
+
+MINICITY_EXTRA = {
+    split: replace(
+        MINICITY, folder_name=f"minicity_{split}", splits=(split,), prepare=partial(_make_minicity_split, split)
+    )
+    for split in ("val_large", "test")
+}
+"""Splits of MiniCity in folders of their own, which are rendered when they are first used."""

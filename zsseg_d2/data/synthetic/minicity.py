@@ -24,9 +24,14 @@ from .worlds import CITY
 CITIES: dict[str, tuple[str, ...]] = {
     "train": ("ahornstadt", "birkenau", "eichfeld", "lindenhafen", "rotbuchen"),
     "val": ("ulmenbruck", "weidental"),
+    "val_large": ("ulmenbruck", "weidental"),
+    "test": ("buchenwerth", "erlenfurt", "kiefernau"),
 }
 DEFAULTS = {"train": 300, "val": 50, "height": 256, "width": 512, "seed": 0}
-_SEEDS = {"train": 0, "val": 500_000}  # first scene of each split
+EXTRA_SPLITS = {"val_large": 150, "test": 150}
+"""Splits with a folder of their own, and their numbers of images. "val" is the beginning of "val_large"."""
+_SEEDS = {"train": 0, "val": 500_000, "val_large": 500_000, "test": 550_000}  # first scene of each split
+_MOST = {"train": 500_000, "val": 50_000, "val_large": 50_000, "test": 50_000}  # scenes up to the next split's
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,9 @@ def _make_panoptic(task: tuple[str, str]) -> None:
 
 def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
     frames = []
-    for split, cities in CITIES.items():
-        for city in cities[: parameters[split]]:
+    splits = [split for split in CITIES if parameters.get(split)]
+    for split in splits:
+        for city in CITIES[split][: parameters[split]]:
             for part in ("leftImg8bit", "gtFine"):
                 (root / part / split / city).mkdir(parents=True)
         first = parameters["seed"] * 1_000_000 + _SEEDS[split]
@@ -108,7 +114,6 @@ def _build(root: Path, parameters: dict, num_workers: int | None) -> dict:
             for k in range(parameters[split])
         ]
     counts = workers.run(_write_frame, frames, "MiniCity", num_workers)
-    splits = [split for split in CITIES if parameters[split]]
     workers.run(_make_panoptic, [(str(root), split) for split in splits], "MiniCity panoptic", num_workers, "split")
     summary: dict[str, dict] = {}
     for split in splits:
@@ -141,7 +146,7 @@ def write_minicity(
     num_workers: int | None = None,
     reuse: bool = False,
 ) -> Path:
-    """Write `root/minicity` in Cityscapes' layout, panoptic files included,, and return that folder.
+    """Write `root/minicity` in Cityscapes' layout, panoptic files included, and return that folder.
 
     Args:
         train, val: number of images.
@@ -152,7 +157,7 @@ def write_minicity(
         FileExistsError: the folder holds something that this package did not make, and would have to be replaced.
         DatasetError: there is no image to make, or more than the seeds reserved for a split.
     """
-    if min(train, val) < 0 or train + val == 0 or max(train, val) > _SEEDS["val"]:
+    if min(train, val) < 0 or train + val == 0 or train > _MOST["train"] or val > _MOST["val"]:
         raise DatasetError(f"numbers of images out of range: train={train}, val={val}")
     parameters = {"train": train, "val": val, "height": height, "width": width, "seed": seed}
     return provide(Path(root) / "minicity", parameters, lambda p: _build(p, parameters, num_workers), reuse=reuse)
@@ -167,3 +172,50 @@ def ensure_minicity(root: str | Path) -> Path:
         FileExistsError, UnusableFile: the folder holds something that this package did not make.
     """
     return write_minicity(root, **parameters_of(Path(root) / "minicity", DEFAULTS), reuse=True)
+
+
+def write_minicity_split(
+    root: str | Path,
+    split: str,
+    *,
+    images: int = 0,
+    height: int = DEFAULTS["height"],
+    width: int = DEFAULTS["width"],
+    seed: int = DEFAULTS["seed"],
+    num_workers: int | None = None,
+    reuse: bool = False,
+) -> Path:
+    """Write an extra split of MiniCity, which nothing else needs, to `root/minicity_<split>`, and return that folder.
+
+    Args:
+        root: the folder of all datasets.
+        split: ``"val_large"``, a longer validation split that begins with the images of "val", or ``"test"``, scenes of
+            other cities.
+        images: number of images; 0: as many as `EXTRA_SPLITS` says.
+        height, width: their size in pixels.
+        seed: as of :func:`write_minicity`.
+        num_workers: processes; None: one per usable core.
+        reuse: keep the folder if it has these parameters, and make only files again that it lacks.
+
+    Raises:
+        FileExistsError: the folder holds something that this package did not make, and would have to be replaced.
+        DatasetError: there is no such split, or more images than the seeds reserved for it.
+    """
+    if split not in EXTRA_SPLITS:
+        raise DatasetError(f"split={split}: MiniCity has no such extra split. Fix: choose {' or '.join(EXTRA_SPLITS)}.")
+    if not 0 <= images <= _MOST[split]:
+        raise DatasetError(f"number of images out of range: {split}={images}")
+    parameters = {split: images or EXTRA_SPLITS[split], "height": height, "width": width, "seed": seed}
+    folder = Path(root) / f"minicity_{split}"
+    return provide(folder, parameters, lambda p: _build(p, parameters, num_workers), reuse=reuse)
+
+
+def ensure_minicity_split(root: str | Path, split: str) -> Path:
+    """Return `root/minicity_<split>`, and make what is missing of it, as :func:`ensure_minicity` does.
+
+    Raises:
+        FileExistsError, UnusableFile: the folder holds something that this package did not make.
+    """
+    size = {key: DEFAULTS[key] for key in ("height", "width", "seed")}
+    found = parameters_of(Path(root) / f"minicity_{split}", {split: EXTRA_SPLITS[split], **size})
+    return write_minicity_split(root, split, images=found.pop(split), **found, reuse=True)

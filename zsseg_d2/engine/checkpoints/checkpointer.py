@@ -143,6 +143,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
         except ValueError as error:
             raise CheckpointError(f"MODEL.WEIGHTS: {error}") from error
         self._check_kind(state)
+        state = getattr(self.model, "complete_state", dict)(state)
         load_state(self.model, state, strict=self.strict)
 
     def _check_kind(self, state: State) -> None:

@@ -34,6 +34,15 @@ def logs_above_bars() -> ExitStack:
     return stack
 
 
+class AfterStep(HookBase):
+    """Let the model do what follows each step of the optimizer, before anything is saved or evaluated."""
+
+    def after_step(self) -> None:
+        model = getattr(self.trainer.model, "module", self.trainer.model)
+        if hasattr(model, "after_step"):
+            model.after_step()
+
+
 class Evaluation(EvalHook):
     """Detectron2's evaluation in training; not after a failure, where other processes may be gone."""
 

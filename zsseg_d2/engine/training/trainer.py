@@ -28,7 +28,8 @@ from ..errors import CheckpointError, ConfigError
 from ..run_record import earlier_checkpoints
 from . import loaders, solver
 from .divergence import CheckedAMPTrainer, CheckedTrainer
-from .hooks import DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
+from .hooks import AfterStep, DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
+from .plateau import PLATEAU, PlateauHook
 from .samples import SampleVisualizer
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Trainer(DefaultTrainer):
         return ZssegCheckpointer(model, cfg.OUTPUT_DIR, **options)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader:
+    def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader | loaders.ReplayLoader:
         return loaders.build_train_loader(with_seed(cfg))
 
     @classmethod
@@ -117,9 +118,12 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         main = comm.is_main_process()
         self._stop = StopOnSignal()
+        on_plateau = self.cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU
         return [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
+            AfterStep(),
+            PlateauHook(self.cfg, self._results_on, self._stop.at_once) if on_plateau else None,
             ProgressBar(),
             DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
             SampleVisualizer(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
@@ -204,16 +208,21 @@ class Trainer(DefaultTrainer):
         done = self.start_iter
         logger.warning("Nothing to train: %d iterations are done, and SOLVER.MAX_ITER is %d.", done, self.max_iter)
         if self._complete or not done:
-            return self.test(self.cfg, self.model)
+            return self.final_test(self.cfg, self.model)
         self.iter = done - 1
         if comm.is_main_process():
             self.checkpointer.save(Path(FINAL).stem, iteration=self.iter)
         self._loop(done, done)  # evaluates and writes metrics.json
         return self._last_eval_results
 
+    def _results_on(self, dataset: str) -> dict:
+        loader, evaluator = self.build_test_loader(self.cfg, dataset), self.build_evaluator(self.cfg, dataset)
+        return evaluation.evaluate(self.model, loader, evaluator, dataset)
+
     def _evaluate(self) -> dict:
         with self._stop.at_once():
-            self._last_eval_results = self.test(self.cfg, self.model)
+            last = self.iter + 1 >= self.max_iter
+            self._last_eval_results = (self.final_test if last else self.test)(self.cfg, self.model)
         return self._last_eval_results
 
     @classmethod
@@ -236,6 +245,21 @@ class Trainer(DefaultTrainer):
             if comm.is_main_process():
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
+
+    @classmethod
+    def final_test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+        """Evaluate on every set of DATASETS.TEST, then on every set of DATASETS.FINAL_TEST.
+
+        Returns:
+            The results of :meth:`test`, and those of each set of DATASETS.FINAL_TEST under its name.
+        """
+        results = dict(cls.test(cfg, model) or {})
+        for name in cfg.DATASETS.FINAL_TEST:
+            further = cfg.clone()
+            further.defrost()
+            further.DATASETS.TEST = (name,)
+            results[name] = cls.test(further, model, [cls.build_evaluator(cfg, name)])
+        return results
 
     def state_dict(self) -> dict:
         """Return iteration, optimizer and gradient scaler, in the layout of Detectron2's main branch."""

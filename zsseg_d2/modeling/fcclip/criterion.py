@@ -14,18 +14,37 @@ from .matcher import hungarian, matching_cost, sample_points
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """How sure the targets of an image are, where a model made some of them.
+
+    Attributes:
+        classes: (N, K + 1) class probabilities of each target, in place of its label in the cross-entropy.
+        weights: (N,) weight of each target in all losses; 1 for ground truth.
+        pixels: (N, H, W) weight of each pixel in the mask losses; 1 for ground truth.
+        void: (H, W) weight of an unmatched query whose mask lies there: 1 where surely no further object is.
+    """
+
+    classes: Tensor
+    weights: Tensor
+    pixels: Tensor
+    void: Tensor
+
+
+@dataclass(frozen=True)
 class Target:
     """Ground truth of one image on the padded grid.
 
     Attributes:
         labels: (N,) columns of the classifier.
-        masks: (N, H, W) bool.
+        masks: (N, H, W) bool; or probabilities, with `doubt`.
         ignore: (H, W) bool, pixels without a loss; None if there are none.
+        doubt: None: the targets are certain.
     """
 
     labels: Tensor
     masks: Tensor
     ignore: Tensor | None = None
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,9 @@ class Prediction:
     mask_embeds: tuple[Tensor, ...]
 
 
+_ABSENT = -1e4
+"""Class logit of a class that an image does not have: its probability underflows to 0."""
+
 MaskLogits = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 """Mask embeddings (Q, C) and mask features (C, P) of each model to mask logits (Q, P)."""
 
@@ -55,12 +77,14 @@ def single_model_masks(embeds: tuple[Tensor, ...], features: tuple[Tensor, ...])
 class _Sample:
     """Random points of one image at which queries and ground truth are compared for matching.
 
-    ``features`` (C, P) of each model, ``masks`` (N, P) of the targets, ``weight`` (P,) of the points or None.
+    ``features`` (C, P) of each model, ``masks`` (N, P) of the targets, ``weight`` (P,) of the points or None, ``void``
+    (P,) weight of unmatched queries or None.
     """
 
     features: tuple[Tensor, ...]
     masks: Tensor
     weight: Tensor | None
+    void: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,13 +92,15 @@ class _Match:
     """Matching of one image after one layer.
 
     ``queries`` (n,) and their ``targets`` (n,), in the order of the targets; for all queries the class ``labels`` (Q,)
-    and the ``weights`` (Q,) of their classification losses.
+    and the ``weights`` (Q,) of their classification losses, and the class probabilities ``classes`` (Q, K + 1) that
+    replace the labels, or None.
     """
 
     queries: Tensor
     targets: Tensor
     labels: Tensor
     weights: Tensor
+    classes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +111,13 @@ class _MaskLosses:
     dice: Tensor
 
 
-def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: Tensor | None = None) -> Tensor:
+def class_loss(
+    logits: Tensor,
+    labels: Tensor,
+    no_object_weight: float,
+    weight: Tensor | None = None,
+    classes: Tensor | None = None,
+) -> Tensor:
     """Compute the weighted mean of the cross-entropy; the last class is no-object.
 
     The weights are summed over all processes, so that the mean of their losses is the loss of the whole batch.
@@ -95,16 +127,21 @@ def class_loss(logits: Tensor, labels: Tensor, no_object_weight: float, weight: 
         labels: (M,) in 0 … K.
         no_object_weight: Weight of the queries whose label is K.
         weight: (M,) extra weight of each query.
+        classes: (M, K + 1) probabilities that replace the labels in the cross-entropy; None: the labels are certain.
     """
     per_class = torch.ones(logits.shape[-1], device=logits.device)
     per_class[-1] = no_object_weight
     weights = per_class[labels] if weight is None else per_class[labels] * weight
-    losses = F.cross_entropy(logits.float(), labels, reduction="none")
+    losses = F.cross_entropy(logits.float(), labels if classes is None else classes, reduction="none")
     return (losses * weights).sum() / mean_over_processes(weights.sum()).clamp(min=1e-6)
 
 
 def mask_losses(
-    logits: Tensor, targets: Tensor, num_masks: float, weight: Tensor | None = None
+    logits: Tensor,
+    targets: Tensor,
+    num_masks: float,
+    weight: Tensor | None = None,
+    mask_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute mask losses, summed over masks and divided by ``num_masks``.
 
@@ -113,6 +150,7 @@ def mask_losses(
     Args:
         logits, targets: (N, P) at the same points.
         weight: (N, P) of the points; None: all 1.
+        mask_weight: (N,) of the masks; None: all 1.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     probability = logits.sigmoid()
@@ -122,6 +160,8 @@ def mask_losses(
         entropy = (entropy * weight).sum(-1) / weight.sum(-1).clamp(min=1)
         probability, targets = probability * weight, targets * weight
     dice = 1 - (2 * (probability * targets).sum(-1) + 1) / (probability.sum(-1) + targets.sum(-1) + 1)
+    if mask_weight is not None:
+        entropy, dice = entropy * mask_weight, dice * mask_weight
     return entropy.sum() / num_masks, dice.sum() / num_masks
 
 
@@ -216,19 +256,19 @@ class SetCriterion(nn.Module):
         self, layer: Sequence[Prediction], matches: Sequence[_Match], masks: Sequence[_MaskLosses]
     ) -> dict[str, Tensor]:
         """Losses of one layer over all images, before they are weighted."""
-        logits = torch.cat([p.class_logits for p in layer])
-        labels = torch.cat([m.labels for m in matches])
+        logits, labels, classes = _on_one_vocabulary([p.class_logits for p in layer], matches)
         weights = torch.cat([m.weights for m in matches])
         return {
-            "loss_ce": class_loss(logits, labels, self.no_object_weight, weights),
+            "loss_ce": class_loss(logits, labels, self.no_object_weight, weights, classes),
             "loss_mask": sum((m.entropy for m in masks), start=logits.new_zeros(())),
             "loss_dice": sum((m.dice for m in masks), start=logits.new_zeros(())),
         }
 
     @staticmethod
     def _num_masks(targets: Sequence[Target]) -> float:
-        """Mean number of targets per process, at least 1."""
-        return max(mean_number(sum(len(t.labels) for t in targets), targets[0].labels.device), 1.0)
+        """Mean number of targets per process, at least 1; of doubtful ones, the sum of their weights."""
+        number = sum(len(t.labels) if t.doubt is None else float(t.doubt.weights.sum()) for t in targets)
+        return max(mean_number(number, targets[0].labels.device), 1.0)
 
     def _image(
         self,
@@ -252,8 +292,7 @@ class SetCriterion(nn.Module):
         masks = mask_logits(embeds, tuple(f.flatten(1) for f in features)).unflatten(1, features[0].shape[1:])
         by_layer = masks.split([len(m.queries) for m in matches])
         losses = [
-            self._mask_losses(of_layer, truth, target.ignore, m.targets, num_masks)
-            for of_layer, m in zip(by_layer, matches)
+            self._mask_losses(of_layer, truth, target, m.targets, num_masks) for of_layer, m in zip(by_layer, matches)
         ]
         return matches, losses
 
@@ -265,7 +304,10 @@ class SetCriterion(nn.Module):
         if target.ignore is not None:
             weight = 1 - sample_points(target.ignore[None, None].float(), points, mode="nearest")[0, 0]
         at_points = tuple(sample_points(f[None], points)[0] for f in features)
-        return _Sample(at_points, sample_points(truth[None], points)[0], weight)
+        void = (
+            None if target.doubt is None else sample_points(target.doubt.void[None, None], points, mode="nearest")[0, 0]
+        )
+        return _Sample(at_points, sample_points(truth[None], points)[0], weight, void)
 
     @torch.no_grad()
     def _match(self, prediction: Prediction, target: Target, sample: _Sample, mask_logits: MaskLogits) -> _Match:
@@ -287,7 +329,16 @@ class SetCriterion(nn.Module):
         query, index = query[order], index[order]
         labels = torch.full((len(logits),), logits.shape[-1] - 1, device=logits.device)
         labels[query] = target.labels[index]
-        return _Match(query, index, labels, self._query_weight(at_points, query, sample.weight))
+        weights = self._query_weight(at_points, query, sample.weight)
+        if target.doubt is None or sample.void is None:
+            return _Match(query, index, labels, weights)
+        inside = (at_points > 0).float()
+        area = inside.sum(-1)
+        weights = weights * torch.where(area > 0, inside @ sample.void / area.clamp(min=1), 1.0)
+        weights[query] = target.doubt.weights[index]
+        classes = F.one_hot(labels, logits.shape[-1]).float()
+        classes[query] = target.doubt.classes[index]
+        return _Match(query, index, labels, weights, classes)
 
     @staticmethod
     def _query_weight(at_points: Tensor, matched: Tensor, weight: Tensor | None) -> Tensor:
@@ -302,7 +353,7 @@ class SetCriterion(nn.Module):
         return result
 
     def _mask_losses(
-        self, masks: Tensor, truth: Tensor, ignore: Tensor | None, index: Tensor, num_masks: float
+        self, masks: Tensor, truth: Tensor, target: Target, index: Tensor, num_masks: float
     ) -> _MaskLosses:
         """Losses of mask logits (n, h, w) with masks (N, H, W); mask k is matched to target ``index[k]``."""
         if len(index) == 0:
@@ -311,8 +362,37 @@ class SetCriterion(nn.Module):
             points = uncertain_points(masks, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
             matched = truth if len(index) == len(truth) else truth[index]
             wanted = sample_points(matched[:, None], points)[:, 0]
-            weight = None
-            if ignore is not None:
-                ignored = ignore[None, None].float().expand(len(index), -1, -1, -1)
+            weight = mask_weight = None
+            if target.ignore is not None:
+                ignored = target.ignore[None, None].float().expand(len(index), -1, -1, -1)
                 weight = 1 - sample_points(ignored, points, mode="nearest")[:, 0]
-        return _MaskLosses(*mask_losses(sample_points(masks[:, None], points)[:, 0], wanted, num_masks, weight))
+            if target.doubt is not None:
+                sure = sample_points(target.doubt.pixels[index][:, None], points, mode="nearest")[:, 0]
+                weight = sure if weight is None else weight * sure
+                mask_weight = target.doubt.weights[index]
+        at_points = sample_points(masks[:, None], points)[:, 0]
+        return _MaskLosses(*mask_losses(at_points, wanted, num_masks, weight, mask_weight))
+
+
+def _on_one_vocabulary(logits: Sequence[Tensor], matches: Sequence[_Match]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Join the class logits (Q, K + 1), labels and class probabilities of images that may differ in their classes.
+
+    An image with fewer classes than another gets columns before no-object whose probability is 0.
+    """
+    width = max(of_image.shape[-1] for of_image in logits)
+    doubtful = any(match.classes is not None for match in matches)
+    joined, labels, classes = [], [], []
+    for of_image, match in zip(logits, matches):
+        missing = width - of_image.shape[-1]
+        void = of_image.shape[-1] - 1
+        if missing:
+            absent = of_image.new_full((len(of_image), missing), _ABSENT)
+            of_image = torch.cat((of_image[:, :-1], absent, of_image[:, -1:]), 1)
+        joined.append(of_image)
+        own = torch.where(match.labels == void, width - 1, match.labels) if missing else match.labels
+        labels.append(own)
+        if doubtful and match.classes is None:
+            classes.append(F.one_hot(own, width).float())
+        elif match.classes is not None:
+            classes.append(torch.cat((F.pad(match.classes[:, :-1], (0, missing)), match.classes[:, -1:]), 1))
+    return torch.cat(joined), torch.cat(labels), torch.cat(classes) if doubtful else None
