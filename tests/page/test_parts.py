@@ -128,12 +128,14 @@ def test_folders_of_killed_pages_are_removed(tmp_path):
         (folder / "files").mkdir(parents=True)
     words = [sys.executable, "-c", code, str(running)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "locked\n"
-        for folder in (old, running):
-            os.utime(folder, (time.time() - 3600,) * 2)
-        program.remove_orphans(tmp_path)
-        assert not old.exists() and running.exists() and young.exists()
-        process.kill()
+        try:
+            assert process.stdout.readline() == "locked\n"
+            for folder, age in ((old, 3600), (running, 3600), (young, 0)):
+                os.utime(folder, (time.time() - age,) * 2)
+            program.remove_orphans(tmp_path)
+            assert not old.exists() and running.exists() and young.exists()
+        finally:
+            process.kill()
 
 
 def arguments(*words: str) -> argparse.Namespace:
