@@ -45,6 +45,7 @@ def data_sets(tmp_path_factory):
     root = make_tiny_cityscapes(tmp_path_factory.mktemp("methods"), "train", images=4)
     make_tiny_cityscapes(root, "val", images=2)
     names = {"methods_train_008": ("train", "008"), "methods_train": ("train", "000"), "methods_val": ("val", "000")}
+    names["methods_world"] = "train", "008"  # stands for the set of the pre-training
     for name, (split, configuration) in names.items():
         register_cityscapes_panoptic(name, root, split, deleted=configuration)
     yield
@@ -60,7 +61,10 @@ def options_of(name: str) -> list[str]:
     if "zero_shot" in name:
         return []
     deleted = name not in ("full_finetune", "invocab")
-    return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)"]
+    if name == "l2_sp":
+        return ["DATASETS.TRAIN", "('methods_train_008',)", "ZSSEG.ANCHOR.WEIGHTS", MINI]
+    replay = ["ZSSEG.REPLAY.DATASET", "methods_world"] if "replay" in name else []
+    return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)", *replay]
 
 
 def config(name: str, output, *options):
@@ -137,10 +141,12 @@ def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
     assert not all(torch.equal(v, saved[k]) for k, v in averaged.items())
 
 
-@pytest.mark.parametrize("name", ["mean_teacher"])
+@pytest.mark.parametrize(
+    "name", ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "low_rank", "low_rate"]
+)
 def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
     """On the mini tower with random weights."""
-    options = (*SMALL, "DATASETS.TRAIN", "('methods_train_008',)", "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)
+    options = (*SMALL, *options_of(name), "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)
     files = [f"cityscapes/{name}.yaml", "towers/mini.yaml"]
     args = default_argument_parser().parse_args(["--config-file", files[0], *map(str, options)])
     args.config_file = files

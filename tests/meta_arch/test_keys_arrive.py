@@ -80,6 +80,14 @@ def seen(model):
     return model.classes.evaluation().seen
 
 
+def first_update(model):
+    return predictor(model).transformer_ffn_layers[0].linear1.parametrizations.weight[0]
+
+
+def adapter_width(model):
+    return model.kept.sem_seg_head.pixel_decoder.mask_adapter.down.out_channels
+
+
 WIDE = (HEAD + "CONVS_DIM", 64)
 UNIT, CENTERED = ("MODEL.PIXEL_STD", [1.0, 1.0, 1.0]), ("MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0])
 ATTRIBUTES = [
@@ -138,7 +146,16 @@ MEAN_TEACHER = [
     Attribute(Z + "PSEUDO_LABELS.MIN_AREA", 7, lambda m: m.teaching.min_area, AVERAGED),
     Attribute(Z + "PSEUDO_LABELS.MIN_VISIBLE", 0.3, lambda m: m.teaching.min_visible, AVERAGED),
 ]
-ATTRIBUTES += MEAN_TEACHER
+REPLAYED = tiny_dataset("tiny_world_keys", ("person", "hat"))
+ATTRIBUTES += [
+    *MEAN_TEACHER,
+    Attribute(Z + "FROZEN_QUERIES.ADAPTER", 5, adapter_width, "FrozenQueriesFCCLIP"),
+    Attribute(Z + "ANCHOR.WEIGHT", 0.5, lambda m: m.weight, "AnchoredFCCLIP"),
+    Attribute(Z + "ANCHOR.WEIGHTS", "a.pth", lambda m: m.initial_weights["anchor"].path, "AnchoredFCCLIP"),
+    Attribute(Z + "LOW_RANK.RANK", 3, lambda m: first_update(m).a.shape[0], "LowRankFCCLIP"),
+    Attribute(Z + "LOW_RANK.ALPHA", 4.0, lambda m: first_update(m).scale, "LowRankFCCLIP", expected=0.5),
+    Attribute(Z + "REPLAY.DATASET", REPLAYED, lambda m: len(m.classes.replay.vocabulary), expected=2),
+]
 
 FCCLIP_FILE, CRITERION = "meta_arch.fcclip.", "modeling.fcclip.criterion."
 DISTILL, MERGE = "meta_arch.distilled.class_distillation", "meta_arch.naive_intersection.merge_panoptic"
@@ -174,6 +191,7 @@ ELSEWHERE = {
         *(CLIP + "CLIP_PRETRAINED_WEIGHTS", FORMER + "PRE_NORM", HEAD + "PIXEL_DECODER_NAME"),
     ),
     "tests/engine/test_config_files.py": (Z + "OUT_CLASSES",),
+    "tests/engine/test_replay.py": (Z + "REPLAY.SHARE", Z + "REPLAY.SIZE"),
     "tests/modeling/test_query_decoder.py": (FORMER + "TRANSFORMER_DECODER_NAME",),
     "read by the engine and the data": (
         *(
@@ -181,6 +199,8 @@ ELSEWHERE = {
             Z + "SAVE_PREDICTIONS",
             Z + "VIS_IMAGES",
             Z + "MEASURES",
+            Z + "WORD_MAPPING",
+            Z + "WORD_COSINE",
             Z + "TOWER.NAME",
             Z + "TOWER.WEIGHTS",
         ),

@@ -83,6 +83,34 @@ class MaskDepthUNet(SegmentationModel):
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
+    @classmethod
+    def check_config(cls, cfg: CfgNode) -> None:
+        """Check losses, and that the net has outputs for them; see :meth:`SegmentationModel.check_config`."""
+        settings = cfg.MODEL.COMPOSITES
+        if not settings.MASK_LOSS:
+            raise ValueError("MODEL.COMPOSITES.MASK_LOSS is empty. Fix: name a loss, such as bce+dice")
+        MapLoss(settings.MASK_LOSS, "mask", "MODEL.COMPOSITES.MASK_LOSS")
+        MapLoss(settings.DEPTH_LOSS, "depth", "MODEL.COMPOSITES.DEPTH_LOSS")
+        if bool(settings.DEPTH_LOSS) != settings.DEPTH:
+            raise ValueError(
+                f"MODEL.COMPOSITES.DEPTH_LOSS='{settings.DEPTH_LOSS}': MODEL.COMPOSITES.DEPTH is {settings.DEPTH}. Fix: "
+                "give a net with depth a loss of depth, such as ssim+gradient+0.1*l1, and a net without it none: \"\""
+            )
+
+    @classmethod
+    def check_size(cls, cfg: CfgNode, side: int) -> None:
+        """Check that the net has an output for training images of a side in pixels.
+
+        Raises:
+            ValueError: it has none; the message names sizes that fit.
+        """
+        with torch.device("meta"):  # no memory for weights
+            net = COMPOSITE_NET_REGISTRY.get(cfg.MODEL.COMPOSITES.NET)(INPUTS[cfg.MODEL.COMPOSITES.INPUT], True)
+        try:
+            net.window(side, side)
+        except ValueError as error:
+            raise ValueError(f"INPUT.COMPOSITES.SIZE={side}: {error}") from error
+
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
