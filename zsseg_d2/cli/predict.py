@@ -3,6 +3,7 @@
     python tools/predict.py street.jpg --words "road, sidewalk, car|cars|automobile, sky" --output found
     python tools/predict.py photos/ "more/*.jpg" --words words.txt --output found --instances --csv
     python tools/predict.py street.jpg --words coco --json - | jq .annotations
+    python tools/predict.py street.jpg --words auto --output found --clusters
     python tools/predict.py film.mp4 --words "road, car, sky" --output found
     python tools/predict.py street.jpg --words "cat, sofa" --output found \\
         --config-file configs/coco/fcclip.yaml configs/towers/convnext_large.yaml MODEL.WEIGHTS fcclip_cocopan.pth
@@ -25,14 +26,16 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, videos, folders, or patterns in quotes")
     parser.add_argument(
         "--words",
-        help='"road, car|cars, sky": classes between commas, synonyms between bars; a text or YAML file; or coco, '
-        "cityscapes, miniworld. Default: the vocabulary of the config's test set",
+        help='"road, car|cars, sky": classes between commas, synonyms between bars; a text or YAML file; coco, '
+        'cityscapes, …; or auto: words are found in each image ("auto, cone, -shadow" adds one and leaves one out). '
+        "Default: the vocabulary of the config's test set",
     )
     parser.add_argument("--output", metavar="FOLDER", help="where overlay/, panoptic/ and panoptic.json are written")
     parser.add_argument("--json", metavar="FILE", help="one COCO panoptic JSON with masks; - is standard output")
     parser.add_argument("--semantic", action="store_true", help="also write the likeliest word of each pixel as PNG")
     parser.add_argument("--instances", action="store_true", help="also write instances.json, COCO results with masks")
     parser.add_argument("--csv", action="store_true", help="also write segments.csv")
+    parser.add_argument("--clusters", action="store_true", help="also draw the clusters of --words auto")
     parser.add_argument("--overwrite", action="store_true", help="replace predictions with other settings in --output")
     parser.add_argument(
         "--batch-size",
@@ -50,8 +53,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         parser.error("name at least one image")
     if not (args.output or args.json):
         parser.error("say where results go: --output FOLDER, or --json FILE")
-    if not args.output and (args.semantic or args.instances or args.csv):
-        parser.error("--semantic, --instances and --csv need --output FOLDER")
+    if not args.output and (args.semantic or args.instances or args.csv or args.clusters):
+        parser.error("--semantic, --instances, --csv and --clusters need --output FOLDER")
     return args
 
 

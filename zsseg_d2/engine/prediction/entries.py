@@ -13,8 +13,9 @@ import msgspec
 
 from ...data.panoptic.categories import PanopticCategory
 from .inputs import Source
+from .result import Prediction
 
-KINDS = ("overlay", "panoptic", "semantic")
+KINDS = ("overlay", "panoptic", "semantic", "clusters")
 """Folders of results, a file for each image."""
 
 _COLUMNS = ("image", "segment", "class", "kind", "score", "area", "x", "y", "width", "height")
@@ -48,6 +49,27 @@ class AnnotationEntry(TypedDict):
     segments_info: list[SegmentEntry]
 
 
+class OriginEntry(msgspec.Struct, frozen=True):
+    """A cluster whose captions name a word; see :class:`zsseg_d2.auto_vocabulary.words.Origin`, clusters from 1."""
+
+    cluster: int
+    caption: str
+    named: float
+    share: float
+
+
+class WordEntry(msgspec.Struct, frozen=True):
+    """A word that was found in an image; see :class:`zsseg_d2.auto_vocabulary.words.Word`."""
+
+    category_id: Annotated[int, msgspec.Meta(ge=1)]
+    name: str
+    synonyms: tuple[str, ...]
+    thing: bool
+    score: float
+    share: float
+    origins: tuple[OriginEntry, ...]
+
+
 class Entry(msgspec.Struct):
     """A finished image: a line of the journal.
 
@@ -59,6 +81,7 @@ class Entry(msgspec.Struct):
         annotation: its entry of "annotations".
         instances: in COCO's format of results; None if they were not asked for.
         frame: of the video, counted from 0.
+        words: found in the image; None if they were given.
     """
 
     source: str
@@ -68,6 +91,7 @@ class Entry(msgspec.Struct):
     annotation: AnnotationEntry
     instances: list[dict[str, Any]] | None = None
     frame: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    words: tuple[WordEntry, ...] | None = None
 
     @property
     def key(self) -> Source:
@@ -79,6 +103,24 @@ def files_of(entry: Entry) -> Iterator[tuple[str, str]]:
     """Yield kind and file of the results of an image or a frame; a frame has no overlay of its own."""
     for kind in KINDS if entry.frame is None else KINDS[1:]:
         yield kind, f"{kind}/{numbered(entry.name, entry.frame)}.{'jpg' if kind == 'overlay' else 'png'}"
+
+
+def word_entries(found: Prediction) -> tuple[WordEntry, ...] | None:
+    """Return the words that were found in an image, None if they were given."""
+    if found.found is None:
+        return None
+    return tuple(
+        WordEntry(
+            category.id,
+            word.name,
+            word.synonyms,
+            word.thing,
+            round(word.score, 6),
+            round(word.share, 6),
+            tuple(OriginEntry(o.cluster + 1, o.caption, round(o.named, 6), round(o.share, 6)) for o in word.origins),
+        )
+        for word, category in zip(found.found.words, found.categories)
+    )
 
 
 def numbered(name: str, frame: int | None) -> str:

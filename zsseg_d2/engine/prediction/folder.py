@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,22 @@ from ...evaluation.panoptic.overlay import NamedSegment
 from ...files import atomic_path
 from ...reading import JSON_LIMIT, UnusableFile, decode_json, printable, read_bytes
 from ..errors import ConfigError
-from .entries import KINDS, AnnotationEntry, Entry, ImageEntry, files_of, numbered, segment_table, with_file_names
+from .entries import (
+    KINDS,
+    AnnotationEntry,
+    Entry,
+    ImageEntry,
+    files_of,
+    numbered,
+    segment_table,
+    with_file_names,
+    word_entries,
+)
 from .inputs import Source, name_images
 from .result import Prediction, coco_panoptic, encoded
 
 JOURNAL = ".predictions.jsonl"
-PANOPTIC, INSTANCES, SEGMENTS = "panoptic.json", "instances.json", "segments.csv"
+PANOPTIC, INSTANCES, SEGMENTS, WORDS = "panoptic.json", "instances.json", "segments.csv", "words.json"
 _REMEDY = "give --overwrite, or another --output"
 
 
@@ -46,7 +56,7 @@ class PredictionFolder:
         if overwrite:
             self._remove()
         known, self.entries = self._read()
-        there = next((n for n in (PANOPTIC, INSTANCES, SEGMENTS) if (folder / n).exists()), None)
+        there = next((n for n in (PANOPTIC, INSTANCES, SEGMENTS, WORDS) if (folder / n).exists()), None)
         if known is None and there:
             raise ConfigError(f"{folder / there}: exists, and was not made by this program. Fix: another --output.")
         if known is not None and known != settings:
@@ -54,6 +64,7 @@ class PredictionFolder:
             raise ConfigError(f"{folder}: holds predictions with other settings ({keys}). Fix: {_REMEDY}.")
         classes = {number for number, *_ in settings["classes"]}
         for entry in self.entries.values():
+            classes |= {word.category_id for word in entry.words or ()}
             if not {s["category_id"] for s in entry.annotation["segments_info"]} <= classes:
                 raise UnusableFile(f"{printable(folder / JOURNAL)}: has segments of unknown classes. Fix: {_REMEDY}.")
         # Also when resuming: a line that was cut off must not swallow the next one.
@@ -61,19 +72,26 @@ class PredictionFolder:
             lines = (dict(settings), *self.entries.values())
             temporary.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
+    def words(self) -> Iterator[tuple[int, str, bool]]:
+        """Yield id, name and kind of the words that were found in the finished images."""
+        for entry in self.entries.values():
+            for word in entry.words or ():
+                yield word.category_id, word.name, word.thing
+
     def names(self, paths: Sequence[Path]) -> dict[Path, str]:
         """Return a name for the results of each image; see :func:`zsseg_d2.engine.prediction.inputs.name_images`."""
         taken = {key.path: entry.name for key, entry in self.entries.items()}
         given = name_images([path.absolute() for path in paths], taken)
         return {path: given[path.absolute()] for path in paths}
 
-    def is_done(self, source: Source, *, semantic: bool, instances: bool) -> bool:
+    def is_done(self, source: Source, *, semantic: bool, instances: bool, clusters: bool = False) -> bool:
         """Return whether the results of this very file are there, those that are asked for among them."""
         entry = self.entries.get(_key(source))
         if entry is None or entry.stamp != _stamp(source.path) or (instances and entry.instances is None):
             return False
         files = dict(files_of(entry))
-        wanted = [kind for kind in files if semantic or kind != "semantic"]
+        asked = {"semantic": semantic, "clusters": clusters}
+        wanted = [kind for kind in files if asked.get(kind, True)]
         return all((self.folder / files[kind]).is_file() for kind in wanted)
 
     def frames(self, path: Path) -> list[Source]:
@@ -103,10 +121,17 @@ class PredictionFolder:
             segments.append(NamedSegment(s["id"], category.name, category.color, s["score"], s["area"]))
         return self._ids(entry), segments
 
-    def add(self, source: Source, name: str, found: Prediction) -> None:
-        """Write the files of an image or a frame, then note that it is finished."""
+    def add(self, source: Source, name: str, found: Prediction, *, clusters: bool = False) -> None:
+        """Write the files of an image or a frame, then note that it is finished.
+
+        Args:
+            source: the image or the frame.
+            name: of the results of the file.
+            found: the result.
+            clusters: also write the clusters in which its words were found.
+        """
         number = numbered(name, source.frame)
-        found.save_images(self.folder, number, overlay=source.frame is None)
+        found.save_images(self.folder, number, overlay=source.frame is None, clusters=clusters)
         entry = Entry(
             str(source.path.absolute()),
             _stamp(source.path),
@@ -115,6 +140,7 @@ class PredictionFolder:
             msgspec.convert(found.coco_annotation(number), AnnotationEntry),
             None if found.instances is None else found.coco_instances(number),
             source.frame,
+            word_entries(found),
         )
         self.entries[entry.key] = entry
         with open(self.folder / JOURNAL, "ab") as journal:
@@ -124,7 +150,7 @@ class PredictionFolder:
         """Write the files about all images of the folder.
 
         Args:
-            categories: (K,) of the settings.
+            categories: (K,) of the settings, or of all words that were found.
             instances: write ``instances.json``.
             table: write ``segments.csv``.
         """
@@ -132,6 +158,8 @@ class PredictionFolder:
         write_json(self.folder / PANOPTIC, self.to_coco(categories))
         if instances:
             write_json(self.folder / INSTANCES, [i for entry in entries for i in entry.instances or ()])
+        if any(entry.words is not None for entry in entries):
+            write_json(self.folder / WORDS, self._words_of_images())
         if table:
             with atomic_path(self.folder / SEGMENTS) as temporary:
                 temporary.write_text(segment_table(entries, categories), encoding="utf-8")
@@ -151,6 +179,16 @@ class PredictionFolder:
         images = with_file_names([entry.image for entry in entries], wanted)
         annotations = [self._with_masks(entry) if rle else entry.annotation for entry in entries]
         return coco_panoptic(images, annotations, categories)
+
+    def _words_of_images(self) -> dict[str, Any]:
+        """Return the words of each image, with their origin."""
+        images = with_file_names([entry.image for entry in self.entries.values()], list(self.entries))
+        return {
+            "images": [
+                {"id": image["id"], "file_name": image["file_name"], "words": msgspec.to_builtins(entry.words)}
+                for image, entry in zip(images, self.entries.values())
+            ]
+        }
 
     def _ids(self, entry: Entry) -> np.ndarray:
         return read_panoptic_png(self.folder / dict(files_of(entry))["panoptic"], max_pixels=2**31)
@@ -176,7 +214,7 @@ class PredictionFolder:
                 for kind in KINDS[1:]:
                     with suppress(OSError):  # not there, or not empty
                         (self.folder / kind / entry.name).rmdir()
-        for name in (JOURNAL, PANOPTIC, INSTANCES, SEGMENTS):
+        for name in (JOURNAL, PANOPTIC, INSTANCES, SEGMENTS, WORDS):
             (self.folder / name).unlink(missing_ok=True)
 
     def _read(self) -> tuple[dict | None, dict[Source, Entry]]:

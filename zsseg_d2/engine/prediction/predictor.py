@@ -6,7 +6,7 @@ import argparse
 import copy
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,23 @@ class Predictor:
             except ValueError as error:
                 raise error if isinstance(error, USER_ERRORS) else ConfigError(str(error)) from error
         return AutoWords(self._finder, self._classes_of_run, request)
+
+    def remember(self, words: Iterable[tuple[int, str, bool]], source: str) -> None:
+        """Take over ids, names and kinds of words that an earlier run found.
+
+        Args:
+            words: of the earlier run.
+            source: where they are noted, for messages.
+
+        Raises:
+            ConfigError: they contradict one another.
+        """
+        if self.auto:
+            try:
+                self.auto.categories.remember(words)
+            except ValueError as error:
+                raise ConfigError(f"{source}: {error}. Fix: give --overwrite, or another --output.") from error
+            self.categories = self.auto.categories.all
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -24,12 +24,14 @@ from ..config.packaged import find_configs
 from ..errors import ConfigError
 from ..pseudo_labeling.labeling_config import settings_that_matter, weights_files
 from ..training.hooks import show_bars
+from .auto_words import auto_settings
 from .batches import predictions
 from .entries import numbered, with_file_names
 from .folder import PredictionFolder, print_json
 from .inputs import Source, find_images, is_video, name_images, prepared
+from .listing import NO_WORD, listed
 from .predictor import DEFAULT_CONFIG, Predictor
-from .result import Prediction, coco_panoptic
+from .result import coco_panoptic
 from .videos import FrameReader, all_frames, draw_video, is_finished
 
 EMBEDDED = (
@@ -67,6 +69,10 @@ def run_predicting(args: argparse.Namespace) -> int:
         semantic=args.semantic,
         instances=args.instances,
     )
+    if args.clusters and not predictor.auto:
+        raise ConfigError(
+            "--clusters: the words are given, so there are no clusters. Fix: --words auto, or leave it out."
+        )
     try:
         with writing(output, "a prediction") if output else nullcontext():
             failed = _predict(args, predictor, paths, output)
@@ -88,6 +94,8 @@ def _predict(
     folder = None
     if output:
         folder = PredictionFolder(output, _settings(predictor), overwrite=args.overwrite)
+        if predictor.auto:
+            predictor.remember(folder.words(), str(output))
     names = folder.names(paths) if folder else name_images(paths, {})
     failed: dict[Path, str] = {}
     work = _work(args, paths, names, predictor.cfg.INPUT.MAX_PIXELS, folder, failed)
@@ -122,7 +130,7 @@ def _work(
     failed: dict[Path, str],
 ) -> dict[Path, _Work]:
     """List the images of each file; a video that cannot be read is added to `failed`."""
-    asked = {"semantic": args.semantic, "instances": args.instances}
+    asked = {"semantic": args.semantic, "instances": args.instances, "clusters": args.clusters}
     work: dict[Path, _Work] = {}
     finished = 0
     for path in paths:
@@ -195,12 +203,14 @@ def _compute(
             path = source.path
             name = names[path]
             if result is not None and folder:
-                folder.add(source, name, result)
+                folder.add(source, name, result, clusters=args.clusters)
             elif result is not None and args.json:
                 number = numbered(name, source.frame)
                 found[source] = result.coco_image(number), result.coco_annotation(number, rle=True)
             if result is not None and len(todo) == len(work) == 1 and args.json != "-" and not videos:
-                bar.write(_listed(result))
+                bar.write(listed(result))
+            elif result is not None and result.found and args.json != "-":
+                bar.write(f"{numbered(name, source.frame)}: {', '.join(w.name for w in result.found.words) or NO_WORD}")
             left[path] -= 1
             if path in videos and not left[path]:
                 finish_video(path)
@@ -208,20 +218,15 @@ def _compute(
     return found
 
 
-def _listed(result: Prediction) -> str:
-    """List the segments of an image, a line each."""
-    area = result.panoptic.size
-    lines = (f"{s.score:.2f}  {100 * s.area / area:5.1f} %  {s.label}" for s in result.segments)
-    return "\n".join(("score   area   class", *lines)) if result.segments else "No word was found."
-
-
 def _settings(predictor: Predictor) -> dict[str, Any]:
     """Return all that results depend on, in JSON's types."""
     weights = weights_files(predictor.cfg)
     content = {
         "weights": {key: file_digest(local_weights(path, key)) for key, path in weights.items()},
-        "words": predictor.vocabulary.classes,
-        "classes": [[c.id, c.name, c.isthing] for c in predictor.categories],
+        "words": predictor.auto.request.settings() if predictor.auto else predictor.vocabulary.classes,
+        "classes": [] if predictor.auto else [[c.id, c.name, c.isthing] for c in predictor.categories],
         "config": {k: v for k, v in settings_that_matter(predictor.cfg).items() if k not in weights},
     }
+    if predictor.auto:
+        content["auto"] = auto_settings(predictor.cfg)
     return json.loads(msgspec.json.encode(content))

@@ -63,10 +63,17 @@ def all_frames(path: Path, max_pixels: int, max_frames: int) -> list[Source]:
         video.close()
 
 
-def is_finished(folder: PredictionFolder, path: Path, name: str, *, semantic: bool, instances: bool) -> bool:
-    """Return whether the annotated video and the results of all frames are there."""
+def is_finished(folder: PredictionFolder, path: Path, name: str, **asked: bool) -> bool:
+    """Return whether the annotated video and the results of all frames are there.
+
+    Args:
+        folder: of the predictions.
+        path: the video.
+        name: that :meth:`PredictionFolder.names` gave to it.
+        asked: results that were asked for, see :meth:`PredictionFolder.is_done`.
+    """
     frames = folder.frames(path) if folder.video(name).is_file() else []
-    return bool(frames) and all(folder.is_done(frame, semantic=semantic, instances=instances) for frame in frames)
+    return bool(frames) and all(folder.is_done(frame, **asked) for frame in frames)
 
 
 def draw_video(
