@@ -23,7 +23,8 @@ def build(*options):
 
 def item(seed, height=32, width=32, known=True):
     generator = torch.Generator().manual_seed(seed)
-    background = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+    noise = torch.randint(0, 40, (3, height, width), generator=generator)
+    background = (torch.linspace(210, 20, height)[None, :, None] + noise).to(torch.uint8)
     image, mask = background.clone(), torch.zeros(height, width, dtype=torch.bool)
     top, left = (int(n) for n in torch.randint(0, 16, (2,), generator=generator))
     image[:, top : top + 12, left : left + 14] = torch.tensor([200, 30, 60], dtype=torch.uint8).view(3, 1, 1)
