@@ -18,8 +18,11 @@ setup(
     package_dir=mapped_packages(),
     package_data={
         "zsseg_d2": ["py.typed", "vocabularies/*.yaml", "datasets/*.yaml", "weights/*"],
+        "zsseg_d2.auto_vocabulary": ["lists/*.yaml"],
         "zsseg_d2.experiments": ["Snakefile"],
+        "zsseg_d2.page": ["view.css", "view.js"],
         "zsseg_d2.modeling.clip": ["configs/*"],
+        "zsseg_d2.evaluation.auto_vocabulary": ["relations.yaml"],
         **{name: ["*.yaml"] for name in mapped_packages()},
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.utils.data import DataLoader
 
 import zsseg_d2_console
@@ -69,7 +71,36 @@ def test_memory_and_depth():
     with pytest.raises(RuntimeError) as real:
         torch.empty(2**55)
     assert explanation(real.value).startswith("There is not enough memory. Fix: ")
-    assert "nested too deeply" in explanation(RecursionError("maximum recursion depth exceeded"))
+
+
+def test_errors_of_pathlib(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for use, told in (
+        ((tmp_path / "loop").resolve, f"{tmp_path}/loop'. Fix: its symbolic links lead back to themselves; mend them"),
+        (Path("~nobody-of-this-name/a").expanduser, "home directory. Fix: write a path that begins with ~ in full"),
+    ):
+        with pytest.raises(RuntimeError) as real:
+            use()
+        assert explanation(real.value).endswith(told)
+
+
+def recurse():
+    return recurse()
+
+
+@pytest.mark.parametrize("read", [json.loads, yaml.safe_load])
+def test_a_file_that_is_nested_too_deeply(read):
+    with pytest.raises(RecursionError) as real:
+        read("[" * 10**5)
+    assert "nested too deeply" in explanation(real.value)
+
+
+def test_recursion_of_the_program_is_a_bug():
+    with pytest.raises(RecursionError) as real:
+        recurse()
+    assert explanation(real.value) is None
+    with pytest.raises(RecursionError) as real, one_line_errors():
+        recurse()
 
 
 def test_a_full_disk_under_torch_save():

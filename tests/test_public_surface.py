@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,32 @@ def test_import_alone_registers_everything():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert json.loads(done.stdout) == [True] * 4
+
+
+def test_public_names_have_types_and_are_loaded_when_used(tmp_path):
+    """What editors and type checkers see; importing the package loads no predictor."""
+    revealed = ("zsseg_d2.Predictor", "zsseg_d2.Predictor().words", "zsseg_d2.Predictor()('a.png').segments[0].label")
+    told = ("-> zsseg_d2.engine.prediction.predictor.Predictor", "tuple[str, ...]", "str")
+    quick = "[mypy]\nignore_missing_imports = True\nfollow_imports = skip\n[mypy-zsseg_d2.*]\nfollow_imports = silent\n"
+    (tmp_path / "mypy.ini").write_text(quick)  # torch alone takes a minute
+    lines = ["import zsseg_d2", *(f"reveal_type({word})" for word in (*revealed, "zsseg_d2.load"))]
+    (tmp_path / "names.py").write_text("\n".join(lines))
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "names.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+    )
+    if "No module named mypy" in checked.stderr:
+        pytest.skip("mypy is not installed: make lint")
+    types = [line.partition("Revealed type is ")[2].strip('"') for line in checked.stdout.splitlines()]
+    assert checked.returncode == 0, checked.stdout
+    assert types[0].endswith(told[0]) and types[1:4] == [*told[1:], "def ()"], checked.stdout
+    code = "import sys, zsseg_d2; assert not [m for m in sys.modules if m.startswith('zsseg_d2.engine')]"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    with pytest.raises(AttributeError, match="no attribute 'Predicter'"):
+        _ = zsseg_d2.Predicter
 
 
 def test_packaged_files_are_found_by_their_scheme():

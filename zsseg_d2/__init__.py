@@ -10,6 +10,7 @@ from .process import thread_policy
 
 if TYPE_CHECKING:
     from .config import add_zsseg_config
+    from .engine.prediction.predictor import Predictor
     from .vocabulary import Vocabulary
 
 __version__ = "0.1.0"

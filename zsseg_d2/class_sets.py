@@ -164,6 +164,25 @@ class ClassSets:
         out = tuple(k for k, is_in in enumerate(known) if not is_in)
         return EvalClasses(vocabulary, things, self._seen(vocabulary), out)
 
+    def for_found(self, vocabulary: Vocabulary, things: Iterable[int]) -> EvalClasses:
+        """Return the classes of words that were found: :meth:`for_words`, with the first test set's kinds of its names.
+
+        Args:
+            vocabulary: K classes.
+            things: Contiguous ids of thing classes, where the test set does not know the name.
+
+        Raises:
+            ValueError: See :meth:`for_words`.
+        """
+        tested, things = self.evaluation(), frozenset(things)
+        known = {
+            clip_tokens(name): k in tested.things
+            for k, synonyms in enumerate(tested.vocabulary.classes)
+            for name in synonyms
+        }
+        kinds = (known.get(clip_tokens(name), k in things) for k, name in enumerate(vocabulary.names))
+        return self.for_words(vocabulary, (k for k, is_thing in enumerate(kinds) if is_thing))
+
     def _training(self, num_classes: int, training_vocabulary: str, pretraining_vocabulary: str) -> TrainingClasses:
         metadata = self._train_metadata
         vocabulary = (metadata and metadata.get("vocabulary")) or self._pretraining
@@ -216,7 +235,8 @@ class ClassSets:
             if len(own) != len(vocabulary):
                 raise ValueError(
                     f"ZSSEG.VOCABULARY '{self._source}' has {len(vocabulary)} classes, "
-                    f"but '{metadata.name}' has {len(own)}."
+                    f"but '{metadata.name}' has {len(own)}. Fix: give an entry for each class; tools/predict.py takes any "
+                    "words."
                 )
             vocabulary = _in_order_of(own, vocabulary, self._source)
             things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values()

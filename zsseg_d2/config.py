@@ -22,15 +22,18 @@ def add_zsseg_config(cfg: CN) -> None:
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
+    _add_composite_nets(cfg)
     _add_fc_clip(cfg)
+    _add_auto_vocabulary(cfg)
     _add_zsseg(cfg)
     _add_methods(cfg)
     _add_referring(cfg)
+    _add_composites(cfg)
 
 
 def _add_input(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"
-    # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase"
+    # "panoptic" (resize, crop, flip), "panoptic_lsj" (jitter), "semantic", "phrase", "composites"
     cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"
     cfg.INPUT.COLOR_AUG_SSD = False  # brightness, contrast, saturation and hue jitter of SSD
     cfg.INPUT.SIZE_DIVISIBILITY = -1  # kept for FC-CLIP's YAML files; the model pads and masks, the mapper never does
@@ -44,9 +47,19 @@ def _add_input(cfg: CN) -> None:
 
 
 def _add_solver(cfg: CN) -> None:
-    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW" or "SGD"
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW", "ADAM" or "SGD"
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings (queries, levels, void)
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning-rate factor of trainable backbone parameters (CLIP has none)
+    p = cfg.SOLVER.PLATEAU = CN()  # of SOLVER.LR_SCHEDULER_NAME "ReduceLROnPlateau"
+    p.DATASET = ""  # dataset whose score decides; "": the first of DATASETS.TEST. Not the one that is reported
+    p.METRIC = "mask_iou"  # the score, by its name in the evaluator's results
+    p.MODE = "max"  # "max": higher is better; "min": lower is
+    p.PERIOD = 500  # iterations between evaluations on the dataset
+    p.FACTOR = 0.1  # the learning rate is multiplied by it
+    p.PATIENCE = 3  # after this many evaluations without an improvement
+    p.THRESHOLD = 0.0001  # least relative improvement
+    p.COOLDOWN = 0  # evaluations after a reduction that do not count
+    p.MIN_FACTOR = 0.0  # the rate does not fall below this part of SOLVER.BASE_LR
 
 
 def _add_mask_former(cfg: CN) -> None:
@@ -115,6 +128,18 @@ def _add_mask_former(cfg: CN) -> None:
         s[key] = value
 
 
+def _add_composite_nets(cfg: CN) -> None:
+    c = cfg.MODEL.COMPOSITES = CN()
+    c.NET = "unet"  # "unet_small", "unet", "unet_large" (0.5, 2 and 8 million parameters) or "eva", the published one
+    c.INPUT = "pair"  # what the net sees: "pair" (composite and background), "composite" or "grey" (the pair in grey)
+    c.DEPTH = True  # the net has a depth output
+    c.DEPTH_MAX = 1.0  # the largest depth that can be predicted: metres; 1 of relative depth
+    # sums of bce, dice, ssim, rmse, l1, gradient and ssi (scale-and-shift-invariant), as in "bce + 0.5*dice"
+    c.MASK_LOSS = "bce+dice"
+    c.DEPTH_LOSS = "ssim+gradient+0.1*l1"  # of the depth as a share of DEPTH_MAX, DenseDepth's sum; "": none
+    c.THRESHOLD = 0.5  # probability above which a pixel is in the mask
+
+
 def _add_fc_clip(cfg: CN) -> None:
     cfg.MODEL.DEVICE = default_device()
     cfg.MODEL.PRECISION = "float32"  # at test time: "float32", or "bfloat16" for matrix products and convolutions
@@ -132,6 +157,39 @@ def _add_fc_clip(cfg: CN) -> None:
     f.ENSEMBLE_ON_VALID_MASK = False  # no CLIP score for masks that are empty at stride 32 (on for ResNets)
 
 
+def _add_auto_vocabulary(cfg: CN) -> None:
+    a = cfg.MODEL.AUTO_VOCABULARY = CN()  # words found in each image (--words auto); the defaults are AutoSeg's
+    a.CAPTIONER = "blip"  # "blip" (through transformers) or "mini" (embedded, for drawn scenes)
+    a.CAPTIONER_WEIGHTS = "weights/blip-image-captioning-base"  # a folder of BLIP, or a file of the mini captioner
+    a.SIZES = [384, 512]  # sides at which the captioner encodes an image, in pixels
+    a.SQUARE = True  # squeeze the image into squares; False: SIZES are the short side, and the shape stays up to 4:1
+    a.CLUSTERS = [2, 3, 4, 5, 6, 7, 8]  # numbers of clusters; each is tried at each size, and all clusterings vote
+    a.POSITION_WIDTH = 256  # numbers of the sine code of a cell's position, a multiple of 4
+    a.POSITION_WEIGHT = 1.0  # of that code beside the embedding; 0: positions do not count
+    a.KMEANS_RESTARTS = 8  # k-means++ starts, of which the best is kept
+    a.KMEANS_ITERATIONS = 100  # at most
+    a.KMEANS_TOLERANCE = 1e-4  # k-means stops below this movement of the centers, in mean variances of the cells
+    a.VOTE_FLOOR = 1e-6  # added to the votes for each cluster
+    a.CRF_TAPS = 11  # cells a side of the Gaussian, odd
+    a.CRF_ITERATIONS = 5  # of the mean field; 0: none
+    a.CRF_WEIGHT = 6.0  # of neighboring cells; 0: none
+    a.CRF_THETA = 0.8  # standard deviation of the Gaussian in cells
+    a.MAJORITY_ROUNDS = 8  # of 3x3 majority, at most
+    a.PASSES = 5  # captions per cluster
+    a.MIN_TOKENS = 4  # of a caption
+    a.MAX_TOKENS = 25  # of a caption
+    a.TOP_P = 0.9  # nucleus sampling: tokens are drawn among the likeliest that together have this probability
+    a.NO_REPEAT = 2  # runs of this many tokens do not occur twice in a caption; 0: they may
+    a.MIN_LETTERS = 3  # of a noun
+    a.MIN_SHARE = 0.0  # least share of the picture that the clusters of a word have
+    a.MIN_SCORE = 0.0  # least score of a word: share of the captions of a cluster that name it, times its agreement
+    a.WORD_LISTS = (
+        ""  # YAML file of stop words, compounds, synonyms, …; "": zsseg_d2/auto_vocabulary/lists/english.yaml
+    )
+    a.SEED = 0  # of clusterings and captions
+    a.GIVEN_NAMES = True  # evaluation also segments with the names of the test set, the upper bound
+
+
 def _add_zsseg(cfg: CN) -> None:
     z = cfg.ZSSEG = CN()
     z.VOCABULARY = ""  # test vocabulary: packaged name or file; "": the test data set's own
@@ -146,6 +204,8 @@ def _add_zsseg(cfg: CN) -> None:
     # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.SAVE_PREDICTIONS = False
     z.MEASURES = []  # beside PQ, in the same table and JSON: "mIoU" of the semantic output, "AP" of the instances
+    z.WORD_MAPPING = ""  # JSON that maps found words to classes, for evaluation: docs/auto_vocabulary.md
+    z.WORD_COSINE = 0.9  # least cosine of a found word and a class name, for the mapping by CLIP's texts
     z.VIS_IMAGES = 0  # number of images to visualize (image, prediction, ground truth) in an evaluation
     z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
     z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class
@@ -247,3 +307,34 @@ def _add_referring(cfg: CN) -> None:
     s = cfg.ZSSEG.SAMPLES = CN()
     s.PERIOD = 0  # iterations between visualizations of a few fixed test samples in training; 0: none
     s.COUNT = 4  # how many samples
+
+
+def _add_composites(cfg: CN) -> None:
+    c = cfg.INPUT.COMPOSITES = CN()
+    c.FOREGROUNDS = ""  # folder of RGBA images of your own for composites_{train,val,test}; "": embedded
+    c.BACKGROUNDS = ""  # folder of backgrounds of your own
+    c.FOREGROUND_DEPTH = ""  # folder with a depth map (8 or 16 bits) for every foreground; "": no depth
+    c.BACKGROUND_DEPTH = ""  # the same for every background
+    c.DEPTH_KIND = "metric"  # what the values of these maps are: "metric" or "relative"
+    c.DEPTH_UNIT = 0.001  # of metric maps: metres of one step
+    c.DEPTH_NEAR_IS = "small"  # of relative maps: whether near pixels have "small" or "large" values
+    c.SIZE = 96  # side of a composite in pixels
+    # in training: [first iteration, side] of each stage of progressive resolution; []: SIZE throughout
+    c.STAGES = []
+    c.SCALE = [0.35, 0.65]  # longer side of a foreground, as a share of SIZE: smallest and largest; published: 0.5, 0.5
+    c.POSITIONS = "random"  # "random", inclusive of both borders, or the published 5x4 "grid"
+    c.PER_PAIR = 20  # random positions for a foreground, a background and a flip
+    c.GRID_STEP = 0  # pixels between the grid's positions, published: 28; 0: SIZE / 8
+    c.OVERHANG = 0.0  # share of a foreground's sides that may lie beyond the border at random positions
+    c.FLIPS = True  # each composite also with the mirrored foreground
+    c.SEED = 0  # of sizes and positions; SEED is that of training
+    c.TEST_IMAGES = 400  # composites of a test set that are evaluated, spread over all; 0: all
+    d = c.DISTURBANCE = CN()
+    d.ENABLED = True  # disturb the background that the model is given, in training and in the evaluation
+    d.SHIFT = 2  # largest shift along rows and columns, in pixels
+    d.EXPOSURE = 0.1  # largest change of brightness, as a share
+    d.NOISE = 4.0  # largest standard deviation of noise, in grey levels
+    d.JPEG = [70, 95]  # lowest and highest JPEG quality; 0, 0: none
+    a = c.AUGMENT = CN()
+    a.CROP = 0.75  # in training: smallest side of a random square, as a share of SIZE, which is enlarged to it; 1: none
+    a.MIRROR = 0.5  # in training: probability of a mirror of both images and both targets

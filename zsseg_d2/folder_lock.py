@@ -11,7 +11,7 @@ from typing import IO
 
 import portalocker
 
-from .files import is_temporary
+from .files import remove_orphans
 from .reading import UnusableFile, printable, read_text
 
 LOCK = ".zsseg_d2.lock"
@@ -90,8 +90,7 @@ def _remove_orphans(folder: Path) -> None:
         if Path(parent) != folder and LOCK in names:
             folders.clear()
             continue
-        for name in filter(is_temporary, names):
-            Path(parent, name).unlink(missing_ok=True)
+        remove_orphans(parent, alone=True)
 
 
 def _owner(folder: Path) -> str:

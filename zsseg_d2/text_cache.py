@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .files import is_temporary
 from .reading import UnusableFile
 from .tensor_files import SAFETENSORS, read_tensors, write_tensors
 
@@ -21,7 +19,6 @@ ENTRIES = 16_384
 """Files of a cache; those that were not used for longest are removed. 16,384 rows of 768 numbers take 64 MB."""
 
 _ROOM = 10  # a full cache is emptied by this part at a time
-_ORPHAN = 86_400  # seconds after which the temporary file of a killed writer is removed
 _NORM_ERROR = 1e-4
 
 
@@ -95,15 +92,12 @@ class TextCache:
 
     def _make_room(self) -> int:
         """Remove the files that were not used for longest if the cache is full, and return how many more fit."""
-        now, files = time.time(), []
+        files = []
         with os.scandir(self.folder) as listing:
             for entry in listing:
                 with suppress(FileNotFoundError):  # another process makes room too
-                    used = entry.stat().st_mtime
                     if entry.name.endswith(SAFETENSORS):
-                        files.append((used, entry.path))
-                    elif is_temporary(entry.name) and used < now - _ORPHAN:
-                        os.unlink(entry.path)
+                        files.append((entry.stat().st_mtime, entry.path))
         if len(files) < self.entries:
             return self.entries - len(files)
         kept = self.entries - max(1, self.entries // _ROOM)

@@ -21,7 +21,6 @@ from zsseg_d2.engine.launch import launch
 from zsseg_d2.engine.training import loaders
 from zsseg_d2.engine.training.divergence import check_losses
 from zsseg_d2.engine.training.trainer import Trainer
-from zsseg_d2.files import _PART, is_temporary
 from zsseg_d2.folder_lock import LOCK
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="several processes on CPU; on GPUs they are Detectron2's")
@@ -250,12 +249,12 @@ def test_the_final_checkpoint_is_written_if_it_is_missing(stopped, make_config, 
         (stopped / "last_checkpoint").write_text("model_0000003.pth")
         (stopped / "metrics.json").write_text("")
         if half:
-            (stopped / "xyz".join(_PART)).write_bytes(final[:1000])
+            (stopped / ".zsseg_d2-xyz.part").write_bytes(final[:1000])
         options = ("SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2)
         program(make_config(*options), "--resume")
         assert (stopped / "model_final.pth").read_bytes() == final
         assert (stopped / "last_checkpoint").read_text() == "model_final.pth"
-        assert not [name for name in os.listdir(stopped) if is_temporary(name)]
+        assert not list(stopped.glob(".*.part"))
         assert "panoptic_seg/PQ" in (stopped / "metrics.json").read_text()
         record = json.loads((stopped / "run.json").read_text())
         assert record["status"] == "finished" and record["iterations"] == 4 and record["metrics"]

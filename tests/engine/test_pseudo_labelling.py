@@ -187,7 +187,7 @@ def test_an_interrupted_run_looks_incomplete_and_goes_on(labelled, monkeypatch, 
         journal.write('["half a li')  # what a killed process leaves
     written = output(labelled) / "gtFine" / "cityscapes_panoptic_train"
     next(written.iterdir()).unlink()  # of a finished image
-    (written / ".half.part").write_bytes(b"")
+    (written / ".zsseg_d2-half.part").write_bytes(b"")
     run_labelling(arguments(labelled))
     assert len(tiny_labeller.SEEN) == 3 and snapshot(output(labelled)) == expected
     assert manifest(labelled)["seconds"] is None  # nobody knows how long the first part took

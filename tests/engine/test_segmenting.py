@@ -11,7 +11,6 @@ from zsseg_d2.cli import segment as tool
 from zsseg_d2.engine.prediction.phrase_segmentation import (
     PhrasePrediction,
     overlays,
-    run_segmenting,
     save_masks,
     segment,
 )
@@ -47,7 +46,7 @@ def call(model_files, tmp_path, monkeypatch):
         Image.fromarray(pixels(k)).save(f"{name}.png")
     _, config, weights = model_files
     tail = ("--config-file", config, "MODEL.WEIGHTS", weights)
-    return lambda *words, tail=tail: run_segmenting(tool.parse_arguments([*map(str, words), *tail]))
+    return lambda *words, tail=tail: tool.main([*map(str, words), *tail])
 
 
 def read(path) -> np.ndarray:
@@ -215,6 +214,15 @@ def test_config_keys_may_follow_the_pictures(tmp_path, monkeypatch):
     assert args.image == ["a.jpg"] and args.opts == ["MODEL.WEIGHTS", "x", "SEED", "3"] and args.phrase == ["p"]
 
 
+def test_a_bug_keeps_its_traceback(call, monkeypatch):
+    def broken(*args, **more):
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr("zsseg_d2.engine.prediction.phrase_segmentation.overlays", broken)
+    with pytest.raises(ValueError, match="broadcast"):
+        call(*PLAIN)
+
+
 LONG = "the tall person who stands on the left " * 10
 PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-masks", "masks")
 
@@ -241,7 +249,7 @@ PLAIN = ("--image", "a.png", "--phrase", "sky", "--output", "out.png", "--save-m
         ),
         (("MODEL.WEIGHTS", ""), "MODEL.WEIGHTS is empty, and a random decoder finds nothing"),
         (("MODEL.WEIGHTS", "none.pth"), "there are no weights 'none.pth'"),
-        (("MODEL.REFERRING.CONDITION", "image"), "an item has no 'visual_prompt'"),
+        (("MODEL.REFERRING.CONDITION", "image"), "CONDITION=image: needs an image prompt. Fix: --example IMAGE"),
         (("MODEL.REFERRING.CONDITON", "image"), "Did you mean MODEL.REFERRING.CONDITION"),
         (("--config-file", "minicity/zero_shot.yaml"), "META_ARCHITECTURE=FCCLIP: phrases need ReferringSegmentor"),
     ],

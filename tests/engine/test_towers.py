@@ -14,7 +14,9 @@ from zsseg_d2.engine.config.setup import setup_cfg
 from zsseg_d2.engine.config.yaml_files import read_yaml
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
 
-METHODS = [name for name in packaged_configs() if name.startswith("cityscapes/")]
+METHODS = [
+    name for name in packaged_configs() if name.startswith("cityscapes/") and name != "cityscapes/auto_vocabulary.yaml"
+]
 CLIPS = {  # tower: (open_clip name, pre-training, width, masks that are empty at stride 32 keep the decoder's score)
     "r50": ("RN50-quickgelu", "openai", 1024, True),
     "r101": ("RN101-quickgelu", "openai", 512, True),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import zsseg_d2
+from tests.data.tiny_garden import make_garden
 from tests.faults.cases import Outcome, run_program
 from zsseg_d2.engine.config.packaged import config_root
 
@@ -30,6 +31,11 @@ runs:
   - {name: zero, config: minicity/zero_shot.yaml, eval_only: true, seeds: once}
 """
 CONFIG = "_BASE_: {base}\nINPUT:\n  MIN_SIZE_TEST: 64\nSEED: 1\nDATALOADER:\n  NUM_WORKERS: 0\n"
+
+GARDEN = (
+    *("evaluate", "--config-file", "config.yaml", "--dataset", "garden/garden.yaml", *SMALL),
+    *("DATASETS.TEST", "('garden_val',)", "OUTPUT_DIR", "{out}"),
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,8 @@ class Workspace:
         self._must(*_phrases("phrases"), "SOLVER.MAX_ITER", "1")
         self._must("export-weights", "trained/model_final.pth", "exported.safetensors")
         self._must("delete-classes", "--root", "datasets/minicity", "--configuration", "008", "--output", "deleted")
+        make_garden(self.root / "garden", images=2)
+        self._must(*_predict("found"))
         self._must(*_label("labelled"))
         self._must("run-suite", "suite.yaml", timeout=300)
 
@@ -109,6 +117,8 @@ class Workspace:
         city, phrases = "datasets/minicity", next((self.root / "datasets").glob("*hrase*"))
         evaluate = ("evaluate", "--config-file", "config.yaml", *SMALL, "OUTPUT_DIR", "{out}")
         delete = ("delete-classes", "--root", city, "--configuration", "008", "--num-workers", "1", "--output", "{out}")
+        delete_garden = ("delete-classes", "--dataset", "garden/garden.yaml", "--all", "--num-workers", "1")
+        delete_garden = (*delete_garden, "--output", "{out}")
         report = ("run-suite", "suite.yaml", "--report", "--output", "{out}")
         resume = (*_train("{out}"), "--resume", "SOLVER.MAX_ITER", "3")
         found = [
@@ -121,6 +131,12 @@ class Workspace:
             Target("exported.safetensors", (*evaluate, "MODEL.WEIGHTS", "exported.safetensors")),
             Target("suite.yaml", ("run-suite", "suite.yaml", "--dry-run", "--output", "{out}")),
             Target("manifest.json", delete, "deleted"),
+            Target("found/.predictions.jsonl", _predict("{out}"), "found"),
+            Target("garden/garden.yaml", GARDEN),
+            Target("garden/panoptic_val.json", GARDEN),
+            Target("garden/panoptic_val/val_0.png", GARDEN),
+            Target("garden/garden.yaml", delete_garden),
+            Target("garden/panoptic_train.json", delete_garden),
         ]
         found += [Target(p, evaluate) for p in self._files(f"{city}", "*.json") if "_train" not in p]
         found += [Target(p, delete) for p in self._files(f"{city}/gtFine", "*train*.json")]
@@ -160,6 +176,11 @@ def _train(output: str) -> tuple[str, ...]:
 def _phrases(output: str) -> tuple[str, ...]:
     config = ("train", "--config-file", "miniphrases/clipseg_model1.yaml", *SMALL, *PHRASES)
     return (*config, "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "()", "OUTPUT_DIR", output)
+
+
+def _predict(output: str) -> tuple[str, ...]:
+    words = ("predict", "image.png", "image.jpg", "--words", "road, car, sky", "--semantic", "--instances", "--csv")
+    return (*words, "--output", output, *SMALL[:4])
 
 
 def _label(output: str) -> tuple[str, ...]:

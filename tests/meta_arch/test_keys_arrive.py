@@ -199,6 +199,8 @@ ELSEWHERE = {
             Z + "SAVE_PREDICTIONS",
             Z + "VIS_IMAGES",
             Z + "MEASURES",
+            Z + "WORD_MAPPING",
+            Z + "WORD_COSINE",
             Z + "TOWER.NAME",
             Z + "TOWER.WEIGHTS",
         ),

@@ -1,5 +1,6 @@
 """Files -> records -> tensors. Importing this package registers the datasets, but reads none of them."""
 
+from .composites.dataset import register_composites, register_embedded_composites
 from .dataset_files.family import family_from_file
 from .dataset_files.registration import register_dataset_file
 from .errors import DatasetError
@@ -38,6 +39,7 @@ __all__ = [
     "read_panoptic_png",
     "register_cityscapes_panoptic",
     "register_coco_panoptic",
+    "register_composites",
     "register_dataset_file",
     "register_panoptic_family",
     "register_phrasecut",
@@ -48,3 +50,4 @@ __all__ = [
 
 register_builtin_families()
 register_all_phrasecut()
+register_embedded_composites()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .errors import DatasetError
 
 
-def add_to_catalogs(name: str, load: Callable[[], list[dict]], metadata: Mapping[str, object]) -> None:
+def add_to_catalogs(name: str, load: Callable[[], Sequence[dict]], metadata: Mapping[str, object]) -> None:
     """Register a dataset with its metadata.
 
     Registering the same dataset again is allowed, as a notebook does when a cell is run again: the functions of the

@@ -64,5 +64,5 @@ def find_dataset(name: str) -> None:
 
 def rendered_prefixes() -> Iterable[str]:
     """Yield the prefixes of datasets that are made at their first use, all but their pseudo-labels."""
-    yield "miniphrases_"
+    yield from ("miniphrases_", "composites_")
     yield from (f"{family.prefix}_" for family in PANOPTIC_FAMILIES.values() if family.prepare is not None)

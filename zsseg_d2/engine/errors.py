@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import logging
-import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import torch
 
-from ..data.errors import DatasetError
+from ..data.errors import DatasetError, without_traceback
 from ..folder_lock import FolderInUse
 from ..plugins import PluginError
 from ..process import end_if_nobody_reads
@@ -69,9 +69,13 @@ _MEMORY = (
     "There is not enough memory. Fix: use smaller images or batches, fewer workers (DATALOADER.NUM_WORKERS) or fewer "
     "processes"
 )
+_PATHLIB = {  # its errors that are no OSError
+    "Symlink loop from": _REMEDIES[errno.ELOOP],
+    "Could not determine home directory": "write a path that begins with ~ in full",
+}
 _TORCH_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "CUDA out of memory")
 _TORCH_WRITING = ("PytorchStreamWriter failed", "inline_container.cc", "basic_ios::clear", "I/O error:")
-_IN_A_WORKER = re.compile(r"\ACaught .*Original Traceback.*^(?:\w+\.)*\w+: (.*)\Z", re.DOTALL | re.MULTILINE)
+_PARSERS = frozenset(("ast", "json", "pickle", "yacs", "yaml"))
 
 
 def explanation(error: BaseException) -> str | None:
@@ -91,18 +95,26 @@ def explanation(error: BaseException) -> str | None:
     worker = lost_worker(error)
     if worker is not None:
         return worker
+    for mark, remedy in _PATHLIB.items():
+        if type(error) is RuntimeError and text.startswith(mark):
+            return _in_one_line(f"{text.rstrip('.')}. Fix: {remedy}")
     if not isinstance(error, USER_ERRORS):
         return None
     if isinstance(error, RecursionError):
+        if not _while_parsing(error):
+            return None
         return "What was read is nested too deeply. Fix: mend the file or the value; --debug shows where it was read"
-    in_a_worker = _IN_A_WORKER.match(text)
-    if in_a_worker:
-        return _in_one_line(in_a_worker[1])
     if isinstance(error, OSError) and error.errno in _REMEDIES and error.strerror:
         files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         where = f"{files}: {error.strerror}" if files else error.strerror
         return _in_one_line(f"{where}. Fix: {_REMEDIES[error.errno]}")
-    return _in_one_line(text or type(error).__name__)
+    return _in_one_line(without_traceback(text) or type(error).__name__)
+
+
+def _while_parsing(error: BaseException) -> bool:
+    """Return whether a parser went too deep, that is data; the program's own recursion is a bug."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(module.partition(".")[0] in _PARSERS for module in modules[-20:])
 
 
 def _says(error: BaseException, marks: tuple[str, ...]) -> bool:

@@ -13,15 +13,32 @@ from detectron2.utils.logger import setup_logger
 
 from .errors import explanation
 
+_LOGGERS = ("detectron2", "fvcore", "zsseg_d2")
+_handlers: list[logging.Handler] = []
 
-def log_to(output: Path) -> None:
-    """Write ``log.txt`` in a folder; details, such as the traceback behind a message, are in the file only.
+
+def log_to(output: Path | None) -> None:
+    """Log to the terminal and, in a folder, to ``log.txt``.
+
+    Details, such as the traceback behind a message, are in the file only. What an earlier call set up ends: of several
+    runs in one Python process, each writes its own log, and every line once.
 
     A log that cannot be written, on a full disk for example, ends the program with an ``OSError`` instead of a
     traceback on standard error for every line.
+
+    Args:
+        output: the folder; None logs to the terminal alone.
     """
-    for name in ("detectron2", "fvcore", "zsseg_d2"):
-        for handler in setup_logger(str(output), distributed_rank=comm.get_rank(), name=name).handlers:
+    for handler in _handlers:
+        for name in _LOGGERS:
+            logging.getLogger(name).removeHandler(handler)
+    _handlers.clear()
+    setup_logger.cache_clear()  # otherwise it adds no handlers for a folder that it has seen
+    for name in _LOGGERS:
+        others = list(logging.getLogger(name).handlers)
+        log = setup_logger(output and str(output), distributed_rank=comm.get_rank(), name=name)
+        for handler in [handler for handler in log.handlers if handler not in others]:
+            _handlers.append(handler)
             if getattr(handler, "stream", None) is sys.stdout:
                 handler.setLevel(logging.INFO)
                 handler.addFilter(_has_no_explanation)

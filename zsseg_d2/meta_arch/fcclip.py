@@ -373,14 +373,26 @@ class FCCLIP(PanopticModel):
     def segment(self, features: Mapping[str, Tensor], items: Sequence[dict], padded: tuple[int, int]) -> list[dict]:
         """See :meth:`PanopticModel.segment`."""
         queries, masks = self.decode_last(features)
-        results = []
-        for slot, item in enumerate(items):
-            classes = self.classes.of(item)
-            logits = self.in_vocab_logits(queries, slot, classes)
-            dense = features["clip_vis_dense"][slot : slot + 1]
-            scores = self.class_scores(logits, masks[slot : slot + 1], dense, classes)[0]
-            results.append(self.postprocess(scores, masks[slot], item, padded, classes))
-        return results
+        return [
+            self.segment_image(queries, masks, features, slot, item, padded, self.classes.of(item))
+            for slot, item in enumerate(items)
+        ]
+
+    def segment_image(
+        self,
+        queries: Queries,
+        masks: Tensor,
+        features: Mapping[str, Tensor],
+        slot: int,
+        item: Mapping,
+        padded: tuple[int, int],
+        classes: EvalClasses,
+    ) -> dict:
+        """Segment image ``slot`` of a batch with some classes, from what :meth:`decode_last` returned."""
+        logits = self.in_vocab_logits(queries, slot, classes)
+        dense = features["clip_vis_dense"][slot : slot + 1]
+        scores = self.class_scores(logits, masks[slot : slot + 1], dense, classes)[0]
+        return self.postprocess(scores, masks[slot], item, padded, classes)
 
     @torch.no_grad()
     def decode_last(self, features: Mapping[str, Tensor]) -> tuple[Queries, Tensor]:

@@ -84,6 +84,11 @@ def read_rgb(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarra
         return upright_rgb(image, printable(path))
 
 
+def upright(image: Image.Image, turn: int) -> Image.Image:
+    """Return an image as it is shown; `turn` is its EXIF orientation."""
+    return image if turn == 1 else image.transpose(_UPRIGHT[turn])
+
+
 def upright_rgb(image: Image.Image, name: str) -> np.ndarray:
     """Return the (H, W, 3) uint8 RGB pixels of an image of any mode, as it is shown.
 
@@ -96,7 +101,7 @@ def upright_rgb(image: Image.Image, name: str) -> np.ndarray:
     """
     rgb = to_rgb(image, name)
     turn = orientation(image)  # after decoding, because it may stand behind the pixels of a PNG
-    return np.asarray(rgb if turn == 1 else rgb.transpose(_UPRIGHT[turn]))
+    return np.asarray(upright(rgb, turn))
 
 
 def read_annotated_rgb(

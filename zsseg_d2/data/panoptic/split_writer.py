@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ...files import atomic_path
+from ...files import atomic_path, remove_orphans
 from ...reading import JSON_LIMIT, MB, UnusableFile, decode_json, printable, read_bytes, read_json
 from ..errors import DatasetError
 from .registration import PanopticPaths
@@ -156,8 +156,8 @@ class ResumableSplitWriter:
             entry: about this split, with "arguments".
         """
         for folder in self.paths:
-            for unfinished in folder.rglob(".*.part"):  # of processes that were killed
-                unfinished.unlink()
+            for below, _, _ in os.walk(folder):
+                remove_orphans(below, alone=True)  # of processes that were killed
         manifest = read_manifest(self.root)
         manifest["tool"] = tool
         manifest["splits"][self.split] = {**entry, "written_by": self.tool}

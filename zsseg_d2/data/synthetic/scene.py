@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -39,6 +39,11 @@ class SceneObject:
     depth: float  # metres from the camera
 
 
+def _no_depth() -> np.ndarray:
+    """Return the depth of a scene that was not rendered."""
+    return np.empty((0, 0), np.float32)
+
+
 @dataclass(frozen=True)
 class Scene:
     """An image and what is in it."""
@@ -47,6 +52,7 @@ class Scene:
     index: np.ndarray  # (H, W) int32: object index, 0 where there is none
     objects: tuple[SceneObject, ...]  # in the order of their index, 1 to N
     layout: str
+    depth: np.ndarray = field(default_factory=_no_depth)  # (H, W) float32 metres, 0.5 to 400
 
 
 def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -> Scene:
@@ -74,9 +80,9 @@ def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -
     weights = np.array([world.layouts[name] for name in names])
     layout = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     LAYOUTS[layout](stage, seed)
-    image, ids = finish(stage)
+    image, ids, depth = finish(stage)
     index, objects = _collect(stage, image, ids)
-    return Scene(image, index, objects, layout)
+    return Scene(image, index, objects, layout, depth)
 
 
 def _shows(shown: np.ndarray, colour: str, dark_wheeled: bool) -> bool:

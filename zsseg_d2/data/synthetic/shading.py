@@ -27,13 +27,33 @@ def _textured(stage: Stage, ids: np.ndarray, z: np.ndarray, density: np.ndarray,
     return 1.0 + contrast * fade * bank()[texture, tv, tu]
 
 
-def finish(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+def metres(stage: Stage, ids: np.ndarray) -> np.ndarray:
+    """Return the (H, W) depth of every pixel in metres, float32; 0.5 to 400, which is the sky's.
+
+    Args:
+        stage: a painted scene.
+        ids: (H, W) its index map at 1x.
+    """
+    camera, parts = stage.camera, stage.parts
+    height, width = ids.shape
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    columns = np.arange(width, dtype=np.float32)[None, :]
+    depth, plane_x = (np.array([getattr(p, name) for p in parts], dtype=np.float32) for name in ("depth", "plane_x"))
+    planes = np.array([("front", "ground", "side").index(p.plane) for p in parts])[ids]
+    ground_z = camera.focal * camera.height / np.maximum(rows - camera.horizon, 0.5)
+    offset = columns - camera.cx
+    side_z = camera.focal * plane_x[ids] / np.where(np.abs(offset) < 1, 1.0, offset)
+    z = np.where(planes == 1, ground_z, np.where(planes == 2, side_z, depth[ids]))
+    return np.clip(z, 0.5, 400.0)
+
+
+def finish(stage: Stage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Develop the scene.
 
     Returns:
-        image (H, W, 3) uint8 and index map (H, W) int32 at 1x.
+        image (H, W, 3) uint8, index map (H, W) int32 and depth (H, W) float32 in metres, all at 1x.
     """
-    world, rng, camera, parts = stage.world, stage.rng, stage.camera, stage.parts
+    world, rng, parts = stage.world, stage.rng, stage.parts
     ids = np.ascontiguousarray(np.asarray(stage.ids)[::SUPERSAMPLING, ::SUPERSAMPLING])
     image = np.asarray(stage.colour.reduce(SUPERSAMPLING), dtype=np.float32)
     height, width = ids.shape
@@ -43,12 +63,7 @@ def finish(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     def of(attribute: str) -> np.ndarray:
         return np.array([getattr(p, attribute) for p in parts], dtype=np.float32)[ids]
 
-    planes = np.array([("front", "ground", "side").index(p.plane) for p in parts])[ids]
-    ground_z = camera.focal * camera.height / np.maximum(rows - camera.horizon, 0.5)
-    offset = columns - camera.cx
-    side_z = camera.focal * of("plane_x") / np.where(np.abs(offset) < 1, 1.0, offset)
-    z = np.where(planes == 1, ground_z, np.where(planes == 2, side_z, of("depth")))
-    z = np.clip(z, 0.5, 400.0)
+    z = metres(stage, ids)
     factor = _textured(stage, ids, z, of("density"), of("contrast"))
 
     # Roundness: objects are lighter above than below their middle.
@@ -71,4 +86,4 @@ def finish(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     image *= np.array(light.cast[int(rng.integers(len(light.cast)))], dtype=np.float32) / 255
     sigma = rng.uniform(*light.noise)
     image += (rng.standard_normal((height, width, 1), dtype=np.float32) * sigma).astype(np.float32)
-    return np.clip(image, 0, 255).astype(np.uint8), ids.astype(np.int32)
+    return np.clip(image, 0, 255).astype(np.uint8), ids.astype(np.int32), z

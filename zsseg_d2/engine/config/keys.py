@@ -38,6 +38,7 @@ CHOICE = Anything()  # one of validation.CHOICES, or of a registry
 _COLOR = Number(-1e6, 1e6)
 
 _FCCLIP, _REFERRING, _FUSION = "meta_arch/fcclip.py", "meta_arch/referring.py", "meta_arch/combined.py"
+_MASKS_AND_DEPTHS, _PLATEAU = "meta_arch/mask_depth_unet.py", "engine/training/plateau.py"
 _DISTILLED, _MERGED, _CLASSES = "meta_arch/distilled.py", "meta_arch/naive_intersection.py", "class_sets.py"
 _MEAN_TEACHER = "meta_arch/mean_teacher.py"
 _HEAD, _PIXELS = "modeling/fcclip/head.py", "modeling/fcclip/pixel_decoder.py"
@@ -46,7 +47,10 @@ _CLIPSEG, _UNET = "modeling/referring/clipseg_decoder.py", "modeling/referring/u
 _IMAGES, _MAPPER = "data/panoptic/augmentations.py", "data/panoptic/mapper.py"
 _SOLVER, _LOADERS, _TRAINER = "engine/training/solver.py", "engine/training/loaders.py", "engine/training/trainer.py"
 _SAMPLES, _PHRASES, _EVALUATORS = "engine/training/samples.py", "engine/referring_task.py", "engine/evaluators.py"
+_AUTO = "auto_vocabulary/settings.py"
 _LABELS, _RUN, _CHECKS = "engine/pseudo_labeling/labeling.py", "engine/run.py", "engine/config/validation.py"
+_COMPOSITES, _CANVAS = "engine/composite_task.py", "data/composites/settings.py"
+_DISTURBANCE, _PAIRS = "data/composites/disturbance.py", "data/composites/augmentation.py"
 
 KEYS: dict[str, Key] = {
     "MODEL.DEVICE": Key(NAME, _RUN),
@@ -94,6 +98,37 @@ KEYS: dict[str, Key] = {
     "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_ALPHA": Key(SHARE, _FCCLIP),
     "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_BETA": Key(SHARE, _FCCLIP),
     "MODEL.FC_CLIP.ENSEMBLE_ON_VALID_MASK": Key(FLAG, _FCCLIP),
+    "MODEL.AUTO_VOCABULARY.CAPTIONER": Key(CHOICE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.CAPTIONER_WEIGHTS": Key(NAME, _AUTO),
+    "MODEL.AUTO_VOCABULARY.SIZES": Key(
+        Listed(Number(1, 4096, whole=True), 1, 8, "sizes in pixels", rising=True), _AUTO
+    ),
+    "MODEL.AUTO_VOCABULARY.SQUARE": Key(FLAG, _AUTO),
+    "MODEL.AUTO_VOCABULARY.CLUSTERS": Key(
+        Listed(Number(1, 256, whole=True), 1, 256, "numbers of clusters", rising=True), _AUTO
+    ),
+    "MODEL.AUTO_VOCABULARY.POSITION_WIDTH": Key(Number(4, 4096, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.POSITION_WEIGHT": Key(WEIGHT, _AUTO),
+    "MODEL.AUTO_VOCABULARY.KMEANS_RESTARTS": Key(Number(1, 1000, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.KMEANS_ITERATIONS": Key(Number(1, 10_000, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.KMEANS_TOLERANCE": Key(SHARE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.VOTE_FLOOR": Key(SHARE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.CRF_TAPS": Key(Number(1, 101, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.CRF_ITERATIONS": Key(Number(0, 1000, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.CRF_WEIGHT": Key(WEIGHT, _AUTO),
+    "MODEL.AUTO_VOCABULARY.CRF_THETA": Key(Number(0, 1000, above_low=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MAJORITY_ROUNDS": Key(Number(0, 1000, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.PASSES": Key(Number(1, 100, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MIN_TOKENS": Key(Number(0, 256, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MAX_TOKENS": Key(Number(1, 256, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.TOP_P": Key(Number(0, 1, above_low=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.NO_REPEAT": Key(Number(0, 256, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MIN_LETTERS": Key(Number(1, 100, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.MIN_SHARE": Key(SHARE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.MIN_SCORE": Key(SHARE, _AUTO),
+    "MODEL.AUTO_VOCABULARY.WORD_LISTS": Key(TEXT, _AUTO),
+    "MODEL.AUTO_VOCABULARY.SEED": Key(Number(0, 2**31 - 1, whole=True), _AUTO),
+    "MODEL.AUTO_VOCABULARY.GIVEN_NAMES": Key(FLAG, "meta_arch/auto_vocabulary.py"),
     "MODEL.REFERRING.DECODER": Key(CHOICE, _REFERRING),
     "MODEL.REFERRING.CLIP_LAYERS": Key(Listed(Number(0, 255, whole=True), what="blocks", rising=True), _CLIPSEG),
     "MODEL.REFERRING.KERNELS": Key(Listed(Number(1, 64, whole=True), most=8, what="kernel sizes"), _CLIPSEG),
@@ -107,6 +142,13 @@ KEYS: dict[str, Key] = {
     "MODEL.REFERRING.CONDITION": Key(CHOICE, _REFERRING),
     "MODEL.REFERRING.TEXT_SHARE": Key(SHARE, _REFERRING),
     "MODEL.REFERRING.THRESHOLD": Key(Number(-1e6, 1e6), _EVALUATORS),
+    "MODEL.COMPOSITES.NET": Key(CHOICE, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.INPUT": Key(CHOICE, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.DEPTH": Key(FLAG, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.DEPTH_MAX": Key(POSITIVE, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.MASK_LOSS": Key(TEXT, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.DEPTH_LOSS": Key(TEXT, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.THRESHOLD": Key(Number(0, 1), _EVALUATORS),
     "INPUT.MIN_SIZE_TRAIN": Key(AnyOf(Listed(SIZE, 1, what="sizes in pixels"), SIZE), _IMAGES, training=True),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": Key(CHOICE, _IMAGES, training=True),
     "INPUT.MAX_SIZE_TRAIN": Key(Number(0, 65536, whole=True, above_low=True), _IMAGES, training=True),
@@ -132,6 +174,32 @@ KEYS: dict[str, Key] = {
     "INPUT.PHRASE.NEGATIVE_PROBABILITY": Key(SHARE, _PHRASES),
     "INPUT.PHRASE.PROMPTS_TRAIN": Key(CHOICE, _PHRASES),
     "INPUT.PHRASE.PROMPTS_TEST": Key(CHOICE, _PHRASES),
+    "INPUT.COMPOSITES.FOREGROUNDS": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.BACKGROUNDS": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.FOREGROUND_DEPTH": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.BACKGROUND_DEPTH": Key(TEXT, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_KIND": Key(CHOICE, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_UNIT": Key(POSITIVE, _COMPOSITES),
+    "INPUT.COMPOSITES.DEPTH_NEAR_IS": Key(CHOICE, _COMPOSITES),
+    "INPUT.COMPOSITES.SIZE": Key(Number(8, 8192, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.STAGES": Key(
+        Listed(Listed(ITERATIONS, 2, 2, "numbers"), what="stages [first iteration, side]"), _COMPOSITES, training=True
+    ),
+    "INPUT.COMPOSITES.SCALE": Key(Listed(Number(0, 4, above_low=True), 2, 2, "shares of the side"), _CANVAS),
+    "INPUT.COMPOSITES.POSITIONS": Key(CHOICE, _CANVAS),
+    "INPUT.COMPOSITES.PER_PAIR": Key(Number(1, 10**6, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.GRID_STEP": Key(COUNT, _CANVAS),
+    "INPUT.COMPOSITES.OVERHANG": Key(Number(0, 0.99), _CANVAS),
+    "INPUT.COMPOSITES.FLIPS": Key(FLAG, _CANVAS),
+    "INPUT.COMPOSITES.SEED": Key(Number(0, 2**32 - 1, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.TEST_IMAGES": Key(COUNT, _COMPOSITES),
+    "INPUT.COMPOSITES.DISTURBANCE.ENABLED": Key(FLAG, _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.SHIFT": Key(COUNT, _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.EXPOSURE": Key(Number(0, 0.99), _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.NOISE": Key(Number(0, 255), _DISTURBANCE),
+    "INPUT.COMPOSITES.DISTURBANCE.JPEG": Key(Listed(Number(0, 100, whole=True), 2, 2, "qualities"), _DISTURBANCE),
+    "INPUT.COMPOSITES.AUGMENT.CROP": Key(Number(0, 1, above_low=True), _PAIRS, training=True),
+    "INPUT.COMPOSITES.AUGMENT.MIRROR": Key(SHARE, _PAIRS, training=True),
     "DATASETS.TRAIN": Key(NAMES, _LOADERS),
     "DATASETS.TEST": Key(NAMES, _TRAINER),
     "DATASETS.FINAL_TEST": Key(NAMES, _TRAINER),
@@ -154,6 +222,15 @@ KEYS: dict[str, Key] = {
     "SOLVER.WARMUP_FACTOR": Key(SHARE, "detectron2", training=True),
     "SOLVER.WARMUP_ITERS": Key(ITERATIONS, "detectron2", training=True),
     "SOLVER.WARMUP_METHOD": Key(CHOICE, "detectron2"),
+    "SOLVER.PLATEAU.DATASET": Key(TEXT, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.METRIC": Key(NAME, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.MODE": Key(CHOICE, _PLATEAU),
+    "SOLVER.PLATEAU.PERIOD": Key(Number(1, 10**9, whole=True), _PLATEAU, training=True),
+    "SOLVER.PLATEAU.FACTOR": Key(Number(0, 0.999, above_low=True), _PLATEAU, training=True),
+    "SOLVER.PLATEAU.PATIENCE": Key(COUNT, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.THRESHOLD": Key(SHARE, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.COOLDOWN": Key(COUNT, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.MIN_FACTOR": Key(SHARE, _PLATEAU, training=True),
     "SOLVER.CHECKPOINT_PERIOD": Key(Number(0, 10**9, whole=True, above_low=True), _TRAINER, training=True),
     "SOLVER.IMS_PER_BATCH": Key(Number(0, 65536, whole=True, above_low=True), _LOADERS, training=True),
     "SOLVER.REFERENCE_WORLD_SIZE": Key(COUNT, "detectron2", training=True),
@@ -181,6 +258,8 @@ KEYS: dict[str, Key] = {
     "ZSSEG.STRICT_WEIGHTS": Key(FLAG, _TRAINER),
     "ZSSEG.SAVE_PREDICTIONS": Key(FLAG, _EVALUATORS),
     "ZSSEG.MEASURES": Key(NAMES, _EVALUATORS),
+    "ZSSEG.WORD_MAPPING": Key(TEXT, _EVALUATORS),
+    "ZSSEG.WORD_COSINE": Key(Number(-1, 1), _EVALUATORS),
     "ZSSEG.VIS_IMAGES": Key(COUNT, _EVALUATORS),
     "ZSSEG.ENSEMBLE": Key(FLAG, _FCCLIP),
     "ZSSEG.VOID_RULE": Key(FLAG, _FCCLIP),

@@ -21,8 +21,9 @@ def config_root() -> Path:
 
 
 def packaged_configs() -> list[str]:
-    """List the packaged experiments, relative to :func:`config_root`; not bases (``_*``), suites and towers."""
-    return _packaged(lambda path: not path.name.startswith(("_", "suite")) and path.parent.name != "towers")
+    """List the packaged experiments, relative to :func:`config_root`; not bases, suites, towers, captioners."""
+    overlays = ("towers", "captioners")
+    return _packaged(lambda path: not path.name.startswith(("_", "suite")) and path.parent.name not in overlays)
 
 
 def packaged_towers() -> list[str]:

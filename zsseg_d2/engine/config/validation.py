@@ -10,27 +10,31 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
+from ...auto_vocabulary.registry import CAPTIONER_REGISTRY
 from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
 from ...data.images.reading import EXIF_RULES
 from ...data.panoptic.mapper import MAPPERS
 from ...evaluation.panoptic.beside import MEASURES
 from ...meta_arch.base import SegmentationModel
+from ...meta_arch.mask_depth_unet import INPUTS
 from ...modeling.fcclip.matcher import PAIRINGS
 from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
-from ...modeling.registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
+from ...modeling.registries import COMPOSITE_NET_REGISTRY, PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 from ...registry import NamedRegistry
+from .. import composite_task as composites
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
 from ..datasets import every_test, every_training
 from ..errors import ConfigError, did_you_mean, explanation
 from ..evaluators import PANOPTIC, evaluator_type
+from ..training.plateau import PLATEAU, plateau_dataset
 from .keys import check_values
 
 logger = logging.getLogger(__name__)
 
 CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
-    "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase"),
+    "INPUT.DATASET_MAPPER_NAME": (*MAPPERS, "phrase", composites.MAPPER),
     "INPUT.FORMAT": ("RGB",),
     "INPUT.EXIF_ORIENTATION": EXIF_RULES,
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
@@ -38,10 +42,14 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
     "INPUT.CROP.TYPE": ("relative", "relative_range", "absolute", "absolute_range"),
     "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler",),
-    "SOLVER.OPTIMIZER": ("ADAMW", "SGD"),
-    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR"),
+    "MODEL.COMPOSITES.NET": COMPOSITE_NET_REGISTRY,
+    "MODEL.COMPOSITES.INPUT": tuple(INPUTS),
+    "SOLVER.OPTIMIZER": ("ADAMW", "ADAM", "SGD"),
+    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR", PLATEAU),
+    "SOLVER.PLATEAU.MODE": ("max", "min"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("full_model", "norm", "value"),
+    "MODEL.AUTO_VOCABULARY.CAPTIONER": CAPTIONER_REGISTRY,
     "ZSSEG.SEEN_CLASSES": SEEN_CLASSES,
     "ZSSEG.TRAINING_VOCABULARY": TRAINING_VOCABULARIES,
     "ZSSEG.DELETED_PIXELS": ("no_object", "ignore"),
@@ -54,6 +62,7 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "ZSSEG.FUSION.PAIRING": PAIRINGS,
     "ZSSEG.FUSION.PREDICTION": ("one", "two", "fused"),
     **referring.CHOICES,
+    **composites.CHOICES,
 }
 """Config key -> the names that it accepts."""
 
@@ -87,6 +96,9 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
         )
     if referring.is_referring(cfg):
         referring.check_referring(cfg, eval_only=eval_only)
+    elif composites.has_composites(cfg) or composites.has_composite_net(cfg):
+        composites.check_nets(cfg, eval_only=eval_only)
+        composites.check_composites(cfg, eval_only=eval_only)
     else:
         _check_panoptic(cfg, eval_only)
 
@@ -170,9 +182,21 @@ def _check_training(cfg: CfgNode) -> None:
             raise ConfigError(f"INPUT.CROP.SIZE={crop.SIZE}: sizes in pixels must be whole numbers.")
         if crop.TYPE == "absolute_range" and crop.SIZE[0] > crop.SIZE[1]:
             raise ConfigError(f"INPUT.CROP.SIZE={crop.SIZE}: the smaller size must be first.")
+    _check_plateau(cfg)
     solver = cfg.SOLVER
     if solver.NESTEROV and solver.OPTIMIZER == "SGD" and not solver.MOMENTUM > 0:
         raise ConfigError(f"SOLVER.MOMENTUM={solver.MOMENTUM}: SOLVER.NESTEROV True needs a positive one.")
+
+
+def _check_plateau(cfg: CfgNode) -> None:
+    if cfg.SOLVER.LR_SCHEDULER_NAME != PLATEAU:
+        return
+    name, known = plateau_dataset(cfg), DatasetCatalog.list()
+    if name not in known:
+        raise ConfigError(
+            f"SOLVER.PLATEAU.DATASET={name}: {PLATEAU} needs a dataset whose score decides."
+            f"{did_you_mean(name, known)} Fix: name a validation split"
+        )
 
 
 def check_choice(key: str, value: object, choices: Collection[str]) -> None:

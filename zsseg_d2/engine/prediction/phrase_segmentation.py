@@ -32,7 +32,7 @@ from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.sources import local_weights
 from ..config.packaged import find_configs
 from ..config.setup import setup_cfg
-from ..errors import USER_ERRORS, ConfigError, explanation
+from ..errors import ConfigError
 from ..referring_task import is_referring
 
 DEFAULT_CONFIG = "miniphrases/unet_vit.yaml"
@@ -67,7 +67,10 @@ def build_segmentor(cfg: CfgNode) -> ReferringSegmentor:
     from ..training.trainer import Trainer
 
     if not is_referring(cfg):
-        raise ConfigError(f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: phrases need ReferringSegmentor.")
+        raise ConfigError(
+            f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: phrases need ReferringSegmentor. "
+            "Fix: use tools/predict.py for words."
+        )
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError(
             "MODEL.WEIGHTS is empty, and a random decoder finds nothing. Fix: MODEL.WEIGHTS /path/to/model_final.pth"
@@ -152,55 +155,75 @@ def save_masks(found: Sequence[PhrasePrediction], folder: Path) -> list[Path]:
 
 
 def run_segmenting(args: argparse.Namespace) -> int:
-    """Segment as the command line says, and return the exit status."""
+    """Segment as the command line says, and return the exit status.
+
+    Args:
+        args: as parsed by :mod:`zsseg_d2.cli.segment`.
+
+    Raises:
+        ConfigError, CheckpointError, DatasetError: before any image is segmented.
+    """
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     keep_freed_memory()
-    try:
-        # Errors in the arguments are reported before the model is built.
-        phrases = [" ".join(phrase.split()) for phrase in args.phrase]
-        if not all(phrases):
-            raise ConfigError('--phrase is empty. Fix: name what to look for, as in --phrase "red car"')
-        cfg = _config(args)
-        limit = cfg.INPUT.MAX_PIXELS
-        for path in args.image:  # a damaged one is reported now; none is kept, as there may be thousands
-            read_rgb(path, limit)
-        targets = _targets(args)
-        model = build_segmentor(cfg)
-        example = _example(args, cfg)
-        several = len(args.image) > 1
-        for path, target in tqdm(list(zip(args.image, targets)), disable=None if several else True, unit="image"):
-            image = read_rgb(path, limit)
-            found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
-            save_image(overlays(image, found), target)
-            for result in found:
-                share = 100 * result.mask.mean()
-                tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the image")
-            tqdm.write(f"wrote {target}")
-            if args.save_masks:
-                folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
-                save_masks(found, folder)
-                tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
-    except (*USER_ERRORS, ValueError) as error:
-        if getattr(args, "debug", False):
-            raise
-        raise SystemExit(f"error: {explanation(error) or error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    # Errors in the arguments are reported before the model is built.
+    phrases = [" ".join(phrase.split()) for phrase in args.phrase]
+    if not all(phrases):
+        raise ConfigError('--phrase is empty. Fix: name what to look for, as in --phrase "red car"')
+    cfg = _config(args)
+    limit = cfg.INPUT.MAX_PIXELS
+    for path in args.image:  # a damaged one is reported now; none is kept, as there may be thousands
+        read_rgb(path, limit)
+    targets = _targets(args)
+    model = build_segmentor(cfg)
+    example = _example(args, cfg)
+    several = len(args.image) > 1
+    for path, target in tqdm(list(zip(args.image, targets)), disable=None if several else True, unit="image"):
+        image = read_rgb(path, limit)
+        found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
+        save_image(overlays(image, found), target)
+        for result in found:
+            share = 100 * result.mask.mean()
+            tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the image")
+        tqdm.write(f"wrote {target}")
+        if args.save_masks:
+            folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
+            save_masks(found, folder)
+            tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
     return 0
+
+
+def segmentor_config(config_file: str | Sequence[str] = DEFAULT_CONFIG, options: Sequence[str] = ()) -> CfgNode:
+    """Read the config of a model for phrases; the default one has the embedded weights.
+
+    Args:
+        config_file: a file or several, by path or packaged name.
+        options: KEY VALUE pairs on top.
+
+    Raises:
+        ConfigError: see :func:`zsseg_d2.engine.config.setup.setup_cfg`.
+    """
+    options = list(options)
+    if find_configs(config_file) == find_configs(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
+        options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
+    return setup_cfg(argparse.Namespace(config_file=config_file, opts=options, eval_only=True))
 
 
 def _config(args: argparse.Namespace) -> CfgNode:
     options = list(args.opts)
-    if find_configs(args.config_file) == find_configs(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
-        options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
     if args.threshold is not None:
         options += ["MODEL.REFERRING.THRESHOLD", str(args.threshold)]
     if args.example:
-        trained = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
+        trained = segmentor_config(args.config_file, options)
         if trained.MODEL.REFERRING.CONDITION == "text":
             print("warning: this model was trained with phrases only, not with image prompts", file=sys.stderr)
         options += ["MODEL.REFERRING.CONDITION", "mixed" if args.phrase_is_given else "image"]
-    return setup_cfg(argparse.Namespace(config_file=args.config_file, opts=options, eval_only=True))
+    cfg = segmentor_config(args.config_file, options)
+    condition = cfg.MODEL.REFERRING.CONDITION
+    if condition != "text" and not args.example:
+        raise ConfigError(
+            f"MODEL.REFERRING.CONDITION={condition}: needs an image prompt. Fix: --example IMAGE, or 'text'."
+        )
+    return cfg
 
 
 def _targets(args: argparse.Namespace) -> list[Path]:

@@ -35,7 +35,7 @@ class Words:
     things: frozenset[int]
 
 
-def parse_words(words: WordsLike, tested: EvalClasses | None = None) -> Words:
+def parse_words(words: WordsLike, tested: EvalClasses | None = None, *, files: bool = True) -> Words:
     """Read the user's words.
 
     Text holds classes separated by commas, their synonyms by ``|``. It may also be the name of a packaged list
@@ -46,6 +46,7 @@ def parse_words(words: WordsLike, tested: EvalClasses | None = None) -> Words:
     Args:
         words: see above.
         tested: classes of the test set.
+        files: whether text may name a file; False for the words of strangers.
 
     Raises:
         ConfigError: there is no word, a word twice or with two marks, or a file cannot be read.
@@ -58,7 +59,7 @@ def parse_words(words: WordsLike, tested: EvalClasses | None = None) -> Words:
         frozenset({1})
     """
     try:
-        classes, marks = zip(*map(_class, _entries(words)))
+        classes, marks = zip(*map(_class, _entries(words, files)))
         vocabulary = Vocabulary(classes)
     except (*USER_ERRORS, ValueError) as error:
         given = words if isinstance(words, str) else type(words).__name__
@@ -75,12 +76,12 @@ def parse_words(words: WordsLike, tested: EvalClasses | None = None) -> Words:
     return Words(vocabulary, frozenset(things))
 
 
-def _entries(words: WordsLike) -> list[list[str]]:
+def _entries(words: WordsLike, files: bool) -> list[list[str]]:
     """Return the synonyms of each class, with marks."""
     if isinstance(words, Vocabulary):
         return [list(synonyms) for synonyms in words.classes]
     if isinstance(words, str | os.PathLike):
-        source = _source(words)
+        source = _source(words, files)
         if source is None:
             return [part.split("|") for part in str(words).split(",") if part.strip()]
         return [[s for part in synonyms for s in part.split("|")] for synonyms in Vocabulary.load(source).classes]
@@ -101,14 +102,23 @@ def _has_entries(words: WordsLike) -> bool:
     return isinstance(words, os.PathLike) or len(words) > 0
 
 
-def _source(words: str | os.PathLike) -> str | None:
-    """Return what :meth:`Vocabulary.load` takes if this is a packaged list or a file, else None."""
+def _source(words: str | os.PathLike, files: bool) -> str | None:
+    """Return what :meth:`Vocabulary.load` takes if this is a packaged list or, with `files`, a file; else None."""
     text = os.fspath(words).strip()
     for name in (text, f"{text}_panoptic"):
         if name in packaged_vocabularies():
             return name
+    if not files:
+        return None
     is_file = "," not in text and "|" not in text and text.lower().endswith(_FILES)
-    return text if is_file or isinstance(words, os.PathLike) or Path(text).is_file() else None
+    return text if is_file or isinstance(words, os.PathLike) or _exists(text) else None
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # longer than any name of a file, or with a null character
+        return False
 
 
 def _class(synonyms: Sequence[str]) -> tuple[tuple[str, ...], str | None]:

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.logger import log_every_n_seconds, setup_logger
+from detectron2.utils.logger import log_every_n_seconds
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -31,6 +31,7 @@ from ..checkpoints.sources import local_weights
 from ..config.packaged import config_names
 from ..errors import ConfigError, one_line_errors
 from ..launch import launch
+from ..log_files import log_to
 from ..training.hooks import logs_above_bars, show_bars
 from ..training.trainer import Trainer
 from .labeling_config import check_no_leak, labelling_config, settings_that_matter, weights_files
@@ -137,8 +138,7 @@ def label_share(args: argparse.Namespace) -> None:
         args: with ``task``, a :class:`Labelling`.
     """
     task: Labelling = args.task
-    for name in ("detectron2", "fvcore", "zsseg_d2"):
-        setup_logger(distributed_rank=comm.get_rank(), name=name)
+    log_to(None)
     if comm.get_world_size() == 1:
         with logs_above_bars():
             _label(task)

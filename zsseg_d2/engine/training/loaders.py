@@ -17,8 +17,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ...data.panoptic.mapper import PanopticMapper
 from ...data.panoptic.png import DatasetError
 from ...data.seeding import numpy_seed
+from .. import composite_task
+from ..composite_task import StagedMapper, has_composites
 from ..errors import ConfigError
 from ..referring_task import is_referring, test_samples, training_samples
+
+LARGEST_PASS = 50_000_000
+"""Records whose order is drawn as a whole."""
 
 
 def load_records(names: Sequence[str]) -> list[dict]:
@@ -42,8 +47,15 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader | ReplayLoader:
     Raises:
         ConfigError: a batch is too small for both datasets.
     """
-    records, referring = load_records(cfg.DATASETS.TRAIN), is_referring(cfg)
-    samples, mapper = training_samples(cfg, records) if referring else (records, PanopticMapper(cfg, training=True))
+    samples: Sequence[dict]
+    mapper: Callable[[dict], dict | list[dict]]
+    square = True  # nothing to group
+    if has_composites(cfg):
+        samples, mapper = composite_task.training_samples(cfg)
+    elif is_referring(cfg):
+        samples, mapper = training_samples(cfg, load_records(cfg.DATASETS.TRAIN))
+    else:
+        samples, mapper, square = load_records(cfg.DATASETS.TRAIN), PanopticMapper(cfg, training=True), False
     replay = cfg.ZSSEG.REPLAY
     replayed = images_replayed(cfg.SOLVER.IMS_PER_BATCH, replay.SHARE, comm.get_world_size()) if replay.DATASET else 0
 
@@ -54,7 +66,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader | ReplayLoader:
             batch_size=batch_size,
             seed=seed,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
-            group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not referring,  # samples of phrases are square
+            group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not square,
         )
 
     own = loader(samples, cfg.SOLVER.IMS_PER_BATCH - replayed, cfg.SEED)
@@ -90,10 +102,13 @@ def evenly_spread(records: Sequence[dict], count: int) -> list[dict]:
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Build the loader of a test set: one image per batch, with all its phrases if there are any."""
-    records, mapper = load_records([dataset_name]), None
-    if is_referring(cfg):
-        records, mapper = test_samples(cfg, records)
-    mapper = mapper or PanopticMapper(cfg, training=False)
+    mapper: Callable[[dict], dict | list[dict]]
+    if has_composites(cfg):
+        records, mapper = composite_task.test_samples(cfg, dataset_name)
+    elif is_referring(cfg):
+        records, mapper = test_samples(cfg, load_records([dataset_name]))
+    else:
+        records, mapper = load_records([dataset_name]), PanopticMapper(cfg, training=False)
     loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
     loader.collate_fn = _flat  # not an argument in older versions of Detectron2
     return loader
@@ -201,6 +216,8 @@ class ReplayLoader:
 class SampleStream(Sampler):
     """Yield (position, index) of this process's samples, forever; each pass over the records in a new order.
 
+    Of more than :data:`LARGEST_PASS` records, whose order would fill the memory, each index is drawn by itself.
+
     Args:
         size: number of records.
         seed: of the orders.
@@ -213,6 +230,10 @@ class SampleStream(Sampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position, order, passes = self.start + comm.get_rank(), np.empty(0, int), -1
         while True:
+            if self.size > LARGEST_PASS:
+                yield position, int(np.random.default_rng([self.seed, position]).integers(self.size))
+                position += comm.get_world_size()
+                continue
             if position // self.size != passes:
                 passes = position // self.size
                 order = np.random.default_rng([self.seed, passes]).permutation(self.size)
@@ -224,7 +245,8 @@ class _SeededDataset(Dataset):
     """Maps a record with random numbers that belong to its position in training."""
 
     def __init__(self, records: Sequence[dict], mapper: Callable[[dict], dict | list[dict]], seed: int) -> None:
-        self.records = DatasetFromList(list(records), copy=True)  # one array that worker processes share
+        # Of a list, one array that worker processes share; other sequences make their records when asked.
+        self.records = DatasetFromList(records, copy=True) if isinstance(records, list) else records
         self.mapper = mapper
         self.seed = seed
 
@@ -233,8 +255,9 @@ class _SeededDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict | list[dict]:
         position, index = key
+        mapper = self.mapper.at(position) if isinstance(self.mapper, StagedMapper) else self.mapper
         with numpy_seed(self.seed, position):
-            return self.mapper(self.records[index])
+            return mapper(self.records[index])
 
 
 def _as_it_is(sample: dict | list[dict]) -> dict | list[dict]:

@@ -37,12 +37,28 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, colour: Sequence[int] = COLO
     Returns:
         (H, W, 3) uint8.
     """
+    return paint_masks(image, [mask], [colour])
+
+
+def paint_masks(image: np.ndarray, masks: Sequence[np.ndarray], colours: Sequence[Sequence[int]]) -> np.ndarray:
+    """Colour several regions, draw a white rim around each and darken the rest.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        masks: N times (H, W) bool; they may overlap, and the last is on top.
+        colours: N times RGB, in [0, 255].
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     from scipy import ndimage  # slow to import
 
-    inside = 0.5 * image + 0.5 * np.asarray(colour, np.float64)
-    painted = np.where(mask[..., None], inside, 0.4 * image)
-    width = max(1, round(max(mask.shape) / 256))
-    painted[ndimage.binary_dilation(mask, iterations=width) & ~mask] = 255
+    painted = 0.4 * image
+    for mask, colour in zip(masks, colours, strict=True):
+        painted[mask] = 0.5 * image[mask] + 0.5 * np.asarray(colour, np.float64)
+    for mask in masks:
+        width = max(1, round(max(mask.shape) / 256))
+        painted[ndimage.binary_dilation(mask, iterations=width) & ~mask] = 255
     return painted.astype(np.uint8)
 
 

@@ -1,0 +1,1 @@
+"""Composites: a foreground pasted into a background, with its mask and the depth of every pixel; made on the fly."""

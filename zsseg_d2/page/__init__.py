@@ -1,0 +1,1 @@
+"""A page in the browser: an image and words in, named segments out."""
