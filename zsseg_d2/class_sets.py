@@ -235,8 +235,7 @@ class ClassSets:
             if len(own) != len(vocabulary):
                 raise ValueError(
                     f"ZSSEG.VOCABULARY '{self._source}' has {len(vocabulary)} classes, "
-                    f"but '{metadata.name}' has {len(own)}. Fix: give an entry for each class; tools/predict.py takes any "
-                    "words."
+                    f"but '{metadata.name}' has {len(own)}. Fix: name each class; tools/predict.py takes any words."
                 )
             vocabulary = _in_order_of(own, vocabulary, self._source)
             things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values()

@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 from .browser import chromium, launch
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = "road, sidewalk, building, sky, car|cars|automobile, bus, person, traffic light, tree, pole"
+WORDS = "road, sidewalk, building, sky, car|cars|automobile, person, traffic light, fence, pole, tree"
 
 
 def main(target: str) -> None:
@@ -28,7 +28,7 @@ def main(target: str) -> None:
         page.fill("#words-text textarea", WORDS)
         page.click("#words-find")
         page.wait_for_selector("#words-view .segments-view")
-        page.locator("#words-view button", has_text="bus").first.hover()
+        page.locator("#words-view button", has_text="car").first.hover()
         page.wait_for_timeout(500)  # for the fading of buttons
         page.screenshot(path=target)
         browser.close()

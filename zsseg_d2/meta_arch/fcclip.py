@@ -96,7 +96,7 @@ class DecoderOutput:
         mask_features: [image] (C, h, w) of the image's own part.
     """
 
-    logits: list[Tensor] | list[list[Tensor]]
+    logits: Sequence[Tensor | list[Tensor]]
     mask_embed: list[Tensor]
     mask_features: list[Tensor]
 

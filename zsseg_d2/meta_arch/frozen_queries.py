@@ -83,7 +83,9 @@ class FrozenQueriesFCCLIP(FCCLIP):
         lateral, scales, projection = frozen.pixel_decoder.unprojected(features)
         old_queries = frozen.predictor.last(scales, lateral, projection)
         mask_features = lateral if projection is None else projection(lateral)
-        adapted, adapted_scales = new.pixel_decoder.adapt(mask_features, scales)
+        adapter = new.pixel_decoder
+        assert isinstance(adapter, AdaptedPixelDecoder)
+        adapted, adapted_scales = adapter.adapt(mask_features, scales)
         new_queries = new.predictor.last(adapted_scales, adapted)
         results = []
         for slot, item in enumerate(items):

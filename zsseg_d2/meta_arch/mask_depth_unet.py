@@ -119,7 +119,6 @@ class MaskDepthUNet(SegmentationModel):
         """Compute the weighted losses of a training batch of composites of one size."""
         images = torch.stack([self.pixels(item) for item in batched_inputs])
         maps: Maps = self.net(images)
-        self._share_running_statistics()
         window = self.net.window(*images.shape[-2:])
         masks = window.of(torch.stack([item["mask"] for item in batched_inputs]).to(self.device))
         losses = self.mask_loss(maps.mask, masks)
@@ -156,7 +155,7 @@ class MaskDepthUNet(SegmentationModel):
     def _normalized(self, image: Tensor) -> Tensor:
         return (image.to(self.device).float() - self.pixel_mean) / self.pixel_std
 
-    def _share_running_statistics(self) -> None:
+    def after_step(self) -> None:
         """Average what batch norms remember over the processes, which each saw another part of the batch."""
         for name, buffer in self.net.named_buffers():
             if name.endswith(("running_mean", "running_var")):

@@ -97,8 +97,6 @@ class CompositeWriter:
         with writing(folder, "make-composites"):
             manifest = self._manifest(indices)
             complete = self._compare(manifest)
-            for name in ("composites", "masks", "backgrounds", _PARTS, *(["depth"] if self.format else [])):
-                (folder / name).mkdir(exist_ok=True)
             chunks = [indices[k : k + _CHUNK] for k in range(0, len(indices), _CHUNK)]
             known = self._known_boxes(chunks, complete)
             missing = [chunk for chunk in chunks if chunk not in known or not self._there(chunk)]
@@ -110,6 +108,8 @@ class CompositeWriter:
                     "Fix: write fewer (--count), or choose another disk."
                 )
             _write_json(folder / MANIFEST, {**manifest, "complete": False})
+            for name in ("composites", "masks", "backgrounds", _PARTS, *(["depth"] if self.format else [])):
+                (folder / name).mkdir(exist_ok=True)
             self._write_backgrounds(indices)
             label = f"composites (x {_CHUNK})"
             known.update(zip(missing, workers.run(self, missing, label, 0 if self.model else num_workers, "chunk")))

@@ -118,6 +118,7 @@ class Predictor:
         """
         other = copy.copy(self)
         other._set_words(words, files)
+        self._finder = other._finder  # read once for all
         return other
 
     def _set_words(self, words: WordsLike | None, files: bool = True) -> None:
