@@ -150,4 +150,26 @@ REFERRING = Task(
     logged=(LOSS,),
 )
 
-TASKS = {task.name: task for task in (PANOPTIC, REFERRING)}
+# Composites: mask and depth, beside the subtraction of the background.
+
+MASK_IOU = Measure("mask_iou", "mask IoU", ("mask_iou",), scalar="composites/mask_iou")
+DEPTH_SHARE = Measure(
+    "depth_rmse_share", "depth RMSE / range", ("depth_rmse_share",), scalar="composites/depth_rmse_share", ranks=False
+)
+COMPOSITES = Task(
+    "composites",
+    "composites.json",
+    (
+        MASK_IOU,
+        Measure("mask_dice", "Dice", ("mask_dice",)),
+        Measure("boundary_f", "boundary F", ("boundary_f",)),
+        Measure("subtraction_iou", "subtraction IoU", ("subtraction_baseline", "mask_iou"), ranks=False),
+        DEPTH_SHARE,
+        Measure("abs_rel", "AbsRel", ("abs_rel",), ranks=False),
+        Measure("delta", "δ < 1.25", ("delta_1.25",)),
+    ),
+    lambda _: {"per_class": {}},
+    logged=(LOSS,),
+)
+
+TASKS = {task.name: task for task in (PANOPTIC, REFERRING, COMPOSITES)}
