@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "combined-weights": ("combined_weights:main", "split the checkpoint of two models, or join two"),
     "make-minicity": ("make_minicity:main", "render the street scenes of MiniCity"),
     "make-miniphrases": ("make_miniphrases:main", "render the images and phrases of MiniPhrases"),
+    "make-composites": ("make_composites:main", "write composites with masks and depth to files, or check them"),
     "prepare-phrasecut": ("prepare_phrasecut:main", "validate a download of PhraseCut"),
     "pretrain-mini-clip": ("pretrain_mini_clip:main", "train an embedded mini CLIP"),
     "pretrain-mini-captioner": ("pretrain_mini_captioner:main", "train the embedded captioner"),

@@ -204,6 +204,8 @@ def _add_zsseg(cfg: CN) -> None:
     # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.SAVE_PREDICTIONS = False
     z.MEASURES = []  # beside PQ, in the same table and JSON: "mIoU" of the semantic output, "AP" of the instances
+    z.WORD_MAPPING = ""  # JSON that maps found words to classes, for evaluation: docs/auto_vocabulary.md
+    z.WORD_COSINE = 0.9  # least cosine of a found word and a class name, for the mapping by CLIP's texts
     z.VIS_IMAGES = 0  # number of images to visualize (image, prediction, ground truth) in an evaluation
     z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
     z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class
@@ -245,6 +247,24 @@ def _add_methods(cfg: CN) -> None:
     t.STRENGTH = 1.0  # of the student's view (colors, gray, blur), from 0, the teacher's own, to 1
     t.ENSEMBLE = True  # CLIP's scores join the teacher's, as at test time; False: its decoder's scores alone
     t.PREDICTION = "teacher"  # test with "teacher" or "student"
+
+    q = z.FROZEN_QUERIES = CN()
+    q.ADAPTER = 64  # hidden channels of the adapters through which new queries read the frozen pixel decoder; 0: none
+
+    a = z.ANCHOR = CN()
+    a.WEIGHTS = ""  # weights that the trained ones are pulled back to
+    a.WEIGHT = 0.01  # w of the penalty w / 2 · squared distance
+
+    w = z.LOW_RANK = CN()
+    w.RANK = 8  # r of the trained updates of frozen matrices
+    w.ALPHA = 16.0  # an update is multiplied by ALPHA / RANK
+
+    r = z.REPLAY = CN()
+    r.DATASET = (
+        ""  # registered dataset of the pre-training that is mixed into the batches, with its own names; "": none
+    )
+    r.SHARE = 0.25  # of the images of a batch; at least one is of it, and one of DATASETS.TRAIN
+    r.SIZE = 0  # number of its images that are used, evenly spread over it; 0: all
 
     f = z.FUSION = CN()
     f.NAME = "softmax_entropy"  # how the class logits of two models become one; see zsseg_d2.modeling.fusion

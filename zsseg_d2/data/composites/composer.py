@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 
 from .blending import Layer, blend, blend_depth, layer
 from .depth import read_depth
@@ -62,6 +63,9 @@ class Composer:
         self._background = lru_cache(_KEPT)(self._read_background)
         self._foreground = lru_cache(_KEPT)(self._read_foreground)
 
+    def __reduce__(self) -> tuple:
+        return _shared, (self.parts, self.settings)
+
     def __len__(self) -> int:
         return self.numbering.size
 
@@ -74,9 +78,9 @@ class Composer:
         """
         choice = self.numbering.choice(index)
         background, background_depth = self._background(choice.background)
-        rgba, depth = self._foreground(choice.foreground)
-        where = place(self.settings, index, choice.position, rgba.shape[:2])
-        pasted = layer(rgba, (where.height, where.width), self._moved(depth, where, rgba.shape))
+        rgba, depth, size = self._foreground(choice.foreground)
+        where = place(self.settings, index, choice.position, size)
+        pasted = layer(rgba, (where.height, where.width), self._moved(depth, where, size))
         if choice.flip:
             pasted = pasted.mirrored()
         image, mask = blend(background, pasted, where)
@@ -110,9 +114,22 @@ class Composer:
         depth = None if format is None else read_background_depth(part, format, side)
         return read_background(part.image, side), depth
 
-    def _read_foreground(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read_foreground(self, number: int) -> tuple[np.ndarray, np.ndarray | None, tuple[int, int]]:
+        """Return RGBA and depth, at most twice as large as they are needed, and the size of the file."""
         part, format = self.parts.foregrounds[number], self.parts.depth
         rgba = read_foreground(part.image)
-        if format is None or part.depth is None:
-            return rgba, None
-        return rgba, read_depth(part.depth, format, (rgba.shape[0], rgba.shape[1]))
+        size = rgba.shape[0], rgba.shape[1]
+        depth = None if format is None or part.depth is None else read_depth(part.depth, format, size)
+        largest = max(1, round(2 * self.settings.scale[1] * self.settings.side))
+        if max(size) > 2 * largest:  # photographs would fill the memory
+            height, width = (max(1, round(length * largest / max(size))) for length in size)
+            rgba = np.asarray(Image.fromarray(rgba).resize((width, height), Image.Resampling.BOX))
+            if depth is not None:
+                depth = np.asarray(Image.fromarray(depth).resize((width, height), Image.Resampling.NEAREST))
+        return rgba, depth, size
+
+
+@lru_cache(4)
+def _shared(parts: Parts, settings: CompositeSettings) -> Composer:
+    """Return the one composer of a process that others send there, with what it keeps."""
+    return Composer(parts, settings)

@@ -16,14 +16,13 @@ from ..catalogs import add_to_catalogs
 from ..errors import DatasetError
 from ..paths import data_folder
 from .composer import Composer
-from .depth import DepthFormat
+from .depth import DESCRIPTION, DepthFormat
 from .parts import Parts, find_parts
 from .settings import CompositeSettings
 from .splits import SPLITS, check_disjoint
 
 EVALUATOR = "zsseg_composites"
 """``evaluator_type`` of datasets of composites."""
-DESCRIPTION = "depth.json"
 
 Root = str | os.PathLike | Callable[[], Path]
 """A folder, or a function that returns it (without touching it) each time parts are listed."""

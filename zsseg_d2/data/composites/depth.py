@@ -12,6 +12,8 @@ from ...reading import printable
 from ..errors import DatasetError
 from ..images.opening import opened_image
 
+DESCRIPTION = "depth.json"
+"""File beside the splits of a folder of parts that says what their depth maps hold."""
 METRIC, RELATIVE = "metric", "relative"
 KINDS = (METRIC, RELATIVE)
 """Values of "depth_kind": metres, or values in [0, 1] that grow with the distance, without a unit."""

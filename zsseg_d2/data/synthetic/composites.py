@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from ..composites.dataset import DESCRIPTION
-from ..composites.depth import DepthFormat, write_depth
+from ..composites.depth import DESCRIPTION, DepthFormat, write_depth
 from ..composites.splits import SPLITS
 from ..errors import DatasetError
 from . import workers

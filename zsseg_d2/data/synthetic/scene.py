@@ -23,6 +23,7 @@ _COLOUR_BY_PART = ("traffic light", "traffic sign")
 # Mostly tyres and what shows between the spokes: named by the dominant hue.
 _DARK_WHEELED = ("bicycle", "motorcycle")
 
+
 @dataclass(frozen=True)
 class SceneObject:
     """One object as it appears in the image."""
@@ -38,6 +39,11 @@ class SceneObject:
     depth: float  # metres from the camera
 
 
+def _no_depth() -> np.ndarray:
+    """Return the depth of a scene that was not rendered."""
+    return np.empty((0, 0), np.float32)
+
+
 @dataclass(frozen=True)
 class Scene:
     """An image and what is in it."""
@@ -46,7 +52,7 @@ class Scene:
     index: np.ndarray  # (H, W) int32: object index, 0 where there is none
     objects: tuple[SceneObject, ...]  # in the order of their index, 1 to N
     layout: str
-    depth: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (H, W) float32 metres, 0.5 to 400
+    depth: np.ndarray = field(default_factory=_no_depth)  # (H, W) float32 metres, 0.5 to 400
 
 
 def render_scene(world: World, seed: int, height: int = 256, width: int = 512) -> Scene:

@@ -25,7 +25,7 @@ from ...registry import NamedRegistry
 from .. import composite_task as composites
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
-from ..datasets import every_test
+from ..datasets import every_test, every_training
 from ..errors import ConfigError, did_you_mean, explanation
 from ..evaluators import PANOPTIC, evaluator_type
 from ..training.plateau import PLATEAU, plateau_dataset
@@ -106,7 +106,7 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
 def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
     if cfg.INPUT.DATASET_MAPPER_NAME == "phrase":
         raise ConfigError("INPUT.DATASET_MAPPER_NAME=phrase: it needs MODEL.META_ARCHITECTURE ReferringSegmentor.")
-    referring.check_datasets(cfg, (*cfg.DATASETS.TRAIN, *every_test(cfg)), referring=False)
+    referring.check_datasets(cfg, (*every_training(cfg), *every_test(cfg)), referring=False)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0:
         raise ConfigError(
             f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it is for phrases. Fix: use ZSSEG.VIS_IMAGES"
@@ -242,6 +242,7 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
     known = DatasetCatalog.list()
     for key, names, needed in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN, not eval_only),
+        ("ZSSEG.REPLAY.DATASET", every_training(cfg)[len(cfg.DATASETS.TRAIN) :], False),
         ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
         ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST, False),
     ):

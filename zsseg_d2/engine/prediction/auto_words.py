@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from ...auto_vocabulary.finder import ImageWords, WordFinder
+from ...auto_vocabulary.word_lists import PACKAGED
 from ...auto_vocabulary.words import with_added, without
 from ...class_sets import ClassSets, EvalClasses
 from ...data.panoptic.categories import PanopticCategory, distinct_colors
+from ...files import file_digest, local_path
 from ...meta_arch.auto_vocabulary import classes_of
 from ...vocabulary import Vocabulary
 from ..errors import ConfigError
@@ -19,6 +25,16 @@ from .words import Words, WordsLike, parse_words
 
 AUTO = "auto"
 """The entry of the user's words that asks for those of the image."""
+
+
+def auto_settings(cfg: CfgNode) -> dict[str, Any]:
+    """Return all that the words of an image depend on, in JSON's types: the keys, and hashes of the files."""
+    node = cfg.MODEL.AUTO_VOCABULARY
+    weights = local_path(node.CAPTIONER_WEIGHTS)
+    files = [weights] if weights.is_file() else sorted(weights.glob("*.safetensors"))
+    files += [Path(node.WORD_LISTS).expanduser() if node.WORD_LISTS else PACKAGED]
+    keys = {key: value for key, value in node.items() if key not in ("CAPTIONER_WEIGHTS", "WORD_LISTS", "GIVEN_NAMES")}
+    return {**json.loads(json.dumps(keys)), "files": [file_digest(file) for file in files]}
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,18 @@ class FoundCategories:
                 self.by_name[name, thing] = PanopticCategory(number, name, thing, color)
             found.append(self.by_name[name, thing])
         return tuple(found)
+
+    def remember(self, words: Iterable[tuple[int, str, bool]]) -> None:
+        """Take over ids, names and kinds of an earlier run.
+
+        Raises:
+            ValueError: an id is missing, or stands for several words.
+        """
+        known = {(number, name, thing) for number, name, thing in words}
+        for expected, (number, name, thing) in enumerate(sorted(known), start=1):
+            if number != expected or (name, thing) in self.by_name:
+                raise ValueError(f"the ids of the words are damaged ({number}: {name!r})")
+            self.of([(name, thing)])
 
 
 class AutoWords:

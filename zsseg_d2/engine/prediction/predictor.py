@@ -6,7 +6,7 @@ import argparse
 import copy
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ class Predictor:
         """
         other = copy.copy(self)
         other._set_words(words, files)
+        self._finder = other._finder  # read once for all
         return other
 
     def _set_words(self, words: WordsLike | None, files: bool = True) -> None:
@@ -141,6 +142,23 @@ class Predictor:
             except ValueError as error:
                 raise error if isinstance(error, USER_ERRORS) else ConfigError(str(error)) from error
         return AutoWords(self._finder, self._classes_of_run, request)
+
+    def remember(self, words: Iterable[tuple[int, str, bool]], source: str) -> None:
+        """Take over ids, names and kinds of words that an earlier run found.
+
+        Args:
+            words: of the earlier run.
+            source: where they are noted, for messages.
+
+        Raises:
+            ConfigError: they contradict one another.
+        """
+        if self.auto:
+            try:
+                self.auto.categories.remember(words)
+            except ValueError as error:
+                raise ConfigError(f"{source}: {error}. Fix: give --overwrite, or another --output.") from error
+            self.categories = self.auto.categories.all
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -169,8 +187,12 @@ class Predictor:
         """
         return self.predict(self.prepare(image))
 
-    def prepare(self, image: ImageLike) -> dict[str, Any]:
+    def prepare(self, image: ImageLike, name: str | None = None) -> dict[str, Any]:
         """Read and resize an image as an evaluation does; may run in another thread than :meth:`predict`.
+
+        Args:
+            image: see :data:`ImageLike`.
+            name: of the result. Default: that of the file.
 
         Returns:
             An item of the model's input, with the image's "pixels" (H, W, 3) and "name".
@@ -178,29 +200,51 @@ class Predictor:
         Raises:
             DatasetError: see :meth:`__call__`.
         """
-        pixels, name = _pixels(image, self.cfg.INPUT.MAX_PIXELS)
+        pixels, own_name = _pixels(image, self.cfg.INPUT.MAX_PIXELS)
+        name = own_name if name is None else name
         size = {"height": pixels.shape[0], "width": pixels.shape[1]}
         return {**size, "image": self._mapper.prepared(pixels), "pixels": pixels, "name": name, "file_name": name}
 
     def predict(self, item: Mapping[str, Any]) -> Prediction:
         """Find the words in a prepared image."""
-        classes: EvalClasses | None = self.classes
-        categories, found = self.categories, None
-        if self.auto:
-            with self._lock, torch.no_grad():
-                found, classes, categories = self.auto.find(item["image"])
-                self.categories = self.auto.categories.all
-        return self._prediction(item, self._output(item, classes), categories, found)
+        return self.predict_batch([item])[0]
 
-    def _output(self, item: Mapping[str, Any], classes: EvalClasses | None) -> Mapping[str, Any]:
-        """Return the model's result for an item; without classes, nothing is found."""
-        if classes is None:
-            return nothing(item)
-        given = {k: v for k, v in item.items() if k != "pixels"}
-        asked = {"classes": classes, "semantic_labels": self._semantic, "encode_masks": _encoded}
+    def predict_batch(self, items: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """Find the words in prepared images; those of one size share a pass through the model.
+
+        Scores differ from those of :meth:`predict` by rounding (about 1e-6).
+        """
+        asked = [self._asked(item) for item in items]
+        outputs = self._outputs(items, [classes for _, classes, _ in asked])
+        return [
+            self._prediction(item, output, categories, found)
+            for item, output, (found, _, categories) in zip(items, outputs, asked)
+        ]
+
+    def _asked(
+        self, item: Mapping[str, Any]
+    ) -> tuple[ImageWords | None, EvalClasses | None, tuple[PanopticCategory, ...]]:
+        """Return the words of an image, if they are found in it, the classes to look for, and their categories."""
+        if not self.auto:
+            return None, self.classes, self.categories
         with self._lock, torch.no_grad():
-            (output,) = self.model([{**given, **asked, "dataset_name": self._dataset}])
-        return output
+            asked = self.auto.find(item["image"])
+            self.categories = self.auto.categories.all
+        return asked
+
+    def _outputs(
+        self, items: Sequence[Mapping[str, Any]], classes: Sequence[EvalClasses | None]
+    ) -> list[Mapping[str, Any]]:
+        """Return the model's result for each item; without classes, nothing is found."""
+        shared = {"semantic_labels": self._semantic, "encode_masks": _encoded, "dataset_name": self._dataset}
+        given = [
+            {**{k: v for k, v in item.items() if k != "pixels"}, **shared, "classes": known}
+            for item, known in zip(items, classes)
+            if known is not None
+        ]
+        with self._lock, torch.no_grad():
+            computed = iter(self.model(given) if given else ())
+        return [nothing(item) if known is None else next(computed) for item, known in zip(items, classes)]
 
     def _prediction(
         self,

@@ -183,16 +183,29 @@ class Prediction:
         self.save_images(folder, self.name)
         write_json(Path(folder) / f"{self.name}.json", self.to_coco())
 
-    def save_images(self, folder: str | os.PathLike, name: str) -> None:
+    def save_images(
+        self, folder: str | os.PathLike, name: str, *, overlay: bool = True, clusters: bool = False
+    ) -> None:
         """Write ``overlay/NAME.jpg`` and ``panoptic/NAME.png``, and ``semantic/NAME.png`` if it was asked for.
 
         Semantic PNGs hold category ids, with 8 or 16 bits.
+
+        Args:
+            folder: created if it is missing.
+            name: may have folders in it.
+            overlay: write the overlay too.
+            clusters: also write ``clusters/NAME.png``, see :meth:`clusters_overlay`.
         """
         folder = Path(folder)
-        for kind in ("overlay", "panoptic", *(["semantic"] if self.semantic is not None else [])):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "overlay" / f"{name}.jpg") as temporary:
-            self.overlay().save(temporary, "JPEG", quality=_JPEG_QUALITY)
+        kinds = {"overlay": overlay, "panoptic": True, "semantic": self.semantic is not None, "clusters": clusters}
+        for kind in (kind for kind, wanted in kinds.items() if wanted):
+            (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
+        if overlay:
+            with atomic_path(folder / "overlay" / f"{name}.jpg") as temporary:
+                self.overlay().save(temporary, "JPEG", quality=_JPEG_QUALITY)
+        if clusters:
+            with atomic_path(folder / "clusters" / f"{name}.png") as temporary:
+                self.clusters_overlay().save(temporary, "PNG")
         write_panoptic_png(folder / "panoptic" / f"{name}.png", self.panoptic)
         if self.semantic is not None:
             ids = np.array([category.id for category in self.categories])

@@ -104,7 +104,7 @@ class Trainer(DefaultTrainer):
         return ZssegCheckpointer(model, cfg.OUTPUT_DIR, **options)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader:
+    def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader | loaders.ReplayLoader:
         return loaders.build_train_loader(with_seed(cfg))
 
     @classmethod

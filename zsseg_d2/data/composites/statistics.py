@@ -1,0 +1,67 @@
+"""Mean and standard deviation of color channels over any number of images, merged without rounding."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from ..images.reading import read_rgb
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Sums over pixels, which are whole numbers: merging them in any order gives the same result.
+
+    Attributes:
+        count: number of pixels.
+        total: sum of the values of each channel, 0 to 255.
+        squares: sum of their squares.
+    """
+
+    count: int = 0
+    total: tuple[int, ...] = (0, 0, 0)
+    squares: tuple[int, ...] = (0, 0, 0)
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> ChannelStatistics:
+        """Return the sums of an (H, W, 3) uint8 image."""
+        histograms = [np.bincount(image[..., c].ravel(), minlength=256) for c in range(image.shape[-1])]
+        levels = np.arange(256)
+        total = tuple(int(h @ levels) for h in histograms)
+        return cls(image.shape[0] * image.shape[1], total, tuple(int(h @ levels**2) for h in histograms))
+
+    def __add__(self, other: ChannelStatistics) -> ChannelStatistics:
+        """Merge the sums of two sets of images."""
+        total = tuple(a + b for a, b in zip(self.total, other.total))
+        return ChannelStatistics(
+            self.count + other.count, total, tuple(a + b for a, b in zip(self.squares, other.squares))
+        )
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel, in [0, 1]."""
+        return tuple(total / (255 * self.count) for total in self.total)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel over all pixels, in [0, 1]."""
+        n = self.count
+        return tuple(sqrt((n * s - t * t) / (n * n)) / 255 for t, s in zip(self.total, self.squares))
+
+
+def merged(parts: Iterable[ChannelStatistics]) -> ChannelStatistics:
+    """Merge the sums of several sets of images."""
+    return sum(parts, ChannelStatistics())
+
+
+def of_files(paths: Sequence[str | os.PathLike]) -> ChannelStatistics:
+    """Return the sums of image files.
+
+    Raises:
+        DatasetError: a file is missing or damaged.
+    """
+    return merged(ChannelStatistics.of(read_rgb(path)) for path in paths)
