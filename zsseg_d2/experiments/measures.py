@@ -153,8 +153,12 @@ REFERRING = Task(
 # Composites: mask and depth, beside the subtraction of the background.
 
 MASK_IOU = Measure("mask_iou", "mask IoU", ("mask_iou",), scalar="composites/mask_iou")
-DEPTH_SHARE = Measure(
-    "depth_rmse_share", "depth RMSE / range", ("depth_rmse_share",), scalar="composites/depth_rmse_share", ranks=False
+DEPTH_PERCENT = Measure(
+    "depth_rmse_percent",
+    "depth RMSE (% of range)",
+    ("depth_rmse_percent",),
+    scalar="composites/depth_rmse_percent",
+    ranks=False,
 )
 COMPOSITES = Task(
     "composites",
@@ -164,7 +168,7 @@ COMPOSITES = Task(
         Measure("mask_dice", "Dice", ("mask_dice",)),
         Measure("boundary_f", "boundary F", ("boundary_f",)),
         Measure("subtraction_iou", "subtraction IoU", ("subtraction_baseline", "mask_iou"), ranks=False),
-        DEPTH_SHARE,
+        DEPTH_PERCENT,
         Measure("abs_rel", "AbsRel", ("abs_rel",), ranks=False),
         Measure("delta", "δ < 1.25", ("delta_1.25",)),
     ),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -58,10 +59,10 @@ def load_net(cfg: CfgNode) -> MaskDepthUNet:
 
     check_nets(cfg, eval_only=True)
     if not cfg.MODEL.WEIGHTS:
-        raise ConfigError("MODEL.WEIGHTS is empty. Fix: give the weights of a training: MODEL.WEIGHTS /path/to/file.pth")
+        raise ConfigError("MODEL.WEIGHTS is empty. Fix: give those of a training: MODEL.WEIGHTS /path/to/file.pth")
     model = Trainer.build_model(cfg)
     ZssegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    return model.eval()
+    return cast(MaskDepthUNet, model.eval())
 
 
 def predict_composite(
@@ -136,9 +137,7 @@ def output_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def write_prediction(
-    folder: Path, name: str, image: np.ndarray, found: CompositePrediction, depth_max: float
-) -> None:
+def write_prediction(folder: Path, name: str, image: np.ndarray, found: CompositePrediction, depth_max: float) -> None:
     """Write ``<name>_mask.png``, ``<name>_cutout.png`` and, with depth, ``<name>_depth.png`` and ``depth.json``.
 
     Args:
