@@ -144,14 +144,14 @@ def arguments(*words: str) -> argparse.Namespace:
 
 def test_a_config_belongs_to_the_tab_of_its_model(monkeypatch):
     built = []
-    for name in ("words", "phrase"):
+    for name in ("words", "auto", "phrase"):
         monkeypatch.setitem(program._TABS, name, lambda given, options, name=name: built.append((name, given, options)))
     cpu = ["MODEL.DEVICE", "cpu"]
     program.build_tabs(arguments())
-    assert [name for name, *_ in built] == ["words", "phrase"]
+    assert [name for name, *_ in built] == ["words", "auto", "phrase"]
     built.clear()
     program.build_tabs(arguments("--config-file=miniphrases/unet_vit.yaml"))
-    assert built == [("words", [], cpu), ("phrase", ["miniphrases/unet_vit.yaml"], cpu)]
+    assert built == [("words", [], cpu), ("auto", [], cpu), ("phrase", ["miniphrases/unet_vit.yaml"], cpu)]
     with pytest.raises(ConfigError, match=r"--tab words: .* Fix: add --tab phrase"):
         program.build_tabs(arguments("--tab", "words", "--config-file=miniphrases/unet_vit.yaml"))
 
