@@ -98,9 +98,8 @@ def test_a_process_that_ends_is_an_error():
 
 def test_ctrl_c_ends_all_processes(tmp_path):
     code = (
-        "import zsseg_d2\nfrom functools import partial\nfrom tests.test_benchmark import sleeper\n"
-        "from zsseg_d2.engine.benchmark.measure import in_turns\n"
-        "if __name__ == '__main__':\n    print('on', flush=True)\n    in_turns({'a': partial(sleeper, 0.2)}, 10**6)\n"
+        "import time\nfrom functools import partial\nfrom zsseg_d2.engine.benchmark.measure import in_turns\n"
+        "if __name__ == '__main__':\n    in_turns({'a': partial(partial, time.sleep, 0.2)}, 10**6)\n"
     )
     (tmp_path / "program.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -108,12 +107,12 @@ def test_ctrl_c_ends_all_processes(tmp_path):
         [sys.executable, tmp_path / "program.py"], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 200
-        while len(members(program.pid)) < 2 or time.monotonic() < deadline - 198:
+        deadline = time.monotonic() + 600  # a busy machine takes a minute to import torch, twice
+        while len(members(program.pid)) < 3:  # the program, its worker, and Python's tracker of their resources
             assert program.poll() is None and time.monotonic() < deadline
             time.sleep(0.2)
         os.killpg(program.pid, signal.SIGINT)
-        assert program.wait(120) != 0
+        assert program.wait(deadline - time.monotonic()) != 0
         while members(program.pid):
             assert time.monotonic() < deadline, "a process is left"
             time.sleep(0.2)

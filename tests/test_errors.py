@@ -73,6 +73,17 @@ def test_memory_and_depth():
     assert explanation(real.value).startswith("There is not enough memory. Fix: ")
 
 
+def test_errors_of_pathlib(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for use, told in (
+        ((tmp_path / "loop").resolve, f"{tmp_path}/loop'. Fix: its symbolic links lead back to themselves; mend them"),
+        (Path("~nobody-of-this-name/a").expanduser, "home directory. Fix: write a path that begins with ~ in full"),
+    ):
+        with pytest.raises(RuntimeError) as real:
+            use()
+        assert explanation(real.value).endswith(told)
+
+
 def recurse():
     return recurse()
 

@@ -33,6 +33,9 @@ METHODS = [
     ("DistilledFCCLIP", "ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DELETED_PIXELS", "ignore"),
     ("MeanTeacherFCCLIP", "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1),
     ("MeanTeacherFCCLIP", "ZSSEG.MEAN_TEACHER.STRENGTH", 0.0, "ZSSEG.DELETED_PIXELS", "ignore"),
+    ("FrozenQueriesFCCLIP",),
+    ("AnchoredFCCLIP",),
+    ("LowRankFCCLIP",),
     ("CombinedFCCLIP",),
     ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian", "ZSSEG.FUSION.NAME", "softmax_threshold"),
 ]

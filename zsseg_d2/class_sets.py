@@ -62,6 +62,7 @@ class ClassSets:
         seen_classes: ZSSEG.SEEN_CLASSES.
         training_vocabulary: ZSSEG.TRAINING_VOCABULARY.
         out_classes: ZSSEG.OUT_CLASSES.
+        replay: ZSSEG.REPLAY.DATASET.
 
     Raises:
         ValueError: The settings contradict the datasets or one another.
@@ -78,6 +79,7 @@ class ClassSets:
         seen_classes: str = "pretraining",
         training_vocabulary: str = "all",
         out_classes: str | int | Sequence[str | int] = (),
+        replay: str = "",
     ) -> None:
         _check_choice("ZSSEG.TRAINING_VOCABULARY", training_vocabulary, TRAINING_VOCABULARIES)
         _check_choice("ZSSEG.SEEN_CLASSES", seen_classes, SEEN_CLASSES)
@@ -90,6 +92,8 @@ class ClassSets:
         self._out_classes = (out_classes,) if isinstance(out_classes, str | int) else tuple(out_classes)
         self._evaluations: dict[str, EvalClasses] = {}
         self.training = self._training(num_classes, training_vocabulary, pretraining_vocabulary)
+        self._replay = replay
+        self.replay = self._replayed(replay) if replay else None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> ClassSets:
@@ -108,7 +112,14 @@ class ClassSets:
             seen_classes=cfg.ZSSEG.SEEN_CLASSES,
             training_vocabulary=cfg.ZSSEG.TRAINING_VOCABULARY,
             out_classes=cfg.ZSSEG.OUT_CLASSES,
+            replay=cfg.ZSSEG.REPLAY.DATASET,
         )
+
+    def training_of(self, item: Mapping) -> TrainingClasses:
+        """Return the classes of a training item: those of the replayed dataset, or of DATASETS.TRAIN."""
+        if self.replay is not None and item.get("dataset_name") == self._replay:
+            return self.replay
+        return self.training
 
     def evaluation(self, dataset: str | None = None) -> EvalClasses:
         """Return the classes of an evaluation on ``dataset``, or on the first test set if None.
@@ -187,6 +198,31 @@ class ClassSets:
         kept = tuple(i for i in range(len(vocabulary)) if training_vocabulary == "all" or i not in deleted)
         return TrainingClasses(vocabulary, kept, deleted, tuple(sorted({*deleted, *pseudo})))
 
+    def _replayed(self, name: str) -> TrainingClasses:
+        """Resolve the classes of the replayed dataset, all of which are in the classifier for its images.
+
+        Raises:
+            ValueError: It is a training set, has no vocabulary, or labels classes that DATASETS.TRAIN deletes.
+        """
+        metadata = MetadataCatalog.get(name)
+        vocabulary = metadata.get("vocabulary")
+        if vocabulary is None or name in self._train:
+            problem = "is one of DATASETS.TRAIN" if vocabulary else "has no vocabulary"
+            raise ValueError(f"ZSSEG.REPLAY.DATASET={name}: it {problem}. Fix: name the set of the pre-training.")
+        without = {*metadata.get("deleted_contiguous_ids", ()), *metadata.get("pseudo_label_contiguous_ids", ())}
+        own = self.training.vocabulary
+        if sorted(map(clip_tokens, vocabulary.names)) == sorted(map(clip_tokens, own.names)):
+            labeled = [clip_tokens(name) for k, name in enumerate(vocabulary.names) if k not in without]
+            told = [own.names[k] for k in self.training.unlabeled if clip_tokens(own.names[k]) in labeled]
+            if told:
+                raise ValueError(
+                    f"ZSSEG.REPLAY.DATASET={name}: it has ground truth of {', '.join(told)}, which DATASETS.TRAIN "
+                    "deletes. Fix: name the set of the pre-training."
+                )
+        vocabulary.check_distinct()
+        deleted = tuple(metadata.get("deleted_contiguous_ids", ()))
+        return TrainingClasses(vocabulary, tuple(range(len(vocabulary))), deleted, tuple(sorted(without)))
+
     @property
     def _train_metadata(self) -> Metadata | None:
         return MetadataCatalog.get(self._train[0]) if self._train else None
@@ -199,7 +235,7 @@ class ClassSets:
             if len(own) != len(vocabulary):
                 raise ValueError(
                     f"ZSSEG.VOCABULARY '{self._source}' has {len(vocabulary)} classes, "
-                    f"but '{metadata.name}' has {len(own)}."
+                    f"but '{metadata.name}' has {len(own)}. Fix: name each class; tools/predict.py takes any words."
                 )
             vocabulary = _in_order_of(own, vocabulary, self._source)
             things = metadata.get("thing_dataset_id_to_contiguous_id", {}).values()

@@ -22,6 +22,7 @@ def add_zsseg_config(cfg: CN) -> None:
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
+    _add_composite_nets(cfg)
     _add_fc_clip(cfg)
     _add_auto_vocabulary(cfg)
     _add_zsseg(cfg)
@@ -46,9 +47,19 @@ def _add_input(cfg: CN) -> None:
 
 
 def _add_solver(cfg: CN) -> None:
-    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW" or "SGD"
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # "ADAMW", "ADAM" or "SGD"
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embeddings (queries, levels, void)
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning-rate factor of trainable backbone parameters (CLIP has none)
+    p = cfg.SOLVER.PLATEAU = CN()  # of SOLVER.LR_SCHEDULER_NAME "ReduceLROnPlateau"
+    p.DATASET = ""  # dataset whose score decides; "": the first of DATASETS.TEST. Not the one that is reported
+    p.METRIC = "mask_iou"  # the score, by its name in the evaluator's results
+    p.MODE = "max"  # "max": higher is better; "min": lower is
+    p.PERIOD = 500  # iterations between evaluations on the dataset
+    p.FACTOR = 0.1  # the learning rate is multiplied by it
+    p.PATIENCE = 3  # after this many evaluations without an improvement
+    p.THRESHOLD = 0.0001  # least relative improvement
+    p.COOLDOWN = 0  # evaluations after a reduction that do not count
+    p.MIN_FACTOR = 0.0  # the rate does not fall below this part of SOLVER.BASE_LR
 
 
 def _add_mask_former(cfg: CN) -> None:
@@ -117,6 +128,18 @@ def _add_mask_former(cfg: CN) -> None:
         s[key] = value
 
 
+def _add_composite_nets(cfg: CN) -> None:
+    c = cfg.MODEL.COMPOSITES = CN()
+    c.NET = "unet"  # "unet_small", "unet", "unet_large" (0.5, 2 and 8 million parameters) or "eva", the published one
+    c.INPUT = "pair"  # what the net sees: "pair" (composite and background), "composite" or "grey" (the pair in grey)
+    c.DEPTH = True  # the net has a depth output
+    c.DEPTH_MAX = 1.0  # the largest depth that can be predicted: metres; 1 of relative depth
+    # sums of bce, dice, ssim, rmse, l1, gradient and ssi (scale-and-shift-invariant), as in "bce + 0.5*dice"
+    c.MASK_LOSS = "bce+dice"
+    c.DEPTH_LOSS = "ssim+gradient+0.1*l1"  # of the depth as a share of DEPTH_MAX, DenseDepth's sum; "": none
+    c.THRESHOLD = 0.5  # probability above which a pixel is in the mask
+
+
 def _add_fc_clip(cfg: CN) -> None:
     cfg.MODEL.DEVICE = default_device()
     cfg.MODEL.PRECISION = "float32"  # at test time: "float32", or "bfloat16" for matrix products and convolutions
@@ -181,6 +204,8 @@ def _add_zsseg(cfg: CN) -> None:
     # write predictions under OUTPUT_DIR/inference: panoptic ones in COCO format, masks of phrases as PNG
     z.SAVE_PREDICTIONS = False
     z.MEASURES = []  # beside PQ, in the same table and JSON: "mIoU" of the semantic output, "AP" of the instances
+    z.WORD_MAPPING = ""  # JSON that maps found words to classes, for evaluation: docs/auto_vocabulary.md
+    z.WORD_COSINE = 0.9  # least cosine of a found word and a class name, for the mapping by CLIP's texts
     z.VIS_IMAGES = 0  # number of images to visualize (image, prediction, ground truth) in an evaluation
     z.ENSEMBLE = True  # join CLIP's own region scores at test time; False: the decoder's (in-vocabulary) scores alone
     z.VOID_RULE = True  # scale class scores by 1 - p_void; False: void takes no part, every query keeps a class
@@ -222,6 +247,24 @@ def _add_methods(cfg: CN) -> None:
     t.STRENGTH = 1.0  # of the student's view (colors, gray, blur), from 0, the teacher's own, to 1
     t.ENSEMBLE = True  # CLIP's scores join the teacher's, as at test time; False: its decoder's scores alone
     t.PREDICTION = "teacher"  # test with "teacher" or "student"
+
+    q = z.FROZEN_QUERIES = CN()
+    q.ADAPTER = 64  # hidden channels of the adapters through which new queries read the frozen pixel decoder; 0: none
+
+    a = z.ANCHOR = CN()
+    a.WEIGHTS = ""  # weights that the trained ones are pulled back to
+    a.WEIGHT = 0.01  # w of the penalty w / 2 · squared distance
+
+    w = z.LOW_RANK = CN()
+    w.RANK = 8  # r of the trained updates of frozen matrices
+    w.ALPHA = 16.0  # an update is multiplied by ALPHA / RANK
+
+    r = z.REPLAY = CN()
+    r.DATASET = (
+        ""  # registered dataset of the pre-training that is mixed into the batches, with its own names; "": none
+    )
+    r.SHARE = 0.25  # of the images of a batch; at least one is of it, and one of DATASETS.TRAIN
+    r.SIZE = 0  # number of its images that are used, evenly spread over it; 0: all
 
     f = z.FUSION = CN()
     f.NAME = "softmax_entropy"  # how the class logits of two models become one; see zsseg_d2.modeling.fusion
@@ -276,6 +319,8 @@ def _add_composites(cfg: CN) -> None:
     c.DEPTH_UNIT = 0.001  # of metric maps: metres of one step
     c.DEPTH_NEAR_IS = "small"  # of relative maps: whether near pixels have "small" or "large" values
     c.SIZE = 96  # side of a composite in pixels
+    # in training: [first iteration, side] of each stage of progressive resolution; []: SIZE throughout
+    c.STAGES = []
     c.SCALE = [0.35, 0.65]  # longer side of a foreground, as a share of SIZE: smallest and largest; published: 0.5, 0.5
     c.POSITIONS = "random"  # "random", inclusive of both borders, or the published 5x4 "grid"
     c.PER_PAIR = 20  # random positions for a foreground, a background and a flip

@@ -56,17 +56,21 @@ PathManager.register_handler(PackageHandler(), allow_override=True)
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, ending: str = "") -> Iterator[Path]:
     """Yield a temporary file in the folder of `path`; it replaces `path` on success, and is removed otherwise.
 
     The first call for a folder in a process removes what killed writers left there; see :func:`remove_orphans`.
+
+    Args:
+        path: the file to write.
+        ending: of the temporary file's name, for writers that choose the format by it.
     """
     folder = Path(path).parent
     if os.path.abspath(folder) not in _swept:
         _swept.add(os.path.abspath(folder))
         with suppress(OSError):  # what follows tells what is wrong with the folder
             remove_orphans(folder)
-    lock, temporary = _locked_temporary(folder)
+    lock, temporary = _locked_temporary(folder, ending)
     try:
         yield temporary
         if not temporary.is_symlink():
@@ -103,13 +107,13 @@ def remove_orphans(folder: str | os.PathLike, *, alone: bool = False) -> None:
 
 
 def _is_temporary(name: str) -> bool:
-    return name.startswith(_PART[0]) and name.endswith(_PART[1])
+    return name.startswith(_PART[0]) and _PART[1] in name
 
 
-def _locked_temporary(folder: Path) -> tuple[IO[bytes], Path]:
+def _locked_temporary(folder: Path, ending: str) -> tuple[IO[bytes], Path]:
     """Make a temporary file; return it, locked until it is closed, and its path. Without locks it is closed already."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=_PART[0], suffix=_PART[1], dir=folder)
+        handle, name = tempfile.mkstemp(prefix=_PART[0], suffix=_PART[1] + ending, dir=folder)
         file = os.fdopen(handle, "r+b")
         locked = _lock(file)
         if locked is None:

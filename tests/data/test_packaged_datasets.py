@@ -18,6 +18,7 @@ from zsseg_d2.data.panoptic.deletion import CONFIGURATIONS
 from zsseg_d2.evaluation.panoptic.panoptic_counts import count_image
 
 ADE20K = "openvocab_ade20k_panoptic"
+MAPILLARY = "openvocab_mapillary_vistas_panoptic"
 
 
 def test_cityscapes():
@@ -50,10 +51,39 @@ def test_ade20k():
     family.vocabulary.check_distinct()
 
 
+def test_mapillary_vistas(tmp_path, monkeypatch):
+    """Ids count from 1; unlabeled pixels are no class. Files are where the download has them."""
+    family = PANOPTIC_FAMILIES[MAPILLARY]
+    assert [c.id for c in family.categories] == list(range(1, 66)) and sum(c.isthing for c in family.categories) == 37
+    kinds = dict(zip(family.vocabulary.names, (c.isthing for c in family.categories)))
+    assert kinds["person"] and kinds["pole"] and kinds["crosswalk"] and not (kinds["road"] or kinds["on rails"])
+    for c, word in zip(family.categories, family.vocabulary.names):
+        assert word.split()[0] in c.name.lower()
+    family.vocabulary.check_distinct()
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    root = tmp_path / "mapillary_vistas" / "validation"
+    for name in ("images", "panoptic"):
+        (root / name).mkdir(parents=True)
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / "images" / "a.jpg")
+    write_panoptic_png(root / "panoptic" / "a.png", np.full((4, 6), 9))
+    segment = {"id": 9, "category_id": 56, "area": 24, "bbox": [0, 0, 6, 4], "iscrowd": 0}
+    content = {
+        "images": [{"id": "a", "file_name": "a.jpg", "height": 4, "width": 6}],
+        "annotations": [{"image_id": "a", "file_name": "a.png", "segments_info": [segment]}],
+        "categories": [{"id": 56, "name": "Car", "isthing": 1, "supercategory": "object--vehicle--car"}],
+    }
+    (root / "panoptic" / "panoptic_2018.json").write_text(json.dumps(content))
+    (record,) = DatasetCatalog.get(f"{MAPILLARY}_val")
+    assert record["file_name"] == str(root / "images" / "a.jpg")
+    (found,) = record["segments_info"]
+    assert (family.vocabulary.names[found["category_id"]], found["isthing"]) == ("car", True)
+
+
 @pytest.mark.parametrize(
     "name",
     [
         *(f"{ADE20K}_{split}" for split in ("train", "val")),
+        *(f"{MAPILLARY}_{split}" for split in ("train", "val")),
         *(f"openvocab_cityscapes_fine_panoptic_{split}" for split in ("train", "val")),
         *(f"openvocab_coco_2017_{split}_panoptic{end}" for split in ("train", "val") for end in ("", "_with_sem_seg")),
     ],

@@ -111,10 +111,15 @@ def test_the_number_of_classes_follows_from_the_data(garden, config, options, co
 def test_mistakes(garden, tmp_path):
     copy = garden.with_name("copy.yaml")
     copy.write_text(YAML)
+    loop = tmp_path / "loop.yaml"
+    loop.symlink_to(loop)
     for value, told in (
         (str(tmp_path / "no.yaml"), r"DATASETS.FILES: .*no.yaml: there is no such dataset file"),
         ("[3]", r"DATASETS.FILES=\[3\]: it must be a list of names"),
         ("{}", "^DATASETS"),
+        (r"'a\x00b.yaml'", "it must be a list of names of YAML files"),
+        ("'~nobody-of-this-name/a.yaml'", "~nobody-of-this-name/a.yaml: there is no such dataset file"),
+        (str(loop), "loop.yaml"),
         (str([str(garden), str(copy)]), "is registered already by .*garden.yaml"),
     ):
         with pytest.raises(ConfigError, match=told) as stop:

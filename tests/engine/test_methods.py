@@ -45,6 +45,7 @@ def data_sets(tmp_path_factory):
     root = make_tiny_cityscapes(tmp_path_factory.mktemp("methods"), "train", images=4)
     make_tiny_cityscapes(root, "val", images=2)
     names = {"methods_train_008": ("train", "008"), "methods_train": ("train", "000"), "methods_val": ("val", "000")}
+    names["methods_world"] = "train", "008"  # stands for the set of the pre-training
     for name, (split, configuration) in names.items():
         register_cityscapes_panoptic(name, root, split, deleted=configuration)
     yield
@@ -60,7 +61,10 @@ def options_of(name: str) -> list[str]:
     if "zero_shot" in name:
         return []
     deleted = name not in ("full_finetune", "invocab")
-    return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)"]
+    if name == "l2_sp":
+        return ["DATASETS.TRAIN", "('methods_train_008',)", "ZSSEG.ANCHOR.WEIGHTS", MINI]
+    replay = ["ZSSEG.REPLAY.DATASET", "methods_world"] if "replay" in name else []
+    return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)", *replay]
 
 
 def config(name: str, output, *options):
@@ -87,6 +91,23 @@ def test_two_iterations_and_an_evaluation(name, tmp_path):
         losses = {k: v for line in lines for k, v in line.items() if "loss" in k}
         assert all(map(math.isfinite, losses.values()))
         assert ("com_loss_ce" in losses) == ("combined" in name) and ("loss_distill" in losses) == ("distill" in name)
+
+
+def test_a_held_out_set_is_evaluated_at_the_end_alone(tmp_path):
+    held_out = ("DATASETS.FINAL_TEST", "('methods_train',)")
+    options = ("SOLVER.MAX_ITER", 3, "TEST.EVAL_PERIOD", 1, *held_out)
+    results = run("in_class_finetune", tmp_path / "trained", *options)
+    lines = [json.loads(line) for line in (tmp_path / "trained" / "metrics.json").read_text().splitlines()]
+    own = [line["iteration"] for line in lines if "panoptic_seg/PQ" in line]
+    further = [line for line in lines if any(key.startswith("methods_train/") for key in line)]
+    assert own == [1, 3] and [line["iteration"] for line in further] == [3]
+    assert further[0]["methods_train/panoptic_seg/PQ"] == results["methods_train"]["panoptic_seg"]["PQ"]
+    assert set(results) == {"panoptic_seg", "methods_train"}
+    weights = ("MODEL.WEIGHTS", tmp_path / "trained" / "model_final.pth", *held_out)
+    again = run("in_class_finetune", tmp_path / "again", *weights, flags=["--eval-only"])
+    assert again == results
+    alone = run("in_class_finetune", tmp_path / "alone", *weights[:2], flags=["--eval-only"])
+    assert alone == {"panoptic_seg": results["panoptic_seg"]}, "what is evaluated besides changes nothing"
 
 
 class Stop(Exception):
@@ -137,10 +158,12 @@ def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
     assert not all(torch.equal(v, saved[k]) for k, v in averaged.items())
 
 
-@pytest.mark.parametrize("name", ["mean_teacher"])
+@pytest.mark.parametrize(
+    "name", ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "low_rank", "low_rate"]
+)
 def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
     """On the mini tower with random weights."""
-    options = (*SMALL, "DATASETS.TRAIN", "('methods_train_008',)", "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)
+    options = (*SMALL, *options_of(name), "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)
     files = [f"cityscapes/{name}.yaml", "towers/mini.yaml"]
     args = default_argument_parser().parse_args(["--config-file", files[0], *map(str, options)])
     args.config_file = files
@@ -237,6 +260,21 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
         ("combined_mean", ("ZSSEG.FUSION.WEIGHT", 1.5), "FUSION.WEIGHT=1.5: it must be in .0, 1"),
         ("distill_mse", ("DATASETS.TRAIN", "('methods_train',)"), "deletes no class"),
         ("naive", ("ZSSEG.MERGE.PRIORITY", "first"), "out_first, in_first, score"),
+        ("mean_teacher", ("DATASETS.FINAL_TEST", "('methods_val',)"), "FINAL_TEST.*'methods_val' is evaluated twice"),
+        (
+            "mean_teacher",
+            ("DATASETS.FINAL_TEST", "('methods_vall',)"),
+            "FINAL_TEST: there is no dataset 'methods_vall'",
+        ),
+        ("mean_teacher", ("ZSSEG.MEAN_TEACHER.PREDICTION", "both"), "PREDICTION=both: choose one of teacher, student"),
+        (
+            "replay",
+            ("ZSSEG.REPLAY.DATASET", "methods_train"),
+            "has ground truth of person, .* which DATASETS.TRAIN deletes",
+        ),
+        ("replay", ("ZSSEG.REPLAY.DATASET", "methods_wold"), "REPLAY.DATASET: there is no dataset 'methods_wold'"),
+        ("replay", ("ZSSEG.REPLAY.SHARE", 0.0), "REPLAY.SHARE=0.0: it must be"),
+        ("l2_sp", ("ZSSEG.ANCHOR.WEIGHTS", ""), "ZSSEG.ANCHOR.WEIGHTS is empty"),
     ],
 )
 def test_contradictions_end_before_any_work(name, options, message, tmp_path):

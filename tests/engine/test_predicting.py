@@ -148,10 +148,10 @@ def test_an_interrupted_run_resumes(photos, monkeypatch, computed, capsys):
     computed.clear()
     add = program.PredictionFolder.add
 
-    def interrupted(self, path, name, found):
-        if path.stem == "b":
+    def interrupted(self, source, name, found):
+        if source.path.stem == "b":
             raise KeyboardInterrupt
-        add(self, path, name, found)
+        add(self, source, name, found)
 
     with monkeypatch.context() as patch:
         patch.setattr(program.PredictionFolder, "add", interrupted)
@@ -219,7 +219,7 @@ def test_damaged_images_cost_no_other(photos, capsys):
     assert run("photos", *WORDS, "--output", "found") == 1
     assert [i["id"] for i in content(photos.parent / "found" / "panoptic.json")["images"]] == ["a", "b", "c"]
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert len(lines) == 4 and lines[3] == "error: 3 of 6 images gave no result; the others did."
+    assert len(lines) == 4 and lines[3] == "error: 3 of 6 files gave no result; the others did."
     for line, name in zip(lines, ("aa.png", "bb.jpg", "cc.png")):
         assert line.count(name) == 1
 
@@ -268,10 +268,9 @@ def test_json_goes_to_standard_output(photos, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("nothing.jpg",), "nothing.jpg: there is no such image, folder or pattern"),
+        (("nothing.jpg",), "nothing.jpg: there is no such image, video, folder or pattern"),
         (("*.jpg",), r"\*.jpg: there is no image"),
         (("empty",), "empty: there is no image"),
-        (("film.mp4",), "film.mp4: is a video. Fix: write its frames"),
         (("photos", "--words", ","), "words=',': there are no words"),
         (("photos", "--words", "no.txt"), "words='no.txt': No vocabulary 'no.txt'"),
         (("photos", "--json", "no/such/folder.json"), "its folder does not exist"),
@@ -279,7 +278,6 @@ def test_json_goes_to_standard_output(photos, capsys):
 )
 def test_mistakes_are_told_before_work(photos, monkeypatch, words, told):
     (photos.parent / "empty").mkdir()
-    (photos.parent / "film.mp4").write_bytes(b"")
     monkeypatch.setattr("zsseg_d2.engine.prediction.predictor._model", lambda cfg: pytest.fail("built"))
     with pytest.raises(SystemExit, match=f"^error: .*{told}"):
         run(*words, "--output", "found")
@@ -354,4 +352,5 @@ def test_the_command_for_photographs_is_a_config_that_works():
     args = tool.parse_arguments(["a.jpg", "--output", "o", *words, "MODEL.DEVICE", "cpu"])
     cfg = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=args.opts, eval_only=True))
     assert cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME == "convnext_large_d_320"
+    assert f"{cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME} {cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS}" in program.EMBEDDED
     assert cfg.MODEL.WEIGHTS == "weights/fcclip_cocopan.pth"

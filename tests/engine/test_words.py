@@ -49,6 +49,12 @@ def test_files(tmp_path, name, content):
         assert found.vocabulary.classes == (("road",), ("car", "cars", "automobile"), ("sky",)) and found.things == {1}
 
 
+def test_a_list_may_be_longer_than_the_name_of_a_file():
+    names = [f"word {k}" for k in range(2000)]
+    assert parse_words(", ".join(names)).vocabulary.names == tuple(names)
+    assert parse_words("x" * 300).vocabulary.names == ("x" * 300,)
+
+
 def test_packaged_lists():
     assert len(parse_words("cityscapes").vocabulary) == 19 and len(parse_words("cityscapes").things) == 8
     assert len(parse_words("coco").vocabulary) == 133 and len(parse_words("coco").things) == 80

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.experiments import suite_stub
 from tests.experiments.suite_stub import calls, run_program, write_suite
 from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.job_record import Action, state
-from zsseg_d2.experiments.panoptic_plots import forgetting, in_out_scatter
+from zsseg_d2.experiments.panoptic_plots import forgetting, in_out_scatter, over_configurations
 from zsseg_d2.experiments.remarks import remarks
 from zsseg_d2.experiments.report import table
 from zsseg_d2.experiments.runs import make_jobs
@@ -129,3 +131,19 @@ def test_a_run_without_figures_of_the_test_set_has_not_finished(finished):
         assert not row(gather(suite, jobs), "both").has("all")
     finally:
         lost.write_text(content)
+
+
+def test_lines_over_the_number_of_deleted_classes(finished, results, tmp_path):
+    assert over_configurations(results, tmp_path / "none.png") is None, "no run is a point of a line"
+    lines = {"lower": ("in-class", 8), "both": ("both", 8), "naive": ("in-class", 3)}
+    for name, (series, deleted) in lines.items():
+        found = row(results, name)
+        found.run = replace(found.run, series=series, deleted=deleted)
+    drawn = over_configurations(results, tmp_path / "configurations.png")
+    assert drawn is not None and drawn.stat().st_size > 20_000
+
+
+def test_a_point_has_a_line_and_a_place(tmp_path, tools, capfd):
+    runs = [{"name": "one", "config": "minicity/zero_shot.yaml", "eval_only": True, "series": "zero shot"}]
+    assert run_program([str(write_suite(tmp_path / "suite.yaml", runs=runs)), "--list"], tools) == 1
+    assert "`series` and `deleted` make a point of a plot together" in capfd.readouterr().err

@@ -6,13 +6,14 @@ import pytest
 import yaml
 
 from tests.experiments import suite_stub
+from zsseg_d2.data import CONFIGURATIONS
 from zsseg_d2.data.panoptic.family import family_of
 from zsseg_d2.data.pseudo_labels.dataset import pseudo_labels_folder
 from zsseg_d2.engine.config.packaged import config_root, packaged_configs, packaged_suites
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_weights
 from zsseg_d2.experiments.leak_free import check_claims, find_leaks
-from zsseg_d2.experiments.measures import TASKS
+from zsseg_d2.experiments.measures import TASKS, Target
 from zsseg_d2.experiments.referring_plots import decoder_of, loss_of
 from zsseg_d2.experiments.results import Row
 from zsseg_d2.experiments.runs import in_order, make_jobs
@@ -35,6 +36,7 @@ def load(tmp_path):
     return make
 
 
+HELD_OUT = ("minicity/suite_methods.yaml", "minicity/suite_configurations.yaml")
 OF_PHRASES = ["miniphrases/suite.yaml"]
 
 
@@ -67,19 +69,22 @@ def test_packaged_suites_are_complete(name):
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
     configs = check_configs(jobs)
-    if name != "minicity/suite_demo.yaml":
+    if name in HELD_OUT:
+        _check_held_out(suite, configs, find_leaks(jobs, configs, suite.output))
+    elif name != "minicity/suite_demo.yaml":
         assert {run.role for run in suite.runs} >= {"zero_shot", "upper_bound", "lower_bound"} and len(suite.seeds) == 3
         assert suite.published and list(find_leaks(jobs, configs, suite.output)) == ["upper_bound"]
     check_claims(suite, find_leaks(jobs, configs, suite.output))
-    assert (
-        len({cfg.SOLVER.MAX_ITER for n, cfg in configs.items() if suite.run(n).trains}) == 1
-    )  # as long for each method
+    long = {cfg.SOLVER.MAX_ITER for n, cfg in configs.items() if suite.run(n).trains and suite.run(n).competes}
+    assert len(long) == 1, "as long for each method"
     for run_name, cfg in configs.items():
         if suite.run(run_name).trains:
             assert ("pseudo_labels" in suite.run(run_name).needs) == ("_pseudo_labels_" in str(cfg.DATASETS.TRAIN)), (
                 run_name
             )
-    labels = next(job for job in jobs if job.name == "pseudo_labels")
+    labels = next((job for job in jobs if job.name == "pseudo_labels"), None)
+    if labels is None:
+        return
     family = family_of(configs["pseudo_labels"].DATASETS.TEST)
     assert (
         labels.result == pseudo_labels_folder(family, "008") / "manifest.json"
@@ -92,8 +97,29 @@ def test_packaged_suites_are_complete(name):
         check_weights(configs, suite.output)
 
 
+def _check_held_out(suite, configs, leaks):
+    """They choose on the longer validation split and report the test split; leak-free rows saw no labels of Out."""
+    assert suite.test == "minicity_panoptic_test"
+    for name, cfg in configs.items():
+        if not suite.run(name).is_step:
+            assert cfg.DATASETS.TEST == ("minicity_panoptic_val_large",)
+            assert suite.test in cfg.DATASETS.FINAL_TEST and suite.test not in cfg.DATASETS.TRAIN
+    assert leaks and all(name.startswith(("upper_bound", "full_")) for name in leaks)
+    if suite.pretraining:
+        assert {run.role for run in suite.runs} >= {"zero_shot", "upper_bound", "lower_bound"} and len(suite.seeds) == 5
+        assert suite.target == Target(0.97, 0.0, 10.0, 1.0)
+        return
+    points = [run for run in suite.runs if run.series]
+    assert len({run.series for run in points}) == 5 and len(points) == 40
+    for run in points:
+        out = CONFIGURATIONS[f"00{run.deleted}"]
+        assert list(out) == configs[run.name].ZSSEG.OUT_CLASSES and len(out) == run.deleted
+        if run.trains:
+            assert (f"minicity_panoptic_train_00{run.deleted}",) == configs[run.name].DATASETS.TRAIN
+
+
 def test_suites_are_no_configs():
-    of_classes = ["minicity/suite.yaml", "minicity/suite_demo.yaml", "cityscapes/suite_r50.yaml"]
+    of_classes = ["minicity/suite.yaml", "minicity/suite_demo.yaml", "cityscapes/suite_r50.yaml", *HELD_OUT]
     assert sorted(packaged_suites()) == sorted(of_classes + OF_PHRASES)
     assert not set(packaged_suites()) & set(packaged_configs())
 

@@ -98,7 +98,9 @@ def _wait_for(child: int, reading: int, deadline: float) -> tuple[bytes, str, in
         if ended:
             return bytes(said), kind, os.waitstatus_to_exitcode(state), usage.ru_maxrss / 2**20
         if time.monotonic() > deadline and not kind:
-            os.killpg(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has no group of its own yet
+                os.killpg(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
             kind = "hang"
         time.sleep(0.01)
 

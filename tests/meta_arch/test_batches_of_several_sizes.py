@@ -1,4 +1,4 @@
-"""One image's loss is the same alone and in company, in one pass over a batch of several sizes."""
+"""One image's loss is the same alone and in company, whether a batch of several sizes takes one pass or more."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from detectron2.modeling import build_model
 
 from tests.tiny import tiny_config, tiny_dataset, training_item
 from zsseg_d2.modeling.fcclip.interfaces import PixelDecoder, QueryDecoder
+from zsseg_d2.modeling.padding import Padding
 
 QUERIES = 9
 SMALL, WIDE, HIGH = (32, 64), (64, 160), (128, 64)
 
 
+@pytest.fixture(params=[True, False], ids=["one pass", "size by size"])
+def one_pass(request, monkeypatch):
+    """As on a GPU, and as on a CPU."""
+    monkeypatch.setattr(Padding, "in_one_pass", lambda *_: request.param)
+    return request.param
+
+
 @pytest.fixture
-def model(monkeypatch):
+def model(monkeypatch, one_pass):
     torch.manual_seed(0)
     cfg = tiny_config("MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", QUERIES)
     built = build_model(cfg).train()
@@ -70,26 +78,27 @@ def test_losses_and_gradients_are_those_of_the_images_alone(model):
         torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5 * scale, msg=name)
 
 
-def test_clip_the_encoder_and_the_decoder_run_once(model, monkeypatch):
+def test_number_of_passes(model, one_pass):
     passes = []
     for module in (model.backbone, model.sem_seg_head.pixel_decoder.transformer, model.sem_seg_head.predictor):
         module.register_forward_hook(lambda m, *_: passes.append(type(m).__name__))
-    model(items())
-    assert sorted(passes) == ["CLIP", "DeformableEncoder", "MaskedAttentionDecoder"]
+    model([*items(), training_item(*SMALL)])
+    decoders = ["DeformableEncoder", "MaskedAttentionDecoder"]
+    assert sorted(passes) == ["CLIP", *sorted(decoders * (1 if one_pass else 3))]
 
 
-def test_images_in_one_pass_are_those_one_by_one(model):
-    batch = model.training_batch(items())
+def test_images_in_one_pass_are_those_of_several(model):
+    batch = model.training_batch([*items(), training_item(*SMALL, classes=(2,))])
     features = model.clip_features(*batch)
     masked, mask_features = model.sem_seg_head(features, True, batch.padding)
-    plain, plain_features = model.sem_seg_head.one_by_one(features, True, batch.padding)
+    plain, plain_features = model.sem_seg_head.size_by_size(features, True, batch.padding)
     torch.testing.assert_close(mask_features, plain_features, rtol=1e-4, atol=1e-5)
     for one, other in zip(masked, plain, strict=True):
         torch.testing.assert_close(one.class_embed, other.class_embed, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(one.mask_embed, other.mask_embed, rtol=1e-3, atol=1e-5)
 
 
-def test_decoders_that_mask_nothing_see_one_image_at_a_time(model, monkeypatch):
+def test_decoders_that_mask_nothing_see_one_size_at_a_time(model, monkeypatch):
     expected = model(items())
     monkeypatch.setattr(type(model.sem_seg_head.pixel_decoder), "masks_padding", False)
     shapes = []
@@ -99,6 +108,20 @@ def test_decoders_that_mask_nothing_see_one_image_at_a_time(model, monkeypatch):
     for name, value in found.items():
         assert value.item() == pytest.approx(expected[name].item(), rel=1e-4)
     assert not PixelDecoder.masks_padding and not QueryDecoder.masks_padding
+
+
+def test_the_loss_does_not_depend_on_the_passes(model, monkeypatch):
+    batch = [*items(), training_item(*SMALL, classes=(2,))]
+    losses = []
+    for one_pass in (True, False):
+        monkeypatch.setattr(Padding, "in_one_pass", lambda *_, one_pass=one_pass: one_pass)
+        losses.append({name: value.item() for name, value in model(batch).items()})
+    assert losses[0] == pytest.approx(losses[1], rel=3e-6)
+    assert sum(losses[0].values()) == pytest.approx(sum(losses[1].values()), rel=1e-6)
+
+
+def test_a_cpu_takes_a_pass_for_each_size():
+    assert not Padding.in_one_pass(torch.device("cpu")) and Padding.in_one_pass(torch.device("cuda"))
 
 
 def test_padded_pixels_have_no_loss(model):
@@ -120,7 +143,7 @@ def test_padded_pixels_have_no_loss(model):
         ("CombinedFCCLIP", ("ZSSEG.FUSION.PAIRING", "hungarian")),
     ],
 )
-def test_methods_of_two_models_do_not_see_the_company_either(monkeypatch, architecture, options):
+def test_methods_of_two_models_do_not_see_the_company_either(monkeypatch, one_pass, architecture, options):
     torch.manual_seed(0)
     train = tiny_dataset("tiny_sizes_deleted", deleted=(3,))
     config = tiny_config("MODEL.META_ARCHITECTURE", architecture, *options, train=train)

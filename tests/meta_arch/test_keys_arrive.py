@@ -13,6 +13,7 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
+import tests.auto_vocabulary.fake  # noqa: F401  (registers a captioner)
 from tests.tiny import random_image, tiny_config, tiny_dataset, training_item
 from tests.tiny_referring import referring_config
 from zsseg_d2 import add_zsseg_config
@@ -26,6 +27,7 @@ FORMER, HEAD, CLIP, Z, PHRASES = (
     "MODEL.REFERRING.",
 )
 D = "ZSSEG.DISTILLATION."
+AUTO = "MODEL.AUTO_VOCABULARY."
 T = "ZSSEG.MEAN_TEACHER."
 FUSED, TAUGHT, MERGED = "CombinedFCCLIP", "DistilledFCCLIP", "NaiveIntersection"
 AVERAGED = "MeanTeacherFCCLIP"
@@ -78,6 +80,14 @@ def padded_size(model):
 
 def seen(model):
     return model.classes.evaluation().seen
+
+
+def first_update(model):
+    return predictor(model).transformer_ffn_layers[0].linear1.parametrizations.weight[0]
+
+
+def adapter_width(model):
+    return model.kept.sem_seg_head.pixel_decoder.mask_adapter.down.out_channels
 
 
 WIDE = (HEAD + "CONVS_DIM", 64)
@@ -138,7 +148,52 @@ MEAN_TEACHER = [
     Attribute(Z + "PSEUDO_LABELS.MIN_AREA", 7, lambda m: m.teaching.min_area, AVERAGED),
     Attribute(Z + "PSEUDO_LABELS.MIN_VISIBLE", 0.3, lambda m: m.teaching.min_visible, AVERAGED),
 ]
-ATTRIBUTES += MEAN_TEACHER
+REPLAYED = tiny_dataset("tiny_world_keys", ("person", "hat"))
+ATTRIBUTES += [
+    *MEAN_TEACHER,
+    Attribute(Z + "FROZEN_QUERIES.ADAPTER", 5, adapter_width, "FrozenQueriesFCCLIP"),
+    Attribute(Z + "ANCHOR.WEIGHT", 0.5, lambda m: m.weight, "AnchoredFCCLIP"),
+    Attribute(Z + "ANCHOR.WEIGHTS", "a.pth", lambda m: m.initial_weights["anchor"].path, "AnchoredFCCLIP"),
+    Attribute(Z + "LOW_RANK.RANK", 3, lambda m: first_update(m).a.shape[0], "LowRankFCCLIP"),
+    Attribute(Z + "LOW_RANK.ALPHA", 4.0, lambda m: first_update(m).scale, "LowRankFCCLIP", expected=0.5),
+    Attribute(Z + "REPLAY.DATASET", REPLAYED, lambda m: len(m.classes.replay.vocabulary), expected=2),
+]
+
+
+def clustering(name):
+    return lambda m: getattr(m.finder.cluster_settings, name)
+
+
+COLORS = (AUTO + "CAPTIONER", "colors")
+AUTO_ATTRIBUTES = [
+    (AUTO + "CAPTIONER", "colors", lambda m: {"ColorCaptioner": "colors"}[type(m.finder.captioner).__name__]),
+    (AUTO + "CAPTIONER_WEIGHTS", "some/folder", lambda m: m.finder.captioner.weights),
+    (AUTO + "SIZES", [64], lambda m: list(m.finder.cluster_settings.sizes)),
+    (AUTO + "SQUARE", False, clustering("square")),
+    (AUTO + "CLUSTERS", [3, 9], lambda m: list(m.finder.cluster_settings.counts)),
+    (AUTO + "POSITION_WIDTH", 32, clustering("position_width")),
+    (AUTO + "POSITION_WEIGHT", 0.25, clustering("position_weight")),
+    (AUTO + "KMEANS_RESTARTS", 3, clustering("restarts")),
+    (AUTO + "KMEANS_ITERATIONS", 11, clustering("iterations")),
+    (AUTO + "KMEANS_TOLERANCE", 0.5, clustering("tolerance")),
+    (AUTO + "VOTE_FLOOR", 0.125, clustering("vote_floor")),
+    (AUTO + "CRF_TAPS", 7, clustering("crf_taps")),
+    (AUTO + "CRF_ITERATIONS", 2, clustering("crf_iterations")),
+    (AUTO + "CRF_WEIGHT", 1.5, clustering("crf_weight")),
+    (AUTO + "CRF_THETA", 2.5, clustering("crf_theta")),
+    (AUTO + "MAJORITY_ROUNDS", 4, clustering("majority_rounds")),
+    (AUTO + "SEED", 13, clustering("seed")),
+    (AUTO + "PASSES", 6, lambda m: m.finder.passes),
+    (AUTO + "MIN_TOKENS", 2, lambda m: m.finder.captioner.decoding.min_tokens),
+    (AUTO + "MAX_TOKENS", 12, lambda m: m.finder.captioner.decoding.max_tokens),
+    (AUTO + "TOP_P", 0.75, lambda m: m.finder.captioner.decoding.top_p),
+    (AUTO + "NO_REPEAT", 5, lambda m: m.finder.captioner.decoding.no_repeat),
+    (AUTO + "MIN_LETTERS", 7, lambda m: m.finder.word_settings.min_letters),
+    (AUTO + "MIN_SHARE", 0.1, lambda m: m.finder.word_settings.min_share),
+    (AUTO + "MIN_SCORE", 0.3, lambda m: m.finder.word_settings.min_score),
+    (AUTO + "GIVEN_NAMES", False, lambda m: m.given_names),
+]
+ATTRIBUTES += [Attribute(*row, "AutoVocabularyFCCLIP", COLORS) for row in AUTO_ATTRIBUTES]
 
 FCCLIP_FILE, CRITERION = "meta_arch.fcclip.", "modeling.fcclip.criterion."
 DISTILL, MERGE = "meta_arch.distilled.class_distillation", "meta_arch.naive_intersection.merge_panoptic"
@@ -173,7 +228,9 @@ ELSEWHERE = {
         *(Z + "VOCABULARY", HEAD + "NUM_CLASSES", CLIP + "EMBED_DIM", CLIP + "CLIP_MODEL_NAME"),
         *(CLIP + "CLIP_PRETRAINED_WEIGHTS", FORMER + "PRE_NORM", HEAD + "PIXEL_DECODER_NAME"),
     ),
+    "tests/meta_arch/test_auto_vocabulary.py": (AUTO + "WORD_LISTS",),
     "tests/engine/test_config_files.py": (Z + "OUT_CLASSES",),
+    "tests/engine/test_replay.py": (Z + "REPLAY.SHARE", Z + "REPLAY.SIZE"),
     "tests/modeling/test_query_decoder.py": (FORMER + "TRANSFORMER_DECODER_NAME",),
     "read by the engine and the data": (
         *(
@@ -181,6 +238,8 @@ ELSEWHERE = {
             Z + "SAVE_PREDICTIONS",
             Z + "VIS_IMAGES",
             Z + "MEASURES",
+            Z + "WORD_MAPPING",
+            Z + "WORD_COSINE",
             Z + "TOWER.NAME",
             Z + "TOWER.WEIGHTS",
         ),
@@ -265,9 +324,9 @@ def test_no_key_of_a_model_is_forgotten():
     cfg = get_cfg()
     add_zsseg_config(cfg)
     seen = {row.key for row in (*ATTRIBUTES, *ARGUMENTS)} | {key for keys in ELSEWHERE.values() for key in keys}
-    known = [key for prefix in (FORMER, HEAD, CLIP, Z) for key in leaves(value_of(cfg, prefix[:-1]), prefix)]
+    known = [key for prefix in (FORMER, HEAD, CLIP, Z, AUTO) for key in leaves(value_of(cfg, prefix[:-1]), prefix)]
     assert not sorted(set(known) - seen), "a new key: add a row, or say where it is read in ELSEWHERE"
-    own = {key for key in seen if key.startswith((FORMER, HEAD, CLIP, Z))}
+    own = {key for key in seen if key.startswith((FORMER, HEAD, CLIP, Z, AUTO))}
     assert not sorted(own - set(known)), "keys that are no more"
 
 

@@ -38,6 +38,8 @@ def images_and_canvas() -> tuple[list[torch.Tensor], torch.Tensor, Padding]:
 
 def test_equal_sizes_need_no_padding():
     assert Padding.of([(32, 64), (32, 64)]) is None
+    groups = Padding.of([(32, 96), (64, 32), (32, 96)]).same_size()
+    assert groups == [[0, 2], [1]]
     assert Padding.of([(32, 96), (64, 32)]) == Padding(((32, 96), (64, 32)), (64, 96))
 
 

@@ -14,6 +14,7 @@ _LONGEST = 3  # words of a name
 _WORD = re.compile(r"[a-z][a-z'-]*")
 _NOUNS = ("NN", "NNS", "NNP", "NNPS")
 _ADJECTIVES = ("JJ", "JJR", "JJS")
+_VERBS = ("VB", "VBZ", "VBP")
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,12 @@ def _joined(tagged: Sequence[tuple[str, str]], lists: WordLists) -> list[tuple[s
 
 
 def _mended(tagged: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Read what follows an article or adjective and is followed by no noun as a noun: "an orange on a table"."""
+    """Read what follows an article or number and is followed by no noun as a noun: "an orange on", "two leaves"."""
     result = list(tagged)
     for k, (word, tag) in enumerate(tagged):
         after = tagged[k + 1][1] if k + 1 < len(tagged) else ""
-        before = tagged[k - 1][1] if k else ""
-        if tag in _ADJECTIVES and before == "DT" and after not in (*_NOUNS, *_ADJECTIVES):
+        before = result[k - 1][1] if k else ""
+        if tag in (*_ADJECTIVES, *_VERBS) and before in ("DT", "CD") and after not in (*_NOUNS, *_ADJECTIVES):
             result[k] = (word, "NN")
     return result
 
@@ -124,7 +125,7 @@ def _phrase(run: Sequence[tuple[str, str]], lists: WordLists) -> NounPhrase | No
         return None
     last = words[-1][0]
     head = last if last in lists.compounds else lemma(last, lists)
-    nameless = lists.stop | lists.modifiers | (lists.colors - lists.colored_things)
+    nameless = lists.stop | (lists.colors - lists.colored_things)
     if head in nameless or last in nameless or not all(map(_WORD.fullmatch, head.split(" "))):
         return None
     if head in lists.compounds:

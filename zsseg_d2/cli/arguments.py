@@ -19,6 +19,9 @@ CONFIG_ROOTS = frozenset(
 )
 """First parts of all config keys, by which a word is known as a key before the config is there."""
 
+MAX_FRAMES = 20_000
+"""Default of ``--max-frames``: 11 minutes at 30 frames a second."""
+
 EXIT_STATUSES = """\
 exit status: 0 done; 1 something that can be fixed, in one line that begins with error:, or a traceback, which is a bug;
 2 wrong arguments; 130 Ctrl-C; 141 nobody reads the output (docs/errors.md)"""
@@ -91,6 +94,37 @@ class ArgumentParser(argparse.ArgumentParser):
         if hasattr(parsed, "opts") and getattr(parsed, "dataset", None):
             parsed.opts = [*parsed.opts, *dataset_options(parsed.dataset)]
         return parsed, rest
+
+
+def parse_with_options(
+    parser: ArgumentParser, argv: Sequence[str] | None, files: str, config: str
+) -> argparse.Namespace:
+    """Parse a command line of files and KEY VALUE pairs in any order, as ``predict`` and ``segment`` have it.
+
+    Args:
+        parser: to which the last arguments are added.
+        argv: the words of the command line. Default: those of this process.
+        files: name of the argument with the files, which KEY VALUE pairs may follow.
+        config: the default of ``--config-file``, for the help.
+
+    Returns:
+        The arguments, with ``config_file`` and ``opts``.
+    """
+    parser.add_argument(CONFIG_FILE, action="append", metavar="FILE", help=f"default: {config}; several merge in order")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
+    args = parser.parse_intermixed_args(argv)
+    named, moved = split_options(getattr(args, files))
+    setattr(args, files, named)
+    args.opts = moved + args.opts
+    return args
+
+
+def positive(text: str) -> int:
+    """Read a number from 1 on."""
+    number = int(text.replace("_", ""))
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
 
 
 def dataset_options(files: Sequence[str]) -> list[str]:

@@ -23,6 +23,10 @@ METHODS = {
     SINGLE: ("FCCLIP",),
     "distillation of classes": ("DistilledFCCLIP",),
     "distillation of classes and masks": ("DistilledFCCLIP", *_MASKS),
+    "mean teacher": ("MeanTeacherFCCLIP",),
+    "frozen queries": ("FrozenQueriesFCCLIP",),
+    "replay": ("FCCLIP", "ZSSEG.REPLAY.DATASET", "miniworld_panoptic_train"),
+    "mean teacher, replay": ("MeanTeacherFCCLIP", "ZSSEG.REPLAY.DATASET", "miniworld_panoptic_train"),
     "combined": ("CombinedFCCLIP",),
     "combined, queries matched": ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian"),
 }

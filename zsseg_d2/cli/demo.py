@@ -1,4 +1,4 @@
-"""Demonstrate street scenes, zero-shot segmentation, phrases, and fine-tuning with the labels of some classes.
+"""Demonstrate street scenes, zero-shot segmentation, phrases, fine-tuning with labels of some classes, and found words.
 
 python tools/demo.py [--output output/demo] [--images 6] [--zero-shot-only]
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from zsseg_d2.cli import run_suite, segment, train_net
+from zsseg_d2.cli import predict, run_suite, segment, train_net
 from zsseg_d2.cli.arguments import ArgumentParser
 from zsseg_d2.cli.program import program
 
@@ -33,18 +33,19 @@ def main(args: argparse.Namespace, *, phrase_image: Path) -> int:
 
     Args:
         args: the parsed command line.
-        phrase_image: the image that the phrases are looked for in.
+        phrase_image: the image that the phrases are looked for in, and that words are found in.
 
     Returns:
         The exit status.
     """
-    output, steps, start = Path(args.output), 3 if args.zero_shot_only else 4, time.perf_counter()
+    output, steps, start = Path(args.output), 4 if args.zero_shot_only else 5, time.perf_counter()
     _make_scenes(steps)
     _zero_shot(output, args.images, steps)
     print(f"\n3/{steps}  Phrases: what each of them means in an image", flush=True)
     words = [word for phrase in PHRASES for word in ("--phrase", phrase)]
     segment.main(["--image", str(phrase_image), *words, "--output", str(output / "phrases.png")])
     status = 0 if args.zero_shot_only else _methods(output)
+    status = _no_words(output, phrase_image, steps) or status
     seconds = time.perf_counter() - start
     print(f"\nDone in {seconds:.0f} s. All methods over three seeds:\n{next_command()}")
     return status
@@ -76,8 +77,18 @@ def _zero_shot(output: Path, images: int, steps: int) -> None:
 
 def _methods(output: Path) -> int:
     print(
-        "\n4/4  The labels of all things are deleted, and the model is fine-tuned with the rest, for a few minutes:\n"
+        "\n4/5  The labels of all things are deleted, and the model is fine-tuned with the rest, for a few minutes:\n"
         "     in-class fine-tuning, its map merged with the zero-shot one, and two models trained together",
         flush=True,
     )
     return run_suite.main(["minicity/suite_demo.yaml", "--output", str(output / "methods")]) or 0
+
+
+def _no_words(output: Path, image: Path, steps: int) -> int:
+    print(f"\n{steps}/{steps}  No words at all: they are found in the image, and segmented", flush=True)
+    folder = output / "no_words"
+    status = predict.main([str(image), "--words", "auto", "--output", str(folder), "--clusters", "--overwrite"]) or 0
+    print("The segments and the clusters that the words come from:")
+    for path in sorted(folder.glob("*/*.png")):
+        print(f"  {path}")
+    return status

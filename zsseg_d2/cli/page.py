@@ -6,7 +6,7 @@
     python tools/page.py --tab phrase --config-file configs/phrasecut/clipseg_rd64.yaml MODEL.WEIGHTS model.safetensors
 
 It needs Gradio: pip install 'zsseg_d2[page]'. Only this machine reaches the page, unless --host says otherwise; then
-there is no password. A config belongs to the tab of its kind of model, and the other tab has its embedded model.
+there is no password. A config belongs to the tabs of its kind of model, and the others have their embedded model.
 docs/page.md says more.
 """
 
@@ -23,7 +23,9 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser = ArgumentParser(__doc__, prog)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all. Default: 127.0.0.1")
     parser.add_argument("--port", type=_port, help="default: the first free one from 7860")
-    parser.add_argument("--tab", action="append", choices=("words", "phrase"), help="may be repeated; default: all")
+    parser.add_argument(
+        "--tab", action="append", choices=("words", "auto", "phrase"), help="may be repeated; default: all"
+    )
     parser.add_argument(
         "--max-upload", type=_megabytes, default=20.0, metavar="MB", help="size of an image file; default: 20"
     )

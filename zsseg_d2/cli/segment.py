@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from zsseg_d2.cli.arguments import ArgumentParser, split_options
+from zsseg_d2.cli.arguments import ArgumentParser, parse_with_options
 from zsseg_d2.cli.program import program
 
 
@@ -29,16 +29,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         "--example", metavar="IMAGE", help="an image of what is meant, for models trained with image prompts"
     )
     parser.add_argument("--example-mask", metavar="PNG", help="white where --example shows it")
-    parser.add_argument(
-        "--config-file",
-        action="append",
-        metavar="FILE",
-        help="default: miniphrases/unet_vit.yaml with its embedded weights; several merge in order",
-    )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
-    args = parser.parse_intermixed_args(argv)
-    args.image, moved = split_options(args.image)  # `--image a.jpg MODEL.WEIGHTS x`
-    args.opts = moved + args.opts
+    args = parse_with_options(parser, argv, "image", "miniphrases/unet_vit.yaml with its embedded weights")
     if args.example_mask and not args.example:
         parser.error("--example-mask marks a region of --example; give that too")
     args.phrase_is_given = bool(args.phrase)

@@ -69,7 +69,14 @@ def unregister_panoptic_family(prefix: str) -> None:
 
 def register_builtin_families() -> None:
     """Register Cityscapes, MiniCity, COCO, MiniWorld and ADE20K."""
-    for family in (CITYSCAPES, MINICITY, COCO, MINIWORLD, packaged_family("ade20k_panoptic")):
+    for family in (
+        CITYSCAPES,
+        MINICITY,
+        COCO,
+        MINIWORLD,
+        packaged_family("ade20k_panoptic"),
+        packaged_family("mapillary_vistas"),
+    ):
         register_panoptic_family(family)
     for split, family in MINICITY_EXTRA.items():
         family.register(f"{family.prefix}_{split}", split)

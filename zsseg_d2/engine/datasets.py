@@ -27,6 +27,7 @@ def check_datasets_exist(cfg: CfgNode, *, training: bool) -> None:
     """
     for key, names in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN if training else ()),
+        ("ZSSEG.REPLAY.DATASET", every_training(cfg)[len(cfg.DATASETS.TRAIN) :] if training else ()),
         ("DATASETS.TEST", cfg.DATASETS.TEST),
         ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST),
     ):
@@ -35,6 +36,11 @@ def check_datasets_exist(cfg: CfgNode, *, training: bool) -> None:
                 find_dataset(name)
             except (DatasetError, OSError) as error:
                 raise DatasetError(f"{key}: {name}: {error}") from error
+
+
+def every_training(cfg: CfgNode) -> tuple[str, ...]:
+    """Return the datasets of DATASETS.TRAIN, and ZSSEG.REPLAY.DATASET behind them."""
+    return (*cfg.DATASETS.TRAIN, *filter(None, [cfg.ZSSEG.REPLAY.DATASET]))
 
 
 def every_test(cfg: CfgNode) -> tuple[str, ...]:

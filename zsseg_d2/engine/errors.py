@@ -69,6 +69,10 @@ _MEMORY = (
     "There is not enough memory. Fix: use smaller images or batches, fewer workers (DATALOADER.NUM_WORKERS) or fewer "
     "processes"
 )
+_PATHLIB = {  # its errors that are no OSError
+    "Symlink loop from": _REMEDIES[errno.ELOOP],
+    "Could not determine home directory": "write a path that begins with ~ in full",
+}
 _TORCH_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "CUDA out of memory")
 _TORCH_WRITING = ("PytorchStreamWriter failed", "inline_container.cc", "basic_ios::clear", "I/O error:")
 _PARSERS = frozenset(("ast", "json", "pickle", "yacs", "yaml"))
@@ -91,6 +95,9 @@ def explanation(error: BaseException) -> str | None:
     worker = lost_worker(error)
     if worker is not None:
         return worker
+    for mark, remedy in _PATHLIB.items():
+        if type(error) is RuntimeError and text.startswith(mark):
+            return _in_one_line(f"{text.rstrip('.')}. Fix: {remedy}")
     if not isinstance(error, USER_ERRORS):
         return None
     if isinstance(error, RecursionError):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
@@ -19,6 +23,9 @@ from .referring_task import EVALUATOR as REFERRING
 from .referring_task import is_referring
 
 logger = logging.getLogger(__name__)
+
+AUTO_VOCABULARY = "AutoVocabularyFCCLIP"
+"""The meta-architecture whose images have words of their own."""
 
 PANOPTIC = "zsseg_panoptic"
 """``evaluator_type`` of datasets with panoptic annotations."""
@@ -52,6 +59,8 @@ def zsseg_panoptic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     """Build panoptic quality, class-wise arithmetic for the naive intersection, and visualizations."""
     from ..evaluation import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
 
+    if cfg.MODEL.META_ARCHITECTURE == AUTO_VOCABULARY:
+        return _auto_vocabulary(cfg, dataset_name)
     out = ClassSets.from_config(cfg).evaluation(dataset_name).out
     save = cfg.ZSSEG.SAVE_PREDICTIONS
     evaluators: list[DatasetEvaluator] = [
@@ -67,6 +76,43 @@ def zsseg_panoptic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
             VisualizationEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, ImageRules.from_config(cfg))
         )
     return evaluators
+
+
+def _auto_vocabulary(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    """Build the scores of found words and their maps."""
+    from ..evaluation.auto_vocabulary import AutoVocabularyEvaluator
+
+    for key in ("SAVE_PREDICTIONS", "MEASURES", "VIS_IMAGES"):
+        if cfg.ZSSEG[key]:
+            logger.warning(
+                "ZSSEG.%s=%s: left out, because each image has classes of its own. Use tools/predict.py --words auto "
+                "for pictures of the segments.",
+                key,
+                cfg.ZSSEG[key],
+            )
+    return [
+        AutoVocabularyEvaluator(
+            dataset_name,
+            cfg.OUTPUT_DIR,
+            classes=ClassSets.from_config(cfg).evaluation(dataset_name).vocabulary.classes,
+            mapping_file=cfg.ZSSEG.WORD_MAPPING,
+            embed=partial(_text_rows, cfg),
+            threshold=cfg.ZSSEG.WORD_COSINE,
+        )
+    ]
+
+
+def _text_rows(cfg: CfgNode, names: Sequence[str]) -> np.ndarray:
+    """Embed names by the text tower of a config, with all prompts, as (len(names), E)."""
+    from ..modeling.clip.frozen import FrozenCLIP
+    from ..modeling.clip.text_classifier import compute_text_row
+
+    clip = FrozenCLIP.build(cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME, cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS)
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        return F.normalize(clip.embed_texts(texts), dim=-1)
+
+    return torch.cat([compute_text_row(embed, name) for name in names]).numpy()
 
 
 @EVALUATOR_REGISTRY.register()
@@ -85,6 +131,27 @@ def zsseg_referring(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
             PhraseVisualizer(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, threshold, ImageRules.from_config(cfg))
         )
     return evaluators
+
+
+@EVALUATOR_REGISTRY.register()
+def zsseg_composites(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    """Build the scores of masks and depths of composites, beside the subtraction baseline."""
+    from ..evaluation.composites.evaluator import CompositeEvaluator
+    from .composite_baseline import subtraction_threshold, validation_set
+    from .composite_task import test_samples
+
+    records, _ = test_samples(cfg, dataset_name)
+    validation = validation_set(dataset_name)
+    return [
+        CompositeEvaluator(
+            dataset_name,
+            [record["image_id"] for record in records],
+            cfg.OUTPUT_DIR,
+            threshold=cfg.MODEL.COMPOSITES.THRESHOLD,
+            depth_span=cfg.MODEL.COMPOSITES.DEPTH_MAX,
+            validation=partial(subtraction_threshold, cfg, validation) if validation else None,
+        )
+    ]
 
 
 def visualization_folder(cfg: CfgNode, dataset_name: str) -> Path:

@@ -12,7 +12,7 @@ from detectron2.data import MetadataCatalog
 from ..data.errors import DatasetError
 from ..engine.checkpoints.sources import local_weights, weights_to_read
 from ..engine.config.setup import setup_cfg
-from ..engine.datasets import find_dataset
+from ..engine.datasets import every_test, every_training, find_dataset
 from ..engine.errors import CheckpointError, ConfigError
 from ..engine.referring_task import is_referring
 from ..files import PREFIX, local_path
@@ -49,7 +49,7 @@ def check_held_out(suite: Suite, configs: Mapping[str, CfgNode]) -> None:
         ConfigError: naming the run and the key.
     """
     for name, cfg in configs.items():
-        for key, datasets in (("DATASETS.TRAIN", cfg.DATASETS.TRAIN), ("DATASETS.TEST", cfg.DATASETS.TEST)):
+        for key, datasets in (("DATASETS.TRAIN", every_training(cfg)), ("DATASETS.TEST", cfg.DATASETS.TEST)):
             if suite.test and suite.test in datasets:
                 raise ConfigError(
                     f"run '{name}': {key}={list(datasets)}: '{suite.test}' is the `test` set of {suite.path}, on which "
@@ -94,8 +94,8 @@ def check_data(jobs: Sequence[RunJob], configs: Mapping[str, CfgNode]) -> None:
         cfg = configs.get(job.name)
         if cfg is None or job.run.is_step:
             continue
-        training = cfg.DATASETS.TRAIN if job.trains else ()
-        for key, names in (("DATASETS.TRAIN", training), ("DATASETS.TEST", cfg.DATASETS.TEST)):
+        training = every_training(cfg) if job.trains else ()
+        for key, names in (("DATASETS.TRAIN", training), ("DATASETS.TEST", every_test(cfg))):
             for name in names:
                 if name not in found and not _made_before(name, job):
                     try:

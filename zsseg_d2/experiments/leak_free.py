@@ -12,6 +12,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from ..class_sets import ClassSets
 from ..engine.checkpoints.provenance import Provenance, Step, provenance_of, training_set
 from ..engine.checkpoints.sources import weights_to_read
+from ..engine.datasets import every_training
 from ..engine.errors import ConfigError
 from ..files import local_path
 from .checks import made_elsewhere
@@ -115,7 +116,7 @@ def _out(cfg: CfgNode, dataset: str) -> list[int]:
 
 def _origins(cfg: CfgNode, output: Path) -> list[Provenance]:
     """Return the origin of what a config trains, and of the weights from outside the suite that it starts from."""
-    registered = [name for name in cfg.DATASETS.TRAIN if name in MetadataCatalog.list()]
+    registered = [name for name in every_training(cfg) if name in MetadataCatalog.list()]
     own = Provenance(Step("train", tuple(training_set(name) for name in registered)))
     return [own, *_weights_from_outside(cfg, output).values()]
 

@@ -11,10 +11,11 @@ import pandas as pd
 import textalloc
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from ..evaluation.panoptic.alpha_curve import plot_alpha_curve
 from .measures import ALL, HARMONIC, IN, OUT, Measure
-from .plots import COLOURS, DARK_GREY, GREY, LIGHT_GREY, Look, known, looks, new_figure, over_iterations, save
+from .plots import COLOURS, DARK_GREY, GREY, LIGHT_GREY, Look, known, look, looks, new_figure, over_iterations, save
 from .results import Results, Row, mean_curve
 
 Line = tuple[list[float], list[float]]
@@ -42,6 +43,7 @@ def draw(results: Results, folder: Path) -> list[Path | None]:
         per_class(compared, "PQ", folder / "classes.png", drawn),
         in_out_scatter(results, folder / "in_out.png"),
         forgetting(results, folder / "forgetting.png"),
+        over_configurations(results, folder / "configurations.png"),
         *(over_alpha(row, (ALL, IN, OUT, HARMONIC), folder / f"{row.run.name}.png") for row in curves),
     ]
 
@@ -174,6 +176,36 @@ def forgetting(results: Results, path: Path) -> Path | None:
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.draw_without_rendering()
     _label_points(ax, rows, keys, [])
+    return save(figure, path)
+
+
+def over_configurations(results: Results, path: Path) -> Path | None:
+    """Draw PQ of All, In and Out over the number of deleted classes, a line for each `series` of the suite file."""
+    points = [row for row in results.table() if row.run.series and row.has(f"{results.shown}all")]
+    series = list(dict.fromkeys(row.run.series for row in points))
+    if not series:
+        return None
+    figure, axes = new_figure(13, 4.6, columns=3)
+    for ax, measure in zip(axes, (ALL, IN, OUT)):
+        key = f"{results.shown}{measure.key}"
+        for k, name in enumerate(series):
+            rows = sorted((r for r in points if r.run.series == name and r.has(key)), key=lambda r: r.run.deleted or 0)
+            style = look(k)
+            ax.errorbar(
+                [row.run.deleted or 0 for row in rows],
+                [row.mean(key) for row in rows],
+                [known(row.std(key)) or 0.0 for row in rows],
+                color=style.color,
+                marker=style.marker,
+                linestyle=style.line,
+                elinewidth=0.8,
+                label=name,
+            )
+        ax.set(xlabel="deleted classes", ylabel=measure.label if measure is ALL else f"PQ of {measure.label}")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_ylim(bottom=0)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(series), 5), frameon=False, fontsize=9)
     return save(figure, path)
 
 

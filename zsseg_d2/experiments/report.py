@@ -11,6 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from ..evaluation.panoptic.report import write_json
+from .comparisons import comparison_table
 from .measures import Measure
 from .progress import in_words
 from .remarks import remarks
@@ -75,6 +76,7 @@ def page(results: Results, plots: Sequence[Path], folder: Path) -> str:
         table(results, markdown=True),
         *footnotes(results)[1],
         *remarks(results),
+        comparison_table(results),
         _join(*explained),
         *suite.notes,
         *(f"![{path.stem.replace('_', ' ')}]({path.relative_to(folder).as_posix()})" for path in plots),

@@ -41,6 +41,8 @@ _OF_A_ROW = {
         "competes",
         "extra_parameters",
         "note",
+        "series",
+        "deleted",
     )
 }
 """Keys that a row may have that is read from another run's files."""
@@ -170,6 +172,8 @@ def _run(entry: Any, path: Path, programs: Mapping[str, Path], own: Collection[s
         raise ConfigError(f"{where}: role is '{keys['role']}'; choose one of {', '.join(ROLES)}.")
     if "curve_row" in keys and "curve" not in keys:
         raise ConfigError(f"{where}: `curve_row` is a point of a `curve`, but no `curve` is given.")
+    if bool(keys.get("series")) != ("deleted" in keys):
+        raise ConfigError(f"{where}: `series` and `deleted` make a point of a plot together. Fix: give both, or none.")
     if "of" in keys:
         run = _decode({"tool": None, **keys}, Run, where)
         executed = sorted(entry.keys() - _OF_A_ROW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ class AutoVocabularyFCCLIP(FCCLIP):
     An item with ``classes`` of its own is segmented with those, as by :class:`FCCLIP`. The result of any other holds
 
     - ``words``: a tuple of :class:`~zsseg_d2.auto_vocabulary.words.Word`, which may be empty;
+    - ``word_seconds``: the time that finding them took;
     - ``panoptic_seg``: (H, W) map and segments, whose ``category_id`` is a position in ``words``;
     - ``semantic_labels``: (H, W) positions in ``words``; -1 everywhere if there is no word;
     - ``given_labels``: (H, W) contiguous ids of the test set's classes, found with their given names
@@ -70,14 +72,16 @@ class AutoVocabularyFCCLIP(FCCLIP):
             if item.get("classes") is not None:
                 results.append(found(slot, item, item["classes"]))
                 continue
+            start = time.perf_counter()
             with torch.autocast(self.device.type, enabled=False):
                 words = self.finder(item["image"]).words
+            seconds = time.perf_counter() - start
             asked = {**item, "semantic_labels": True}
             classes = classes_of(words, self.classes)
             result = nothing(item) if classes is None else found(slot, asked, classes)
             if self.given_names:
                 result["given_labels"] = found(slot, asked, self.classes.of(item))["semantic_labels"]
-            results.append({**result, "words": words})
+            results.append({**result, "words": words, "word_seconds": seconds})
         return results
 
 

@@ -48,7 +48,7 @@ class SegmentationModel(nn.Module, ABC):
     """
 
     task: ClassVar[str] = "panoptic"
-    """``"panoptic"`` or ``"referring"``: which mapper, evaluator and config checks belong to it."""
+    """``"panoptic"``, ``"referring"`` or ``"composites"``: which mapper, evaluator and config checks belong to it."""
 
     trainable: ClassVar[bool] = True
     """False for a method that joins trained models and is only evaluated."""

@@ -64,8 +64,8 @@ class CombinedFCCLIP(TwoModels):
         batch = one.training_batch(batched_inputs)
         features = self.clip_features(batch.images, batch.padding)
         targets = one.targets(batched_inputs)
-        decoded = [model.decode(features, batch.padding) for model in (one, two)]
-        predictions = [model.predictions(d) for model, d in zip((one, two), decoded)]
+        decoded = [model.decode(features, batch.padding, items=batched_inputs) for model in (one, two)]
+        predictions = [model.predictions(d, batched_inputs) for model, d in zip((one, two), decoded)]
         losses = {}
         for name, model, predicted in zip(("m1", "m2"), (one, two), predictions):
             losses.update({f"{name}_{k}": v for k, v in model.criterion(*predicted, targets).items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,16 +114,21 @@ class DistilledFCCLIP(FCCLIP):
         """Compute the weighted losses of a training batch; CLIP sees it once."""
         batch = self.training_batch(batched_inputs)
         features = self.clip_features(batch.images, batch.padding)
-        decoded = self.decode(features, batch.padding)
-        losses = self.criterion(*self.predictions(decoded), self.targets(batched_inputs))
+        decoded = self.decode(features, batch.padding, items=batched_inputs)
+        losses = self.criterion(*self.predictions(decoded, batched_inputs), self.targets(batched_inputs))
         with torch.no_grad():
             teacher_output = self.teacher.decode(features, batch.padding, return_aux=False)
-        return {**losses, **self._distillation_losses(decoded, teacher_output)}
+        taught = [not self.is_replayed(item) for item in batched_inputs]  # others have labels of all classes
+        return {**losses, **self._distillation_losses(decoded, teacher_output, taught)}
 
-    def _distillation_losses(self, student: DecoderOutput, teacher: DecoderOutput) -> dict[str, Tensor]:
+    def _distillation_losses(
+        self, student: DecoderOutput, teacher: DecoderOutput, taught: Sequence[bool] | None = None
+    ) -> dict[str, Tensor]:
         settings = self.distillation
+        images = list(zip(student.images(), teacher.images()))
+        images = [pair for k, pair in enumerate(images) if taught is None or taught[k]]
         with torch.autocast(self.device.type, enabled=False):  # sums over points are beyond half precision
-            pairs = [self._pair(*of_image) for of_image in zip(student.images(), teacher.images())]
+            pairs = [self._pair(*of_image) for of_image in images]
             class_loss = class_distillation(
                 torch.cat([p.student_logits for p in pairs]),
                 torch.cat([p.teacher_logits for p in pairs]),

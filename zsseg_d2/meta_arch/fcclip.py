@@ -12,7 +12,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
 from torch import Tensor, nn
 
-from ..class_sets import ClassSets, EvalClasses
+from ..class_sets import ClassSets, EvalClasses, TrainingClasses
 from ..modeling.clip.backbone import CLIP
 from ..modeling.clip.text_classifier import TextClassifier
 from ..modeling.fcclip.criterion import Prediction, SetCriterion, Target
@@ -91,12 +91,12 @@ class DecoderOutput:
     """Output of the head for a batch in training.
 
     Attributes:
-        logits: [layer] (B, Q, K + 1) of all names and void.
+        logits: [layer] (B, Q, K + 1) of all names and void; a list of (Q, K + 1) where images differ in their names.
         mask_embed: [layer] (B, Q, C).
         mask_features: [image] (C, h, w) of the image's own part.
     """
 
-    logits: list[Tensor]
+    logits: Sequence[Tensor | list[Tensor]]
     mask_embed: list[Tensor]
     mask_features: list[Tensor]
 
@@ -283,11 +283,16 @@ class FCCLIP(PanopticModel):
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """Compute the weighted losses of a training batch (see :class:`SetCriterion`)."""
         batch = self.training_batch(batched_inputs)
-        decoded = self.decode(self.clip_features(batch.images, batch.padding), batch.padding)
-        return self.criterion(*self.predictions(decoded), self.targets(batched_inputs))
+        features = self.clip_features(batch.images, batch.padding)
+        decoded = self.decode(features, batch.padding, items=batched_inputs)
+        return self.criterion(*self.predictions(decoded, batched_inputs), self.targets(batched_inputs))
 
     def decode(
-        self, features: Mapping[str, Tensor], padding: Padding | None = None, return_aux: bool | None = None
+        self,
+        features: Mapping[str, Tensor],
+        padding: Padding | None = None,
+        return_aux: bool | None = None,
+        items: Sequence[Mapping] = (),
     ) -> DecoderOutput:
         """Run the head in training.
 
@@ -295,21 +300,39 @@ class FCCLIP(PanopticModel):
             features: CLIP's features of the batch.
             padding: Which part of them is image; None: all.
             return_aux: Return every layer, or only the last; None: every layer if all are supervised.
+            items: Of the batch; each image is compared with the names of its own dataset. Empty: none is replayed.
         """
         return_aux = self.deep_supervision if return_aux is None else return_aux
-        vocabulary = self.classes.training.vocabulary
-        text = self.text_rows(vocabulary)
+        text = self._text(self.classes.training)
         queries, mask_features = self.sem_seg_head(features, return_aux=return_aux, padding=padding)
-        logits = [self.class_logits(q, text, vocabulary) for q in queries]
+        logits: Any = [self.class_logits(q, *text) for q in queries]
+        replayed = [slot for slot, item in enumerate(items) if self.is_replayed(item)]
+        if replayed and self.classes.replay is not None:
+            text = self._text(self.classes.replay)
+            logits = [list(of_layer) for of_layer in logits]
+            for of_layer, q in zip(logits, queries):
+                found = self.class_logits(Queries(q.class_embed[replayed], q.mask_embed[replayed]), *text)
+                for slot, of_image in zip(replayed, found):
+                    of_layer[slot] = of_image
         parts = mask_features if padding is None else [part[0] for part in padding.crops(mask_features)]
         return DecoderOutput(logits, [q.mask_embed for q in queries], list(parts))
 
-    def predictions(self, decoded: DecoderOutput) -> tuple[list[list[Prediction]], list[tuple[Tensor, ...]]]:
+    def is_replayed(self, item: Mapping) -> bool:
+        """Return whether a training item is of ZSSEG.REPLAY.DATASET."""
+        return self.classes.training_of(item) is not self.classes.training
+
+    def _text(self, classes: TrainingClasses) -> tuple[Tensor, Vocabulary]:
+        return self.text_rows(classes.vocabulary), classes.vocabulary
+
+    def predictions(
+        self, decoded: DecoderOutput, items: Sequence[Mapping] = ()
+    ) -> tuple[list[list[Prediction]], list[tuple[Tensor, ...]]]:
         """Return predictions [layer][image] with the columns of the training classifier, and mask features [image]."""
-        training = self.classes.training
-        columns = torch.tensor([*training.kept, len(training.vocabulary)], device=self.device)
+        images = len(decoded.mask_features)
+        classes = [self.classes.training_of(item) for item in items] or [self.classes.training] * images
+        columns = [torch.tensor([*c.kept, len(c.vocabulary)], device=self.device) for c in classes]
         layers = [
-            [Prediction(c, (m,)) for c, m in zip(logits[..., columns], mask_embed)]
+            [Prediction(c[..., own], (m,)) for c, m, own in zip(logits, mask_embed, columns)]
             for logits, mask_embed in zip(decoded.logits, decoded.mask_embed)
         ]
         return layers, [(of_image,) for of_image in decoded.mask_features]
@@ -323,7 +346,7 @@ class FCCLIP(PanopticModel):
 
         Padded pixels have no loss.
         """
-        classes = self.classes.training
+        classes = self.classes.training_of(item)
         leaked = sorted(set(item["instances"].gt_classes.tolist()) & set(classes.deleted))
         if leaked:
             raise ValueError(

@@ -124,8 +124,8 @@ class MeanTeacherFCCLIP(FCCLIP):
         if self.mean_teacher.strength:
             strong = self._strong(batched_inputs)
             features = self.clip_features(strong.images, strong.padding)
-        decoded = self.decode(features, weak.padding)
-        return self.criterion(*self.predictions(decoded), targets)
+        decoded = self.decode(features, weak.padding, items=batched_inputs)
+        return self.criterion(*self.predictions(decoded, batched_inputs), targets)
 
     @torch.no_grad()
     def taught_targets(
@@ -145,6 +145,9 @@ class MeanTeacherFCCLIP(FCCLIP):
         of_image = dense.split(1) if padding is None else list(padding.crops(dense))
         taught = []
         for item, target, queries, regions in zip(items, targets, found.images(), of_image):
+            if self.is_replayed(item):
+                taught.append(target)  # it has labels of all classes
+                continue
             masks = torch.einsum("qc,chw->qhw", queries.mask_embed.float(), queries.mask_features.float())
             scores = queries.logits
             if self.mean_teacher.ensemble:

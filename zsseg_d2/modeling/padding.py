@@ -31,6 +31,28 @@ class Padding:
             return None
         return cls(tuple(sizes), (max(h for h, _ in sizes), max(w for _, w in sizes)))
 
+    @staticmethod
+    def in_one_pass(device: torch.device) -> bool:
+        """Return whether images of several sizes are computed in one pass, with their padding masked.
+
+        A CPU gains nothing from a larger batch, but pays for each padded cell: there, images of one size share a pass.
+        """
+        return device.type != "cpu"
+
+    def same_size(self) -> list[list[int]]:
+        """Return the positions of the images of each size."""
+        return [[k for k, own in enumerate(self.sizes) if own == size] for size in dict.fromkeys(self.sizes)]
+
+    def part(self, maps: Tensor, images: Sequence[int]) -> Tensor:
+        """Return the images (n, C, h, w) of one size that a map (B, C, H', W') holds at these positions."""
+        height, width = self.cells(maps.shape)[images[0]]
+        return maps[list(images), :, :height, :width]
+
+    def join_groups(self, groups: Sequence[Sequence[int]], parts: Sequence[Tensor]) -> Tensor:
+        """Join what was computed for groups of one size (n, C, h, w) to a map (B, C, H', W') with 0 outside them."""
+        found = {k: one for images, part in zip(groups, parts) for k, one in zip(images, part.split(1))}
+        return self.join([found[k] for k in range(len(self.sizes))])
+
     def cells(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Return (h, w) of each image in a map whose last two sides are those of `shape`."""
         vertical, horizontal = self.canvas[0] // shape[-2], self.canvas[1] // shape[-1]

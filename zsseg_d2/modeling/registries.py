@@ -16,3 +16,7 @@ that fits is used. See :class:`zsseg_d2.modeling.clip.towers.CLIPTower`."""
 
 REFERRING_DECODER_REGISTRY = NamedRegistry("decoder", "MODEL.REFERRING.DECODER")
 """Decoders of phrase segmentation; see :class:`zsseg_d2.modeling.referring.interface.ReferringDecoder`."""
+
+COMPOSITE_NET_REGISTRY = NamedRegistry("network of composites", "MODEL.COMPOSITES.NET")
+"""Networks that find mask and depth of a composite, built as ``cls(channels, depth)``; see
+:class:`zsseg_d2.modeling.composites.interface.CompositeNet`."""

@@ -9,23 +9,27 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
 from ..engine.config.packaged import find_configs
 from ..engine.config.setup import setup_cfg
-from ..engine.errors import ConfigError
+from ..engine.errors import USER_ERRORS, ConfigError, explanation
 from ..engine.prediction import phrase_segmentation
+from ..engine.prediction.auto_words import AUTO
 from ..engine.prediction.predictor import DEFAULT_CONFIG, Predictor
 from ..engine.referring_task import is_referring
 from ..folder_lock import FolderInUse, writing
 from ..process import keep_freed_memory
 from ..reading import MB, UnusableFile
+from .auto_tab import AutoTab
 from .phrase_tab import PhraseTab
 from .storage import Storage
 from .tabs import Tab
@@ -79,23 +83,43 @@ def run_page(args: argparse.Namespace) -> int:
 def build_tabs(args: argparse.Namespace) -> list[Tab]:
     """Build the model of each tab that is asked for.
 
-    ``--config-file`` and the options are of the tab that its kind of model belongs to; the other one has its embedded
-    model.
+    ``--config-file`` and the options are of the tabs that its kind of model belongs to; the others have their embedded
+    model. The tab that finds words needs a captioner; unless it is named, it is left out where that is missing.
     """
     given = args.config_file
     device = ["MODEL.DEVICE", args.device] if args.device else []
     options = [*args.opts, *device]
-    own = "phrase" if given and is_referring(_config(given, options)) else "words"
+    own = ("phrase",) if given and is_referring(_config(given, options)) else ("words", "auto")
     wanted = args.tab or list(_TABS)
-    if (given or args.opts) and own not in wanted:
-        raise ConfigError(f"--tab {' '.join(wanted)}: the config is of the tab {own}. Fix: add --tab {own}.")
-    return [_TABS[name](given, options) if name == own else _TABS[name]([], device) for name in wanted]
+    if (given or args.opts) and not set(own) & set(wanted):
+        raise ConfigError(f"--tab {' '.join(wanted)}: the config is of the tab {own[0]}. Fix: add --tab {own[0]}.")
+    tabs = []
+    for name in wanted:
+        try:
+            tabs.append(_TABS[name](given, options) if name in own else _TABS[name]([], device))
+        except USER_ERRORS as error:
+            if name != "auto" or args.tab:
+                raise
+            print(f"note: the tab without words is left out. {explanation(error)}", file=sys.stderr)
+    return tabs
 
 
 def _words_tab(given: Sequence[str], options: Sequence[str]) -> Tab:
+    predictor, about = _predictor(tuple(given), tuple(options))
+    return WordsTab(predictor, about)
+
+
+def _auto_tab(given: Sequence[str], options: Sequence[str]) -> Tab:
+    predictor, about = _predictor(tuple(given), tuple(options))
+    return AutoTab(predictor.with_words(AUTO), about)
+
+
+@lru_cache(maxsize=1)
+def _predictor(given: tuple[str, ...], options: tuple[str, ...]) -> tuple[Predictor, str]:
+    """Build the model that two tabs share, and say what it is."""
     predictor = Predictor(given or DEFAULT_CONFIG, options=options)
     embedded = _is_embedded(given or DEFAULT_CONFIG, DEFAULT_CONFIG, options)
-    return WordsTab(predictor, _DRAWN_STREETS if embedded else _about(predictor.cfg))
+    return predictor, _DRAWN_STREETS if embedded else _about(predictor.cfg)
 
 
 def _phrase_tab(given: Sequence[str], options: Sequence[str]) -> Tab:
@@ -106,7 +130,11 @@ def _phrase_tab(given: Sequence[str], options: Sequence[str]) -> Tab:
     return PhraseTab(model, about, threshold=cfg.MODEL.REFERRING.THRESHOLD, max_pixels=cfg.INPUT.MAX_PIXELS)
 
 
-_TABS: dict[str, Callable[[Sequence[str], Sequence[str]], Tab]] = {"words": _words_tab, "phrase": _phrase_tab}
+_TABS: dict[str, Callable[[Sequence[str], Sequence[str]], Tab]] = {
+    "words": _words_tab,
+    "auto": _auto_tab,
+    "phrase": _phrase_tab,
+}
 
 
 def _config(files: Sequence[str], options: Sequence[str]) -> CfgNode:

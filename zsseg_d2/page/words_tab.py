@@ -46,7 +46,7 @@ class WordsTab:
             placeholder="road, sidewalk, car|cars|automobile, sky",
             help="Classes between commas, synonyms between bars; (thing) or (stuff) after a word says whether its "
             "instances are told apart. Or the name of a list: coco, ade20k, cityscapes. "
-            f"Empty: the model's own {len(predictor.words)} words.",
+            "auto: words that are found in the image. Empty: the model's own.",
             most=20_000,
         )
 
@@ -58,7 +58,7 @@ class WordsTab:
         """Find all segments; see :meth:`zsseg_d2.page.tabs.Tab.find`."""
         words = text.replace("\n", ",")
         predictor = self.predictor.with_words(words if words.strip(" ,") else None, files=False)
-        names = sum(map(len, predictor.vocabulary.classes))
+        names = text.count(",") + text.count("|") if predictor.auto else len(predictor.vocabulary.rows)
         if names > MOST_NAMES:
             raise ConfigError(f"There are {names:,} names. Fix: give at most {MOST_NAMES:,} at once.")
         return shown(predictor(image))

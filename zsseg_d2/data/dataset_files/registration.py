@@ -25,7 +25,7 @@ def register_dataset_file(path: str | os.PathLike) -> PanopticFamily:
     Raises:
         DatasetError: the file or one that it names is wrong, or the name is taken; nothing is registered then.
     """
-    source = Path(path).expanduser().resolve()
+    source = Path(os.path.realpath(os.path.expanduser(path)))  # which, unlike pathlib, has no errors of its own
     family = family_from_file(source)
     known, origin = PANOPTIC_FAMILIES.get(family.prefix), _REGISTERED.get(family.prefix)
     if known is not None and known != family:

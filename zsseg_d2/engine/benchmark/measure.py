@@ -42,7 +42,11 @@ class Form:
 
     def __post_init__(self) -> None:
         self._process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        self.before = self._process.submit(_prepare, self.make, self.keep_memory).result()
+        try:
+            self.before = self._process.submit(_prepare, self.make, self.keep_memory).result()
+        except BaseException:
+            self.stop()
+            raise
 
     def time(self) -> None:
         """Time one more call."""

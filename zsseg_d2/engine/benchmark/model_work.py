@@ -19,10 +19,12 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ...class_sets import ClassSets
 from ...modeling.clip.text_classifier import TextClassifier
 from ...modeling.deformable_attention import attention as deformable_attention
 from ...text_cache import TextCache
 from ..config.setup import setup_cfg
+from ..training.loaders import images_replayed
 from ..training.solver import build_optimizer
 
 ConfigFile = str | Sequence[str]
@@ -106,24 +108,36 @@ def head_part(
 def training_step(
     config_file: ConfigFile, image_size: tuple[int, int], batch: int = 2, options: Sequence[str] = ()
 ) -> Work:
-    """Run forward, backward and optimizer on the same batch each time, which returns the losses."""
+    """Run forward, backward and optimizer on the same batch each time, which returns the losses.
+
+    With ZSSEG.REPLAY.DATASET, the last images of the batch count as its own.
+    """
     model, cfg = random_model(config_file, options)
     model.train()
     optimizer = build_optimizer(cfg, model)
-    items = [scene(image_size, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, k) for k in range(batch)]
+    replay = cfg.ZSSEG.REPLAY
+    own = batch - (images_replayed(batch, replay.SHARE) if replay.DATASET else 0)
+    classes = ClassSets.from_config(cfg)
+    items = []
+    for k in range(batch):
+        source = {"dataset_name": replay.DATASET if k >= own else cfg.DATASETS.TRAIN[0]}
+        of_image = classes.training_of(source)
+        labels = [c for c in of_image.kept if c not in of_image.deleted]
+        items.append({**scene(image_size, labels, k), **source})
 
     def step() -> dict[str, Tensor]:
         optimizer.zero_grad()
         losses = model(items)
         sum(losses.values()).backward()
         optimizer.step()
+        model.after_step()
         return losses
 
     return Work(model, step)
 
 
-def scene(image_size: tuple[int, int], classes: int, seed: int) -> dict:
-    """Make a noise image with twelve rectangles as ground truth."""
+def scene(image_size: tuple[int, int], classes: Sequence[int], seed: int) -> dict:
+    """Make a noise image with twelve rectangles of some classes as ground truth."""
     height, width = image_size
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
@@ -131,7 +145,8 @@ def scene(image_size: tuple[int, int], classes: int, seed: int) -> dict:
     for k, mask in enumerate(masks):
         mask[k % 3 * height // 3 :, k % 4 * width // 4 : (k % 4 + 1) * width // 4] = True
     instances = Instances((height, width))
-    instances.gt_masks, instances.gt_classes = masks, torch.randint(0, classes, (12,), generator=generator)
+    drawn = torch.randint(0, len(classes), (12,), generator=generator)
+    instances.gt_masks, instances.gt_classes = masks, torch.tensor(list(classes))[drawn]
     return {"image": image, "instances": instances}
 
 

@@ -21,6 +21,7 @@ from ...reading import UnusableFile, read_json
 from ...tensor_files import read_entries
 from ...vocabulary import Vocabulary, clip_tokens
 from ..config.yaml_files import read_yaml
+from ..datasets import every_training
 from ..errors import ConfigError, did_you_mean
 from .sources import local_weights, weights_to_read
 
@@ -136,7 +137,7 @@ def of_training(cfg: CfgNode) -> Provenance:
     clip = local_path(cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS) if cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS else None
     if clip is not None and clip.is_file() and provenance_of(clip).step is not None:  # CLIPs of others are pre-trained
         files.append(str(clip))
-    return derived("train", files, datasets=[training_set(name) for name in cfg.DATASETS.TRAIN], settings=settings)
+    return derived("train", files, datasets=[training_set(name) for name in every_training(cfg)], settings=settings)
 
 
 def derived(

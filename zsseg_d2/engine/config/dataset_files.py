@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,13 @@ def as_paths(listed: Any, folder: Path | None) -> list[str]:
         ConfigError: it is not a list of names.
     """
     names = [] if listed in (None, "") else [listed] if isinstance(listed, str) else listed
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) and name.strip() for name in names):
+    if not isinstance(names, Sequence) or not all(_is_name(name) for name in names):
         raise ConfigError(f"{KEY}={listed}: it must be a list of names of YAML files.")
-    return [str(name) if folder is None else str((folder / Path(name).expanduser()).resolve()) for name in names]
+    return [str(name) if folder is None else os.path.realpath(folder / os.path.expanduser(name)) for name in names]
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(name.strip()) and "\0" not in name
 
 
 def add_files_of_options(cfg: CfgNode, options: Sequence[str]) -> list[str]:

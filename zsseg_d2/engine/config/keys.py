@@ -38,6 +38,7 @@ CHOICE = Anything()  # one of validation.CHOICES, or of a registry
 _COLOR = Number(-1e6, 1e6)
 
 _FCCLIP, _REFERRING, _FUSION = "meta_arch/fcclip.py", "meta_arch/referring.py", "meta_arch/combined.py"
+_MASKS_AND_DEPTHS, _PLATEAU = "meta_arch/mask_depth_unet.py", "engine/training/plateau.py"
 _DISTILLED, _MERGED, _CLASSES = "meta_arch/distilled.py", "meta_arch/naive_intersection.py", "class_sets.py"
 _MEAN_TEACHER = "meta_arch/mean_teacher.py"
 _HEAD, _PIXELS = "modeling/fcclip/head.py", "modeling/fcclip/pixel_decoder.py"
@@ -141,6 +142,13 @@ KEYS: dict[str, Key] = {
     "MODEL.REFERRING.CONDITION": Key(CHOICE, _REFERRING),
     "MODEL.REFERRING.TEXT_SHARE": Key(SHARE, _REFERRING),
     "MODEL.REFERRING.THRESHOLD": Key(Number(-1e6, 1e6), _EVALUATORS),
+    "MODEL.COMPOSITES.NET": Key(CHOICE, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.INPUT": Key(CHOICE, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.DEPTH": Key(FLAG, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.DEPTH_MAX": Key(POSITIVE, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.MASK_LOSS": Key(TEXT, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.DEPTH_LOSS": Key(TEXT, _MASKS_AND_DEPTHS),
+    "MODEL.COMPOSITES.THRESHOLD": Key(Number(0, 1), _EVALUATORS),
     "INPUT.MIN_SIZE_TRAIN": Key(AnyOf(Listed(SIZE, 1, what="sizes in pixels"), SIZE), _IMAGES, training=True),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": Key(CHOICE, _IMAGES, training=True),
     "INPUT.MAX_SIZE_TRAIN": Key(Number(0, 65536, whole=True, above_low=True), _IMAGES, training=True),
@@ -174,6 +182,9 @@ KEYS: dict[str, Key] = {
     "INPUT.COMPOSITES.DEPTH_UNIT": Key(POSITIVE, _COMPOSITES),
     "INPUT.COMPOSITES.DEPTH_NEAR_IS": Key(CHOICE, _COMPOSITES),
     "INPUT.COMPOSITES.SIZE": Key(Number(8, 8192, whole=True), _CANVAS),
+    "INPUT.COMPOSITES.STAGES": Key(
+        Listed(Listed(ITERATIONS, 2, 2, "numbers"), what="stages [first iteration, side]"), _COMPOSITES, training=True
+    ),
     "INPUT.COMPOSITES.SCALE": Key(Listed(Number(0, 4, above_low=True), 2, 2, "shares of the side"), _CANVAS),
     "INPUT.COMPOSITES.POSITIONS": Key(CHOICE, _CANVAS),
     "INPUT.COMPOSITES.PER_PAIR": Key(Number(1, 10**6, whole=True), _CANVAS),
@@ -211,6 +222,15 @@ KEYS: dict[str, Key] = {
     "SOLVER.WARMUP_FACTOR": Key(SHARE, "detectron2", training=True),
     "SOLVER.WARMUP_ITERS": Key(ITERATIONS, "detectron2", training=True),
     "SOLVER.WARMUP_METHOD": Key(CHOICE, "detectron2"),
+    "SOLVER.PLATEAU.DATASET": Key(TEXT, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.METRIC": Key(NAME, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.MODE": Key(CHOICE, _PLATEAU),
+    "SOLVER.PLATEAU.PERIOD": Key(Number(1, 10**9, whole=True), _PLATEAU, training=True),
+    "SOLVER.PLATEAU.FACTOR": Key(Number(0, 0.999, above_low=True), _PLATEAU, training=True),
+    "SOLVER.PLATEAU.PATIENCE": Key(COUNT, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.THRESHOLD": Key(SHARE, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.COOLDOWN": Key(COUNT, _PLATEAU, training=True),
+    "SOLVER.PLATEAU.MIN_FACTOR": Key(SHARE, _PLATEAU, training=True),
     "SOLVER.CHECKPOINT_PERIOD": Key(Number(0, 10**9, whole=True, above_low=True), _TRAINER, training=True),
     "SOLVER.IMS_PER_BATCH": Key(Number(0, 65536, whole=True, above_low=True), _LOADERS, training=True),
     "SOLVER.REFERENCE_WORLD_SIZE": Key(COUNT, "detectron2", training=True),
@@ -238,6 +258,8 @@ KEYS: dict[str, Key] = {
     "ZSSEG.STRICT_WEIGHTS": Key(FLAG, _TRAINER),
     "ZSSEG.SAVE_PREDICTIONS": Key(FLAG, _EVALUATORS),
     "ZSSEG.MEASURES": Key(NAMES, _EVALUATORS),
+    "ZSSEG.WORD_MAPPING": Key(TEXT, _EVALUATORS),
+    "ZSSEG.WORD_COSINE": Key(Number(-1, 1), _EVALUATORS),
     "ZSSEG.VIS_IMAGES": Key(COUNT, _EVALUATORS),
     "ZSSEG.ENSEMBLE": Key(FLAG, _FCCLIP),
     "ZSSEG.VOID_RULE": Key(FLAG, _FCCLIP),
@@ -264,6 +286,14 @@ KEYS: dict[str, Key] = {
     "ZSSEG.MEAN_TEACHER.STRENGTH": Key(SHARE, _MEAN_TEACHER),
     "ZSSEG.MEAN_TEACHER.ENSEMBLE": Key(FLAG, _MEAN_TEACHER),
     "ZSSEG.MEAN_TEACHER.PREDICTION": Key(CHOICE, _MEAN_TEACHER),
+    "ZSSEG.FROZEN_QUERIES.ADAPTER": Key(Number(0, 65536, whole=True), "meta_arch/frozen_queries.py"),
+    "ZSSEG.ANCHOR.WEIGHTS": Key(TEXT, "meta_arch/anchored.py"),
+    "ZSSEG.ANCHOR.WEIGHT": Key(WEIGHT, "meta_arch/anchored.py", training=True),
+    "ZSSEG.LOW_RANK.RANK": Key(WIDTH, "meta_arch/low_rank.py"),
+    "ZSSEG.LOW_RANK.ALPHA": Key(WEIGHT, "meta_arch/low_rank.py"),
+    "ZSSEG.REPLAY.DATASET": Key(TEXT, _LOADERS),
+    "ZSSEG.REPLAY.SHARE": Key(Number(0, 1, above_low=True), _LOADERS, training=True),
+    "ZSSEG.REPLAY.SIZE": Key(Number(0, 10**9, whole=True), _LOADERS, training=True),
     "ZSSEG.FUSION.NAME": Key(CHOICE, _FUSION),
     "ZSSEG.FUSION.WEIGHT": Key(SHARE, _FUSION),
     "ZSSEG.FUSION.THRESHOLD": Key(SHARE, _FUSION),

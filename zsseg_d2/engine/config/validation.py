@@ -16,17 +16,19 @@ from ...data.images.reading import EXIF_RULES
 from ...data.panoptic.mapper import MAPPERS
 from ...evaluation.panoptic.beside import MEASURES
 from ...meta_arch.base import SegmentationModel
+from ...meta_arch.mask_depth_unet import INPUTS
 from ...modeling.fcclip.matcher import PAIRINGS
 from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
-from ...modeling.registries import PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
+from ...modeling.registries import COMPOSITE_NET_REGISTRY, PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 from ...registry import NamedRegistry
 from .. import composite_task as composites
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
-from ..datasets import every_test
+from ..datasets import every_test, every_training
 from ..errors import ConfigError, did_you_mean, explanation
 from ..evaluators import PANOPTIC, evaluator_type
+from ..training.plateau import PLATEAU, plateau_dataset
 from .keys import check_values
 
 logger = logging.getLogger(__name__)
@@ -40,8 +42,11 @@ CHOICES: dict[str, tuple[str, ...] | NamedRegistry] = {
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
     "INPUT.CROP.TYPE": ("relative", "relative_range", "absolute", "absolute_range"),
     "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler",),
-    "SOLVER.OPTIMIZER": ("ADAMW", "SGD"),
-    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR"),
+    "MODEL.COMPOSITES.NET": COMPOSITE_NET_REGISTRY,
+    "MODEL.COMPOSITES.INPUT": tuple(INPUTS),
+    "SOLVER.OPTIMIZER": ("ADAMW", "ADAM", "SGD"),
+    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR", PLATEAU),
+    "SOLVER.PLATEAU.MODE": ("max", "min"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("full_model", "norm", "value"),
     "MODEL.AUTO_VOCABULARY.CAPTIONER": CAPTIONER_REGISTRY,
@@ -91,7 +96,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
         )
     if referring.is_referring(cfg):
         referring.check_referring(cfg, eval_only=eval_only)
-    elif composites.has_composites(cfg):
+    elif composites.has_composites(cfg) or composites.has_composite_net(cfg):
+        composites.check_nets(cfg, eval_only=eval_only)
         composites.check_composites(cfg, eval_only=eval_only)
     else:
         _check_panoptic(cfg, eval_only)
@@ -100,7 +106,7 @@ def validate(cfg: CfgNode, *, eval_only: bool = False, world_size: int = 1) -> N
 def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
     if cfg.INPUT.DATASET_MAPPER_NAME == "phrase":
         raise ConfigError("INPUT.DATASET_MAPPER_NAME=phrase: it needs MODEL.META_ARCHITECTURE ReferringSegmentor.")
-    referring.check_datasets(cfg, (*cfg.DATASETS.TRAIN, *every_test(cfg)), referring=False)
+    referring.check_datasets(cfg, (*every_training(cfg), *every_test(cfg)), referring=False)
     if cfg.ZSSEG.SAMPLES.PERIOD > 0:
         raise ConfigError(
             f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it is for phrases. Fix: use ZSSEG.VIS_IMAGES"
@@ -176,9 +182,21 @@ def _check_training(cfg: CfgNode) -> None:
             raise ConfigError(f"INPUT.CROP.SIZE={crop.SIZE}: sizes in pixels must be whole numbers.")
         if crop.TYPE == "absolute_range" and crop.SIZE[0] > crop.SIZE[1]:
             raise ConfigError(f"INPUT.CROP.SIZE={crop.SIZE}: the smaller size must be first.")
+    _check_plateau(cfg)
     solver = cfg.SOLVER
     if solver.NESTEROV and solver.OPTIMIZER == "SGD" and not solver.MOMENTUM > 0:
         raise ConfigError(f"SOLVER.MOMENTUM={solver.MOMENTUM}: SOLVER.NESTEROV True needs a positive one.")
+
+
+def _check_plateau(cfg: CfgNode) -> None:
+    if cfg.SOLVER.LR_SCHEDULER_NAME != PLATEAU:
+        return
+    name, known = plateau_dataset(cfg), DatasetCatalog.list()
+    if name not in known:
+        raise ConfigError(
+            f"SOLVER.PLATEAU.DATASET={name}: {PLATEAU} needs a dataset whose score decides."
+            f"{did_you_mean(name, known)} Fix: name a validation split"
+        )
 
 
 def check_choice(key: str, value: object, choices: Collection[str]) -> None:
@@ -224,6 +242,7 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
     known = DatasetCatalog.list()
     for key, names, needed in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN, not eval_only),
+        ("ZSSEG.REPLAY.DATASET", every_training(cfg)[len(cfg.DATASETS.TRAIN) :], False),
         ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
         ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST, False),
     ):

@@ -1,73 +1,41 @@
-"""A folder of predictions, written image by image, so that an interrupted run resumes."""
+"""A folder of predictions, written image by image and frame by frame, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import msgspec
+import numpy as np
 
 from ...data.panoptic.categories import PanopticCategory
 from ...data.panoptic.png import read_panoptic_png
 from ...data.panoptic.split_writer import write_json
+from ...data.videos.writing import SUFFIX
+from ...evaluation.panoptic.overlay import NamedSegment
 from ...files import atomic_path
 from ...reading import JSON_LIMIT, UnusableFile, decode_json, printable, read_bytes
 from ..errors import ConfigError
-from .inputs import name_images
+from .entries import (
+    KINDS,
+    AnnotationEntry,
+    Entry,
+    ImageEntry,
+    files_of,
+    numbered,
+    segment_table,
+    with_file_names,
+    word_entries,
+)
+from .inputs import Source, name_images
 from .result import Prediction, coco_panoptic, encoded
 
 JOURNAL = ".predictions.jsonl"
-PANOPTIC, INSTANCES, SEGMENTS = "panoptic.json", "instances.json", "segments.csv"
-_KINDS = ("overlay", "panoptic", "semantic")
-_COLUMNS = ("image", "segment", "class", "kind", "score", "area", "x", "y", "width", "height")
+PANOPTIC, INSTANCES, SEGMENTS, WORDS = "panoptic.json", "instances.json", "segments.csv", "words.json"
 _REMEDY = "give --overwrite, or another --output"
-
-
-class _Image(TypedDict):
-    id: str
-    file_name: str
-    height: int
-    width: int
-
-
-class _Segment(TypedDict):
-    id: int
-    category_id: int
-    area: int
-    bbox: Annotated[list[int], msgspec.Meta(min_length=4, max_length=4)]
-    iscrowd: int
-    score: float
-
-
-class _Annotation(TypedDict):
-    image_id: str
-    file_name: str
-    segments_info: list[_Segment]
-
-
-class Entry(msgspec.Struct):
-    """A finished image: a line of the journal.
-
-    Attributes:
-        source: the image's file.
-        stamp: its size in bytes and its time of modification in nanoseconds.
-        name: of its results.
-        image: its entry of "images" in COCO panoptic format.
-        annotation: its entry of "annotations".
-        instances: in COCO's format of results; None if they were not asked for.
-    """
-
-    source: str
-    stamp: tuple[int, int]
-    name: str
-    image: _Image
-    annotation: _Annotation
-    instances: list[dict[str, Any]] | None = None
 
 
 class PredictionFolder:
@@ -88,7 +56,7 @@ class PredictionFolder:
         if overwrite:
             self._remove()
         known, self.entries = self._read()
-        there = next((n for n in (PANOPTIC, INSTANCES, SEGMENTS) if (folder / n).exists()), None)
+        there = next((n for n in (PANOPTIC, INSTANCES, SEGMENTS, WORDS) if (folder / n).exists()), None)
         if known is None and there:
             raise ConfigError(f"{folder / there}: exists, and was not made by this program. Fix: another --output.")
         if known is not None and known != settings:
@@ -96,6 +64,7 @@ class PredictionFolder:
             raise ConfigError(f"{folder}: holds predictions with other settings ({keys}). Fix: {_REMEDY}.")
         classes = {number for number, *_ in settings["classes"]}
         for entry in self.entries.values():
+            classes |= {word.category_id for word in entry.words or ()}
             if not {s["category_id"] for s in entry.annotation["segments_info"]} <= classes:
                 raise UnusableFile(f"{printable(folder / JOURNAL)}: has segments of unknown classes. Fix: {_REMEDY}.")
         # Also when resuming: a line that was cut off must not swallow the next one.
@@ -103,32 +72,77 @@ class PredictionFolder:
             lines = (dict(settings), *self.entries.values())
             temporary.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
+    def words(self) -> Iterator[tuple[int, str, bool]]:
+        """Yield id, name and kind of the words that were found in the finished images."""
+        for entry in self.entries.values():
+            for word in entry.words or ():
+                yield word.category_id, word.name, word.thing
+
     def names(self, paths: Sequence[Path]) -> dict[Path, str]:
         """Return a name for the results of each image; see :func:`zsseg_d2.engine.prediction.inputs.name_images`."""
-        taken = {Path(entry.source): entry.name for entry in self.entries.values()}
+        taken = {key.path: entry.name for key, entry in self.entries.items()}
         given = name_images([path.absolute() for path in paths], taken)
         return {path: given[path.absolute()] for path in paths}
 
-    def is_done(self, path: Path, *, semantic: bool, instances: bool) -> bool:
+    def is_done(self, source: Source, *, semantic: bool, instances: bool, clusters: bool = False) -> bool:
         """Return whether the results of this very file are there, those that are asked for among them."""
-        entry = self.entries.get(str(path.absolute()))
-        if entry is None or entry.stamp != _stamp(path) or (instances and entry.instances is None):
+        entry = self.entries.get(_key(source))
+        if entry is None or entry.stamp != _stamp(source.path) or (instances and entry.instances is None):
             return False
-        wanted = dict(_files(entry.name))
-        return all((self.folder / wanted[kind]).is_file() for kind in _KINDS[: 3 if semantic else 2])
+        files = dict(files_of(entry))
+        asked = {"semantic": semantic, "clusters": clusters}
+        wanted = [kind for kind in files if asked.get(kind, True)]
+        return all((self.folder / files[kind]).is_file() for kind in wanted)
 
-    def add(self, path: Path, name: str, found: Prediction) -> None:
-        """Write the files of an image, then note that it is finished."""
-        found.save_images(self.folder, name)
+    def frames(self, path: Path) -> list[Source]:
+        """Return the finished frames of a video, in their order."""
+        return sorted(Source(path, frame) for source, frame in self.entries if source == path.absolute())
+
+    def forget_frames(self, path: Path, kept: Sequence[Source]) -> None:
+        """Forget the frames of a video that it no longer has, as another one may stand under its name now."""
+        for key in {_key(frame) for frame in self.frames(path)} - {_key(frame) for frame in kept}:
+            for _, name in files_of(self.entries.pop(key)):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def video(self, name: str) -> Path:
+        """Return where the annotated video is that `name` was given to; see :meth:`names`."""
+        return self.folder / "overlay" / f"{name}{SUFFIX}"
+
+    def shown(self, source: Source, categories: Sequence[PanopticCategory]) -> tuple[np.ndarray, list[NamedSegment]]:
+        """Return the (H, W) ids and the segments of a finished image, to be drawn.
+
+        Raises:
+            DatasetError: the panoptic PNG is missing or damaged.
+        """
+        entry, by_id = self.entries[_key(source)], {category.id: category for category in categories}
+        segments = []
+        for s in entry.annotation["segments_info"]:
+            category = by_id[s["category_id"]]
+            segments.append(NamedSegment(s["id"], category.name, category.color, s["score"], s["area"]))
+        return self._ids(entry), segments
+
+    def add(self, source: Source, name: str, found: Prediction, *, clusters: bool = False) -> None:
+        """Write the files of an image or a frame, then note that it is finished.
+
+        Args:
+            source: the image or the frame.
+            name: of the results of the file.
+            found: the result.
+            clusters: also write the clusters in which its words were found.
+        """
+        number = numbered(name, source.frame)
+        found.save_images(self.folder, number, overlay=source.frame is None, clusters=clusters)
         entry = Entry(
-            str(path.absolute()),
-            _stamp(path),
+            str(source.path.absolute()),
+            _stamp(source.path),
             name,
-            msgspec.convert(found.coco_image(name), _Image),
-            msgspec.convert(found.coco_annotation(name), _Annotation),
-            None if found.instances is None else found.coco_instances(name),
+            msgspec.convert(found.coco_image(number), ImageEntry),
+            msgspec.convert(found.coco_annotation(number), AnnotationEntry),
+            None if found.instances is None else found.coco_instances(number),
+            source.frame,
+            word_entries(found),
         )
-        self.entries[entry.source] = entry
+        self.entries[entry.key] = entry
         with open(self.folder / JOURNAL, "ab") as journal:
             journal.write(msgspec.json.encode(entry) + b"\n")
 
@@ -136,7 +150,7 @@ class PredictionFolder:
         """Write the files about all images of the folder.
 
         Args:
-            categories: (K,) of the settings.
+            categories: (K,) of the settings, or of all words that were found.
             instances: write ``instances.json``.
             table: write ``segments.csv``.
         """
@@ -144,29 +158,43 @@ class PredictionFolder:
         write_json(self.folder / PANOPTIC, self.to_coco(categories))
         if instances:
             write_json(self.folder / INSTANCES, [i for entry in entries for i in entry.instances or ()])
+        if any(entry.words is not None for entry in entries):
+            write_json(self.folder / WORDS, self._words_of_images())
         if table:
             with atomic_path(self.folder / SEGMENTS) as temporary:
-                temporary.write_text(_table(entries, categories), encoding="utf-8")
+                temporary.write_text(segment_table(entries, categories), encoding="utf-8")
 
     def to_coco(
-        self, categories: tuple[PanopticCategory, ...], paths: Sequence[Path] | None = None, *, rle: bool = False
+        self, categories: tuple[PanopticCategory, ...], sources: Sequence[Source] | None = None, *, rle: bool = False
     ) -> dict[str, Any]:
         """Return the images in COCO panoptic format; their files are relative to the folder that holds them all.
 
         Args:
             categories: (K,) of the settings.
-            paths: finished images; None: all of the folder.
+            sources: finished images and frames; None: all of the folder.
             rle: add the mask of each segment, read from the PNGs.
         """
-        sources = list(self.entries) if paths is None else [str(path.absolute()) for path in paths]
-        entries = [self.entries[source] for source in sources]
-        names = relative_names(sources)
-        images = [{**entry.image, "file_name": name} for entry, name in zip(entries, names)]
+        wanted = list(self.entries) if sources is None else [_key(source) for source in sources]
+        entries = [self.entries[key] for key in wanted]
+        images = with_file_names([entry.image for entry in entries], wanted)
         annotations = [self._with_masks(entry) if rle else entry.annotation for entry in entries]
         return coco_panoptic(images, annotations, categories)
 
+    def _words_of_images(self) -> dict[str, Any]:
+        """Return the words of each image, with their origin."""
+        images = with_file_names([entry.image for entry in self.entries.values()], list(self.entries))
+        return {
+            "images": [
+                {"id": image["id"], "file_name": image["file_name"], "words": msgspec.to_builtins(entry.words)}
+                for image, entry in zip(images, self.entries.values())
+            ]
+        }
+
+    def _ids(self, entry: Entry) -> np.ndarray:
+        return read_panoptic_png(self.folder / dict(files_of(entry))["panoptic"], max_pixels=2**31)
+
     def _with_masks(self, entry: Entry) -> dict[str, Any]:
-        ids = read_panoptic_png(self.folder / "panoptic" / f"{entry.name}.png", max_pixels=2**31)
+        ids = self._ids(entry)
         segments = [{**s, "segmentation": encoded(ids == s["id"])} for s in entry.annotation["segments_info"]]
         return {**entry.annotation, "segments_info": segments}
 
@@ -179,12 +207,17 @@ class PredictionFolder:
         if known is None:
             return
         for entry in entries.values():
-            for _, name in _files(entry.name):
+            for _, name in files_of(entry):
                 (self.folder / name).unlink(missing_ok=True)
-        for name in (JOURNAL, PANOPTIC, INSTANCES, SEGMENTS):
+            if entry.frame is not None:
+                self.video(entry.name).unlink(missing_ok=True)
+                for kind in KINDS[1:]:
+                    with suppress(OSError):  # not there, or not empty
+                        (self.folder / kind / entry.name).rmdir()
+        for name in (JOURNAL, PANOPTIC, INSTANCES, SEGMENTS, WORDS):
             (self.folder / name).unlink(missing_ok=True)
 
-    def _read(self) -> tuple[dict | None, dict[str, Entry]]:
+    def _read(self) -> tuple[dict | None, dict[Source, Entry]]:
         path = self.folder / JOURNAL
         try:
             lines = read_bytes(path, JSON_LIMIT).split(b"\n")[:-1]  # what follows the last line end was cut off
@@ -195,42 +228,21 @@ class PredictionFolder:
         settings = decode_json(lines[0], dict[str, Any], path, remedy=_REMEDY)
         entries = [decode_json(line, Entry, path, remedy=_REMEDY) for line in lines[1:]]
         for entry in entries:
-            if "/" in entry.name or "\\" in entry.name or "\0" in entry.name:
+            if entry.name in ("", ".", "..") or set(entry.name) & set("/\\\0"):
                 raise UnusableFile(f"{printable(path)}: '{printable(entry.name)}' is damaged. Fix: {_REMEDY}.")
-        return settings, {entry.source: entry for entry in entries}
+        newest = {entry.source: entry.stamp for entry in entries}  # of a video that was replaced, no old frame counts
+        return settings, {
+            entry.key: entry for entry in entries if entry.frame is None or entry.stamp == newest[entry.source]
+        }
 
 
-def _files(name: str) -> Iterator[tuple[str, str]]:
-    """Yield kind and file of the results of an image."""
-    for kind in _KINDS:
-        yield kind, f"{kind}/{name}.{'jpg' if kind == 'overlay' else 'png'}"
-
-
-def relative_names(sources: Sequence[str]) -> list[str]:
-    """Return the paths of files relative to the deepest folder that holds them all, with ``/`` between folders."""
-    try:
-        common = Path(os.path.commonpath([str(Path(source).parent) for source in sources]))
-    except ValueError:  # none, or on several drives
-        return [Path(source).name for source in sources]
-    return [Path(source).relative_to(common).as_posix() for source in sources]
+def _key(source: Source) -> Source:
+    return Source(source.path.absolute(), source.frame)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _table(entries: Sequence[Entry], categories: Sequence[PanopticCategory]) -> str:
-    by_id = {category.id: category for category in categories}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for entry in entries:
-        for s in entry.annotation["segments_info"]:
-            category = by_id[s["category_id"]]
-            kind = "thing" if category.isthing else "stuff"
-            writer.writerow([entry.name, s["id"], category.name, kind, s["score"], s["area"], *s["bbox"]])
-    return text.getvalue()
 
 
 def print_json(content: Mapping[str, Any], target: str) -> None:

@@ -1,4 +1,4 @@
-"""Images of a command line: files, folders and patterns, and the next one prepared while one is computed."""
+"""Images and videos of a command line: files, folders, patterns; the next image prepared while one is computed."""
 
 from __future__ import annotations
 
@@ -8,29 +8,42 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from ...data.videos.reading import SUFFIXES as VIDEOS
 from ...reading import printable
 from ..errors import ConfigError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2")
 """Endings of the files that folders and patterns stand for; a file that is named itself may have any."""
 
-_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 _AHEAD = 2  # images that are prepared in advance
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
+class Source(NamedTuple):
+    """An image: a file, or a frame of a video, counted from 0."""
+
+    path: Path
+    frame: int | None = None
+
+
+def is_video(path: Path) -> bool:
+    """Return whether the ending of a file is that of a video."""
+    return path.suffix.lower() in VIDEOS
+
+
 def find_images(words: Sequence[str], output: Path | None = None) -> list[Path]:
-    """List the images that files, folders (with those below) and patterns such as ``photos/**/*.jpg`` stand for.
+    """List the images and videos that files, folders (with those below) and patterns (``photos/**/*.jpg``) stand for.
 
     Args:
         words: of the command line.
         output: folder whose files are left out, where a folder or a pattern includes it.
 
     Returns:
-        Each image once, in the order of the words; those of a folder or pattern by name.
+        Each file once, in the order of the words; those of a folder or pattern by name.
 
     Raises:
         ConfigError: nothing is there.
@@ -47,24 +60,20 @@ def _expanded(word: str, output: Path | None) -> list[Path]:
     if path.is_dir():
         several = list(path.rglob("*"))
     elif os.path.lexists(path):
-        if path.suffix.lower() in _VIDEOS:
-            raise ConfigError(
-                f"{printable(word)}: is a video. Fix: write its frames as images, and name their folder "
-                f"(ffmpeg -i {printable(path.name)} frames/%06d.png)."
-            )
         return [path]
     elif glob.has_magic(word):
         several = [Path(name) for name in glob.glob(str(path), recursive=True)]
     else:
-        raise ConfigError(f"{printable(word)}: there is no such image, folder or pattern. Fix: check the path.")
+        raise ConfigError(f"{printable(word)}: there is no such image, video, folder or pattern. Fix: check the path.")
     own = None if output is None else output.resolve()
     images = [
         p
         for p in sorted(several)
-        if p.suffix.lower() in IMAGES and p.is_file() and (own is None or own not in p.resolve().parents)
+        if p.suffix.lower() in IMAGES + VIDEOS and p.is_file() and (own is None or own not in p.resolve().parents)
     ]
     if not images:
-        raise ConfigError(f"{printable(word)}: there is no image ({', '.join(IMAGES)}). Fix: name the images.")
+        endings = ", ".join(IMAGES + VIDEOS)
+        raise ConfigError(f"{printable(word)}: there is no image or video ({endings}). Fix: name the files.")
     return images
 
 
@@ -100,18 +109,25 @@ def _clean(name: str) -> str:
     return printable(name).replace("\\", "_").strip() or "image"
 
 
-def prepared(paths: Sequence[Path], prepare: Callable[[Path], T]) -> Iterator[tuple[Path, Callable[[], T]]]:
-    """Prepare images in another thread, a few ahead of the one that is used.
+def prepared(
+    sources: Iterable[S], prepare: Callable[[S], T], ahead: int = _AHEAD
+) -> Iterator[tuple[S, Callable[[], T]]]:
+    """Prepare images in another thread, in their order, a few ahead of the one that is used.
+
+    Args:
+        sources: what `prepare` takes.
+        prepare: called for one at a time.
+        ahead: number of images that are prepared in advance.
 
     Yields:
-        Each path, and a function that returns what `prepare` returned for it, or raises what it raised.
+        Each source, and a function that returns what `prepare` returned for it, or raises what it raised.
     """
     with ThreadPoolExecutor(1, "images") as pool:
-        waiting: deque[tuple[Path, Future[T]]] = deque()
+        waiting: deque[tuple[S, Future[T]]] = deque()
         try:
-            for path in paths:
-                waiting.append((path, pool.submit(prepare, path)))
-                if len(waiting) > _AHEAD:
+            for source in sources:
+                waiting.append((source, pool.submit(prepare, source)))
+                if len(waiting) > ahead:
                     done = waiting.popleft()
                     yield done[0], done[1].result
                     del done  # it holds an image

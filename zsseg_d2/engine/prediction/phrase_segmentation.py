@@ -67,7 +67,10 @@ def build_segmentor(cfg: CfgNode) -> ReferringSegmentor:
     from ..training.trainer import Trainer
 
     if not is_referring(cfg):
-        raise ConfigError(f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: phrases need ReferringSegmentor.")
+        raise ConfigError(
+            f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: phrases need ReferringSegmentor. "
+            "Fix: use tools/predict.py for words."
+        )
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError(
             "MODEL.WEIGHTS is empty, and a random decoder finds nothing. Fix: MODEL.WEIGHTS /path/to/model_final.pth"

@@ -6,7 +6,7 @@ import argparse
 import copy
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,21 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from scipy import ndimage
 
+from ...auto_vocabulary.finder import ImageWords, WordFinder
+from ...auto_vocabulary.settings import build_word_finder
 from ...class_sets import ClassSets, EvalClasses
 from ...data.errors import DatasetError
 from ...data.images.reading import read_rgb, upright_rgb
 from ...data.panoptic.categories import PanopticCategory, distinct_colors
 from ...data.panoptic.mapper import PanopticMapper
+from ...meta_arch.auto_vocabulary import nothing
 from ...vocabulary import Vocabulary
 from ..checkpoints.sources import local_weights, weights_to_read
 from ..config.setup import setup_cfg
-from ..errors import ConfigError
+from ..errors import USER_ERRORS, ConfigError
 from ..referring_task import is_referring
 from ..training.trainer import Trainer
+from .auto_words import AutoRequest, AutoWords, parse_auto
 from .result import Instance, Prediction, Segment, encoded
 from .words import WordsLike, parse_words
 
@@ -48,7 +52,8 @@ class Predictor:
         config: a config file or several, by path or packaged name, or a config. Default: the embedded model, which
             knows the drawn street scenes of MiniCity.
         words: what to look for; see :func:`zsseg_d2.engine.prediction.words.parse_words`. None: the vocabulary of the
-            config's test set.
+            config's test set. ``"auto"``: words are found in each image (see
+            :func:`zsseg_d2.engine.prediction.auto_words.parse_auto`).
         options: KEY VALUE pairs on top of the config, such as ``["MODEL.WEIGHTS", "fcclip_cocopan.pth"]``.
         device: ``"cpu"``, ``"cuda"``, …; None: MODEL.DEVICE.
         semantic: results also hold the likeliest word of each pixel.
@@ -65,6 +70,7 @@ class Predictor:
         for segment in found.segments:
             print(segment.label, segment.score, segment.area)
         predictor.words = ["road", "tree", "lamp post"]
+        predictor.words = "auto"
     """
 
     def __init__(
@@ -83,13 +89,17 @@ class Predictor:
         self.cfg = _config(config, [*options, *wanted])
         self._classes_of_run = ClassSets.from_config(self.cfg)
         self._mapper = PanopticMapper(self.cfg, training=False)
+        self._finder: WordFinder | None = None
         self.words = words  # mistakes end here, before weights are read
         self.model = _model(self.cfg)
         self._lock = threading.Lock()  # a model computes one image at a time
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Names of the K classes. Others may be assigned; that costs only the text rows of new names."""
+        """Names of the K classes; with ``"auto"``, of all images so far.
+
+        Others may be assigned; that costs only the text rows of new names.
+        """
         return tuple(category.name for category in self.categories)
 
     @words.setter
@@ -108,20 +118,57 @@ class Predictor:
         """
         other = copy.copy(self)
         other._set_words(words, files)
+        self._finder = other._finder  # read once for all
         return other
 
     def _set_words(self, words: WordsLike | None, files: bool = True) -> None:
         tested = self._classes_of_run.evaluation()
+        request = parse_auto(words, tested)
+        if request is None and words is None and self.cfg.MODEL.META_ARCHITECTURE == "AutoVocabularyFCCLIP":
+            request = AutoRequest()
+        self.auto = None if request is None else self._auto_words(request)
         try:
-            classes = tested if words is None else self._classes_of(words, tested, files)
+            classes = tested if words is None or request else self._classes_of(words, tested, files)
         except ValueError as error:
             raise error if isinstance(error, ConfigError) else ConfigError(f"words: {error}") from error
         self.classes = classes
-        self.categories = _categories(classes, self._dataset if classes is tested else "")
+        self.categories = () if self.auto else _categories(classes, self._dataset if classes is tested else "")
+
+    def _auto_words(self, request: AutoRequest) -> AutoWords:
+        """Build what finds the words of an image; its captioner is read once."""
+        if self._finder is None:
+            try:
+                self._finder = build_word_finder(self.cfg)
+            except ValueError as error:
+                raise error if isinstance(error, USER_ERRORS) else ConfigError(str(error)) from error
+        return AutoWords(self._finder, self._classes_of_run, request)
+
+    def remember(self, words: Iterable[tuple[int, str, bool]], source: str) -> None:
+        """Take over ids, names and kinds of words that an earlier run found.
+
+        Args:
+            words: of the earlier run.
+            source: where they are noted, for messages.
+
+        Raises:
+            ConfigError: they contradict one another.
+        """
+        if self.auto:
+            try:
+                self.auto.categories.remember(words)
+            except ValueError as error:
+                raise ConfigError(f"{source}: {error}. Fix: give --overwrite, or another --output.") from error
+            self.categories = self.auto.categories.all
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The K classes with their synonyms."""
+        """The K classes with their synonyms.
+
+        Raises:
+            ConfigError: each image has its own ("auto"); they are :attr:`Prediction.found`.
+        """
+        if self.auto:
+            raise ConfigError("words=auto: each image has its own words. Fix: read Prediction.found.words.")
         return self.classes.vocabulary
 
     @property
@@ -140,8 +187,12 @@ class Predictor:
         """
         return self.predict(self.prepare(image))
 
-    def prepare(self, image: ImageLike) -> dict[str, Any]:
+    def prepare(self, image: ImageLike, name: str | None = None) -> dict[str, Any]:
         """Read and resize an image as an evaluation does; may run in another thread than :meth:`predict`.
+
+        Args:
+            image: see :data:`ImageLike`.
+            name: of the result. Default: that of the file.
 
         Returns:
             An item of the model's input, with the image's "pixels" (H, W, 3) and "name".
@@ -149,34 +200,77 @@ class Predictor:
         Raises:
             DatasetError: see :meth:`__call__`.
         """
-        pixels, name = _pixels(image, self.cfg.INPUT.MAX_PIXELS)
+        pixels, own_name = _pixels(image, self.cfg.INPUT.MAX_PIXELS)
+        name = own_name if name is None else name
         size = {"height": pixels.shape[0], "width": pixels.shape[1]}
         return {**size, "image": self._mapper.prepared(pixels), "pixels": pixels, "name": name, "file_name": name}
 
     def predict(self, item: Mapping[str, Any]) -> Prediction:
         """Find the words in a prepared image."""
-        classes, categories = self.classes, self.categories
-        given = {k: v for k, v in item.items() if k != "pixels"}
-        asked = {"classes": classes, "semantic_labels": self._semantic, "encode_masks": _encoded}
+        return self.predict_batch([item])[0]
+
+    def predict_batch(self, items: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """Find the words in prepared images; those of one size share a pass through the model.
+
+        Scores differ from those of :meth:`predict` by rounding (about 1e-6).
+        """
+        asked = [self._asked(item) for item in items]
+        outputs = self._outputs(items, [classes for _, classes, _ in asked])
+        return [
+            self._prediction(item, output, categories, found)
+            for item, output, (found, _, categories) in zip(items, outputs, asked)
+        ]
+
+    def _asked(
+        self, item: Mapping[str, Any]
+    ) -> tuple[ImageWords | None, EvalClasses | None, tuple[PanopticCategory, ...]]:
+        """Return the words of an image, if they are found in it, the classes to look for, and their categories."""
+        if not self.auto:
+            return None, self.classes, self.categories
         with self._lock, torch.no_grad():
-            (output,) = self.model([{**given, **asked, "dataset_name": self._dataset}])
-        ids, found = output["panoptic_seg"]
+            asked = self.auto.find(item["image"])
+            self.categories = self.auto.categories.all
+        return asked
+
+    def _outputs(
+        self, items: Sequence[Mapping[str, Any]], classes: Sequence[EvalClasses | None]
+    ) -> list[Mapping[str, Any]]:
+        """Return the model's result for each item; without classes, nothing is found."""
+        shared = {"semantic_labels": self._semantic, "encode_masks": _encoded, "dataset_name": self._dataset}
+        given = [
+            {**{k: v for k, v in item.items() if k != "pixels"}, **shared, "classes": known}
+            for item, known in zip(items, classes)
+            if known is not None
+        ]
+        with self._lock, torch.no_grad():
+            computed = iter(self.model(given) if given else ())
+        return [nothing(item) if known is None else next(computed) for item, known in zip(items, classes)]
+
+    def _prediction(
+        self,
+        item: Mapping[str, Any],
+        output: Mapping[str, Any],
+        categories: tuple[PanopticCategory, ...],
+        found: ImageWords | None,
+    ) -> Prediction:
+        ids, segments = output["panoptic_seg"]
         panoptic = ids.cpu().numpy()
-        if not all("score" in segment for segment in found):
+        if not all("score" in segment for segment in segments):
             raise ConfigError(
                 f"MODEL.META_ARCHITECTURE={self.cfg.MODEL.META_ARCHITECTURE}: its segments have no scores. Fix: use a "
                 "model that scores its segments."
             )
-        semantic = output.get("semantic_labels")
+        semantic = output.get("semantic_labels") if self._semantic else None
         instances = output.get("instances")
         return Prediction(
             name=item["name"],
             image=item["pixels"],
             panoptic=panoptic,
-            segments=_segments(panoptic, found, categories),
+            segments=_segments(panoptic, segments, categories),
             categories=categories,
             semantic=None if semantic is None else semantic.cpu().numpy(),
             instances=None if instances is None else _instances(instances, categories),
+            found=found,
         )
 
 

@@ -1,4 +1,4 @@
-"""Prediction as a program, behind ``tools/predict.py``: images and words in, named segments out."""
+"""Prediction as a program, behind ``tools/predict.py``: images, videos and words in, named segments out."""
 
 from __future__ import annotations
 
@@ -6,31 +6,39 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from tqdm import tqdm
 
+from ...data.errors import DatasetError
 from ...files import file_digest
 from ...folder_lock import writing
 from ...process import keep_freed_memory
 from ...reading import printable
 from ..checkpoints.sources import local_weights
 from ..config.packaged import find_configs
-from ..errors import ConfigError, explanation
+from ..errors import ConfigError
 from ..pseudo_labeling.labeling_config import settings_that_matter, weights_files
 from ..training.hooks import show_bars
-from .folder import PredictionFolder, print_json, relative_names
-from .inputs import find_images, name_images, prepared
+from .auto_words import auto_settings
+from .batches import predictions
+from .entries import numbered, with_file_names
+from .folder import PredictionFolder, print_json
+from .inputs import Source, find_images, is_video, name_images, prepared
+from .listing import NO_WORD, listed
 from .predictor import DEFAULT_CONFIG, Predictor
-from .result import Prediction, coco_panoptic
+from .result import coco_panoptic
+from .videos import FrameReader, all_frames, draw_video, is_finished
 
 EMBEDDED = (
     "note: this is the embedded model for drawn street scenes. For photographs, put fcclip_cocopan.pth ('Model Zoo' of "
-    "https://github.com/bytedance/fc-clip) into weights/, and add --config-file configs/coco/fcclip.yaml "
+    "https://github.com/bytedance/fc-clip) into weights/; open_clip downloads its CLIP, convnext_large_d_320 "
+    "laion2b_s29b_b131k_ft_soup, from https://huggingface.co/laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup"
+    " (without a network: MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS FILE); and add --config-file configs/coco/fcclip.yaml "
     "configs/towers/convnext_large.yaml MODEL.WEIGHTS weights/fcclip_cocopan.pth (docs/predict.md)."
 )
 
@@ -61,6 +69,10 @@ def run_predicting(args: argparse.Namespace) -> int:
         semantic=args.semantic,
         instances=args.instances,
     )
+    if args.clusters and not predictor.auto:
+        raise ConfigError(
+            "--clusters: the words are given, so there are no clusters. Fix: --words auto, or leave it out."
+        )
     try:
         with writing(output, "a prediction") if output else nullcontext():
             failed = _predict(args, predictor, paths, output)
@@ -71,7 +83,7 @@ def run_predicting(args: argparse.Namespace) -> int:
     for problem in failed.values():
         print(f"error: {problem}", file=sys.stderr)
     if failed:
-        print(f"error: {len(failed)} of {len(paths)} images gave no result; the others did.", file=sys.stderr)
+        print(f"error: {len(failed)} of {len(paths)} files gave no result; the others did.", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -82,52 +94,128 @@ def _predict(
     folder = None
     if output:
         folder = PredictionFolder(output, _settings(predictor), overwrite=args.overwrite)
+        if predictor.auto:
+            predictor.remember(folder.words(), str(output))
     names = folder.names(paths) if folder else name_images(paths, {})
-    asked = {"semantic": args.semantic, "instances": args.instances}
-    todo = [path for path in paths if not (folder and folder.is_done(path, **asked))]
-    if len(todo) < len(paths):
-        print(f"{len(paths) - len(todo)} of {len(paths)} images are finished already.", file=sys.stderr)
     failed: dict[Path, str] = {}
-    found: dict[Path, tuple[dict, dict]] = {}
-    bar = tqdm(prepared(todo, predictor.prepare), total=len(todo), unit="image", disable=not show_bars())
-    for path, item in bar:
-        try:
-            result = predictor.predict(item())
-        except (ConfigError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # of this image; explanation() tells bugs apart
-            problem = explanation(error)
-            if problem is None:
-                raise
-            failed[path] = problem if printable(path) in problem else f"{printable(path)}: {problem}"
-            continue
-        if folder:
-            folder.add(path, names[path], result)
-        elif args.json:
-            found[path] = result.coco_image(names[path]), result.coco_annotation(names[path], rle=True)
-        if len(paths) == 1 and args.json != "-":
-            bar.write(_listed(result))
+    work = _work(args, paths, names, predictor.cfg.INPUT.MAX_PIXELS, folder, failed)
+    found = _compute(args, predictor, work, names, folder, failed)
     if folder:
         folder.finish(predictor.categories, instances=args.instances, table=args.csv)
         print(f"{output}: {len(folder.entries)} images in panoptic.json", file=sys.stderr)
     if args.json:
-        good = [path for path in paths if path not in failed]
-        content = folder.to_coco(predictor.categories, good, rle=True) if folder else _coco(predictor, found)
+        good = [source for path, sources in work.items() if path not in failed for source in sources.all]
+        if folder:
+            content = folder.to_coco(predictor.categories, good, rle=True)
+        else:
+            images = with_file_names([found[source][0] for source in good], good)
+            content = coco_panoptic(images, [found[source][1] for source in good], predictor.categories)
         print_json(content, args.json)
     return failed
 
 
-def _coco(predictor: Predictor, found: dict[Path, tuple[dict, dict]]) -> dict[str, Any]:
-    names = relative_names([str(path.absolute()) for path in found])
-    images = [{**image, "file_name": name} for (image, _), name in zip(found.values(), names)]
-    return coco_panoptic(images, [annotation for _, annotation in found.values()], predictor.categories)
+class _Work(NamedTuple):
+    """What there is to do for a file: all of its images, and those that are not finished."""
+
+    all: list[Source]
+    todo: list[Source]
 
 
-def _listed(result: Prediction) -> str:
-    """List the segments of an image, a line each."""
-    area = result.panoptic.size
-    lines = (f"{s.score:.2f}  {100 * s.area / area:5.1f} %  {s.label}" for s in result.segments)
-    return "\n".join(("score   area   class", *lines)) if result.segments else "No word was found."
+def _work(
+    args: argparse.Namespace,
+    paths: Sequence[Path],
+    names: Mapping[Path, str],
+    max_pixels: int,
+    folder: PredictionFolder | None,
+    failed: dict[Path, str],
+) -> dict[Path, _Work]:
+    """List the images of each file; a video that cannot be read is added to `failed`."""
+    asked = {"semantic": args.semantic, "instances": args.instances, "clusters": args.clusters}
+    work: dict[Path, _Work] = {}
+    finished = 0
+    for path in paths:
+        if not is_video(path):
+            sources = [Source(path)]
+        elif folder and is_finished(folder, path, names[path], **asked):
+            work[path] = _Work(folder.frames(path), [])
+            finished += 1
+            continue
+        else:
+            try:
+                sources = all_frames(path, max_pixels, args.max_frames)
+            except DatasetError as error:
+                failed[path] = str(error)
+                continue
+            if folder:
+                folder.forget_frames(path, sources)
+        todo = [source for source in sources if not (folder and folder.is_done(source, **asked))]
+        work[path] = _Work(sources, todo)
+        finished += not todo and not is_video(path)
+        if len(todo) < len(sources) > 1:
+            done = len(sources) - len(todo)
+            print(f"{printable(path)}: {done} of {len(sources)} frames are finished already.", file=sys.stderr)
+    if finished:
+        print(f"{finished} of {len(paths)} files are finished already.", file=sys.stderr)
+    return work
+
+
+def _compute(
+    args: argparse.Namespace,
+    predictor: Predictor,
+    work: Mapping[Path, _Work],
+    names: Mapping[Path, str],
+    folder: PredictionFolder | None,
+    failed: dict[Path, str],
+) -> dict[Source, tuple[dict, dict]]:
+    """Predict, and write to the folder; without one, return the entries of "images" and "annotations"."""
+    limit = predictor.cfg.INPUT.MAX_PIXELS
+    found: dict[Source, tuple[dict, dict]] = {}
+    reader = FrameReader(limit)
+    left = {path: len(sources.todo) for path, sources in work.items()}
+
+    def prepare(source: Source) -> dict[str, Any]:
+        image = source.path if source.frame is None else reader.read(source)
+        return predictor.prepare(image, source.path.stem)
+
+    def fail(source: Source, problem: str) -> None:
+        name = printable(source.path)
+        failed.setdefault(source.path, problem if name in problem else f"{name}: {problem}")
+
+    def finish_video(path: Path) -> None:
+        if folder and path not in failed:
+            try:
+                draw_video(folder, path, names[path], predictor.categories, limit)
+            except DatasetError as error:
+                failed[path] = str(error)
+
+    videos = [path for path in work if is_video(path)]
+    for path in videos:
+        if folder and left[path]:
+            folder.video(names[path]).unlink(missing_ok=True)  # it shows other results
+        elif folder and not folder.video(names[path]).is_file():
+            finish_video(path)  # the program was ended before it was drawn
+    todo = [source for sources in work.values() for source in sources.todo]
+    images = prepared(todo, prepare, ahead=args.batch_size + 1)
+    results = predictions(predictor, images, args.batch_size, fail)
+    unit = "frame" if len(videos) == len(work) else "image"
+    with tqdm(results, total=len(todo), unit=unit, disable=not show_bars()) as bar:
+        for source, result in bar:
+            path = source.path
+            name = names[path]
+            if result is not None and folder:
+                folder.add(source, name, result, clusters=args.clusters)
+            elif result is not None and args.json:
+                number = numbered(name, source.frame)
+                found[source] = result.coco_image(number), result.coco_annotation(number, rle=True)
+            if result is not None and len(todo) == len(work) == 1 and args.json != "-" and not videos:
+                bar.write(listed(result))
+            elif result is not None and result.found and args.json != "-":
+                bar.write(f"{numbered(name, source.frame)}: {', '.join(w.name for w in result.found.words) or NO_WORD}")
+            left[path] -= 1
+            if path in videos and not left[path]:
+                finish_video(path)
+    reader.close()
+    return found
 
 
 def _settings(predictor: Predictor) -> dict[str, Any]:
@@ -135,8 +223,10 @@ def _settings(predictor: Predictor) -> dict[str, Any]:
     weights = weights_files(predictor.cfg)
     content = {
         "weights": {key: file_digest(local_weights(path, key)) for key, path in weights.items()},
-        "words": predictor.vocabulary.classes,
-        "classes": [[c.id, c.name, c.isthing] for c in predictor.categories],
+        "words": predictor.auto.request.settings() if predictor.auto else predictor.vocabulary.classes,
+        "classes": [] if predictor.auto else [[c.id, c.name, c.isthing] for c in predictor.categories],
         "config": {k: v for k, v in settings_that_matter(predictor.cfg).items() if k not in weights},
     }
+    if predictor.auto:
+        content["auto"] = auto_settings(predictor.cfg)
     return json.loads(msgspec.json.encode(content))

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from ...data.panoptic.categories import PanopticCategory
+from ...auto_vocabulary.alignment import resize_labels
+from ...auto_vocabulary.finder import ImageWords
+from ...data.panoptic.categories import PanopticCategory, distinct_colors
 from ...data.panoptic.png import write_panoptic_png, write_png
 from ...data.panoptic.split_writer import write_json
 from ...evaluation.panoptic.overlay import NamedSegment, draw_overlay
@@ -91,6 +93,7 @@ class Prediction:
         categories: (K,) the words, with ids and colors.
         semantic: (H, W) int32 position of the likeliest word at each pixel; None unless asked for.
         instances: best first; None unless asked for.
+        found: the words that were found in the image, with their origin; None if they were given.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Prediction:
     categories: tuple[PanopticCategory, ...]
     semantic: np.ndarray | None = None
     instances: tuple[Instance, ...] | None = None
+    found: ImageWords | None = None
 
     def __repr__(self) -> str:
         height, width = self.panoptic.shape
@@ -110,6 +114,22 @@ class Prediction:
         """Draw the segments with names and scores over the image, at its own size, and a legend below."""
         shown = [NamedSegment(s.id, s.label, self.categories[s.category].color, s.score, s.area) for s in self.segments]
         return draw_overlay(self.image, self.panoptic, shown)
+
+    def clusters_overlay(self) -> Image.Image:
+        """Draw the clusters in which the words were found, each with its first caption and its agreement.
+
+        Raises:
+            ValueError: the words were given.
+        """
+        if self.found is None:
+            raise ValueError("The words of this prediction were given, so it has no clusters.")
+        clusters = self.found.clusters
+        labels = resize_labels(clusters.labels, self.panoptic.shape)
+        shown = [
+            NamedSegment(k + 1, f"{k + 1} {texts[0]}", color, clusters.agreement[k], int((labels == k).sum()))
+            for k, (texts, color) in enumerate(zip(self.found.captions, distinct_colors(len(clusters))))
+        ]
+        return draw_overlay(self.image, labels + 1, shown)
 
     def to_coco(self, *, rle: bool = False) -> dict[str, Any]:
         """Return the image, its annotation and the categories in COCO panoptic format, as JSON has it.
@@ -163,20 +183,34 @@ class Prediction:
         self.save_images(folder, self.name)
         write_json(Path(folder) / f"{self.name}.json", self.to_coco())
 
-    def save_images(self, folder: str | os.PathLike, name: str) -> None:
+    def save_images(
+        self, folder: str | os.PathLike, name: str, *, overlay: bool = True, clusters: bool = False
+    ) -> None:
         """Write ``overlay/NAME.jpg`` and ``panoptic/NAME.png``, and ``semantic/NAME.png`` if it was asked for.
 
         Semantic PNGs hold category ids, with 8 or 16 bits.
+
+        Args:
+            folder: created if it is missing.
+            name: may have folders in it.
+            overlay: write the overlay too.
+            clusters: also write ``clusters/NAME.png``, see :meth:`clusters_overlay`.
         """
         folder = Path(folder)
-        for kind in ("overlay", "panoptic", *(["semantic"] if self.semantic is not None else [])):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "overlay" / f"{name}.jpg") as temporary:
-            self.overlay().save(temporary, "JPEG", quality=_JPEG_QUALITY)
+        kinds = {"overlay": overlay, "panoptic": True, "semantic": self.semantic is not None, "clusters": clusters}
+        for kind in (kind for kind, wanted in kinds.items() if wanted):
+            (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
+        if overlay:
+            with atomic_path(folder / "overlay" / f"{name}.jpg") as temporary:
+                self.overlay().save(temporary, "JPEG", quality=_JPEG_QUALITY)
+        if clusters:
+            with atomic_path(folder / "clusters" / f"{name}.png") as temporary:
+                self.clusters_overlay().save(temporary, "PNG")
         write_panoptic_png(folder / "panoptic" / f"{name}.png", self.panoptic)
         if self.semantic is not None:
             ids = np.array([category.id for category in self.categories])
-            pixels = ids.astype(np.uint8 if ids.max() < 256 else np.uint16)[self.semantic]
+            wide = np.uint8 if ids.max(initial=0) < 256 else np.uint16
+            pixels = np.append(ids, 0).astype(wide)[self.semantic]  # -1, where no word was found, is 0
             write_png(folder / "semantic" / f"{name}.png", pixels)
 
     @cached_property

@@ -25,7 +25,7 @@ from .clip_pretraining import SceneSampler
 SIZE = 256, 512
 """Pixels of a view: whole scenes, and parts of them enlarged."""
 _CELLS = 32  # that a step reads of a set; of larger sets a random part
-_CLUSTERINGS = 3  # of a view
+_CLUSTERINGS = 2  # of a view
 _SETS = {"region": 0.35, "kind": 0.1, "cluster": 0.4, "mixture": 0.1, "window": 0.05}
 _WHOLE = 0.3  # weight of the share of an object that a set has, beside the share of the set that is the object's
 _LEAST_NAMED = 0.5  # of a set; others have no caption
@@ -65,7 +65,7 @@ def pretrain_captioner(
     Args:
         clip: its cells are read.
         scenes: rendered scenes of the pre-training world.
-        views: crops of them that are encoded and kept in memory (0.5 MB each).
+        views: crops of them that are encoded and kept in memory (0.2 MB each).
         steps: iterations.
         batch: sets of cells per step.
         lr: learning rate after the warm-up.

@@ -11,13 +11,15 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, build_detection_test_loader
 from detectron2.data.common import AspectRatioGroupedDataset, DatasetFromList
 from detectron2.utils import comm
+from numpy.random import SeedSequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...data.panoptic.mapper import PanopticMapper
 from ...data.panoptic.png import DatasetError
 from ...data.seeding import numpy_seed
 from .. import composite_task
-from ..composite_task import has_composites
+from ..composite_task import StagedMapper, has_composites
+from ..errors import ConfigError
 from ..referring_task import is_referring, test_samples, training_samples
 
 LARGEST_PASS = 50_000_000
@@ -39,25 +41,63 @@ def load_records(names: Sequence[str]) -> list[dict]:
     return records
 
 
-def build_train_loader(cfg: CfgNode) -> TrainLoader:
-    """Build the loader of DATASETS.TRAIN; SEED must not be negative."""
-    square = True  # nothing to group
+def build_train_loader(cfg: CfgNode) -> TrainLoader | ReplayLoader:
+    """Build the loader of DATASETS.TRAIN, with ZSSEG.REPLAY.DATASET mixed in; SEED must not be negative.
+
+    Raises:
+        ConfigError: a batch is too small for both datasets.
+    """
     samples: Sequence[dict]
     mapper: Callable[[dict], dict | list[dict]]
+    square = True  # nothing to group
     if has_composites(cfg):
         samples, mapper = composite_task.training_samples(cfg)
     elif is_referring(cfg):
         samples, mapper = training_samples(cfg, load_records(cfg.DATASETS.TRAIN))
     else:
         samples, mapper, square = load_records(cfg.DATASETS.TRAIN), PanopticMapper(cfg, training=True), False
-    return TrainLoader(
-        samples,
-        mapper,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        seed=cfg.SEED,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not square,
-    )
+    replay = cfg.ZSSEG.REPLAY
+    replayed = images_replayed(cfg.SOLVER.IMS_PER_BATCH, replay.SHARE, comm.get_world_size()) if replay.DATASET else 0
+
+    def loader(records: Sequence[dict], batch_size: int, seed: int) -> TrainLoader:
+        return TrainLoader(
+            records,
+            mapper,
+            batch_size=batch_size,
+            seed=seed,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not square,
+        )
+
+    own = loader(samples, cfg.SOLVER.IMS_PER_BATCH - replayed, cfg.SEED)
+    if not replayed:
+        return own
+    known = evenly_spread(load_records([replay.DATASET]), replay.SIZE)
+    return ReplayLoader(own, loader(known, replayed, int(SeedSequence([cfg.SEED, 1]).generate_state(1)[0])))
+
+
+def images_replayed(batch_size: int, share: float, processes: int = 1) -> int:
+    """Return how many images of a batch are of the replayed dataset: the nearest number that processes can share.
+
+    At least one image of a process is, and one is not.
+
+    Raises:
+        ConfigError: a process has fewer than two images.
+    """
+    own = batch_size // processes
+    if own < 2:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH={batch_size}: with ZSSEG.REPLAY.DATASET each process needs two images or more, one "
+            "of each dataset. Fix: raise it."
+        )
+    return processes * min(max(round(own * share), 1), own - 1)
+
+
+def evenly_spread(records: Sequence[dict], count: int) -> list[dict]:
+    """Choose `count` records evenly spread over all; 0, or more than there are: all."""
+    if not 0 < count < len(records):
+        return list(records)
+    return [records[k * len(records) // count] for k in range(count)]
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -141,6 +181,38 @@ class TrainLoader:
                 batch = []
 
 
+class ReplayLoader:
+    """Batches of two loaders joined: what is trained on, then what is replayed. Each is as it is alone.
+
+    Args:
+        own: of DATASETS.TRAIN.
+        replayed: of the pre-training's dataset.
+
+    Attributes:
+        latest: files of the images of the latest batch.
+    """
+
+    def __init__(self, own: TrainLoader, replayed: TrainLoader) -> None:
+        self.own, self.replayed = own, replayed
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        for batch, again in zip(self.own, self.replayed):
+            yield [*batch, *again]
+
+    @property
+    def latest(self) -> list[str]:
+        return [*self.own.latest, *self.replayed.latest]
+
+    @property
+    def start_iter(self) -> int:
+        """The iteration of the first batch, from 0."""
+        return self.own.start_iter
+
+    @start_iter.setter
+    def start_iter(self, iteration: int) -> None:
+        self.own.start_iter = self.replayed.start_iter = iteration
+
+
 class SampleStream(Sampler):
     """Yield (position, index) of this process's samples, forever; each pass over the records in a new order.
 
@@ -183,8 +255,9 @@ class _SeededDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict | list[dict]:
         position, index = key
+        mapper = self.mapper.at(position) if isinstance(self.mapper, StagedMapper) else self.mapper
         with numpy_seed(self.seed, position):
-            return self.mapper(self.records[index])
+            return mapper(self.records[index])
 
 
 def _as_it_is(sample: dict | list[dict]) -> dict | list[dict]:

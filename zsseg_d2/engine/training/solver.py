@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.projects.deeplab import build_lr_scheduler  # Detectron2's schedules and WarmupPolyLR
+from detectron2.projects.deeplab import build_lr_scheduler as build_detectron2_scheduler  # and WarmupPolyLR
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from .plateau import PLATEAU, PlateauLR
 
 __all__ = ["ParameterRule", "build_lr_scheduler", "build_optimizer", "parameter_rules"]
 
@@ -61,7 +64,7 @@ def parameter_rules(cfg: CfgNode, model: nn.Module) -> Iterator[ParameterRule]:
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Build AdamW or SGD over the trainable parameters, one group for each (learning rate, decay).
+    """Build AdamW, Adam or SGD over the trainable parameters, one group for each (learning rate, decay).
 
     Raises:
         ValueError: no parameter is trainable, or SOLVER.OPTIMIZER is unknown.
@@ -73,13 +76,22 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         raise ValueError("No parameter of the model is trainable.")
     params = [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
     solver = cfg.SOLVER
-    if solver.OPTIMIZER == "ADAMW":
-        return _clipping(cfg, torch.optim.AdamW)(params, solver.BASE_LR)
+    if solver.OPTIMIZER in ("ADAMW", "ADAM"):
+        return _clipping(cfg, torch.optim.AdamW if solver.OPTIMIZER == "ADAMW" else torch.optim.Adam)(
+            params, solver.BASE_LR
+        )
     if solver.OPTIMIZER == "SGD":
         return _clipping(cfg, torch.optim.SGD)(
             params, solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
         )
-    raise ValueError(f"SOLVER.OPTIMIZER={solver.OPTIMIZER}: choose ADAMW or SGD.")
+    raise ValueError(f"SOLVER.OPTIMIZER={solver.OPTIMIZER}: choose ADAMW, ADAM or SGD.")
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Build the schedule of SOLVER.LR_SCHEDULER_NAME: one of Detectron2's, WarmupPolyLR, or ReduceLROnPlateau."""
+    if cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU:
+        return PlateauLR.from_config(cfg, optimizer)
+    return build_detectron2_scheduler(cfg, optimizer)
 
 
 def _clipping(cfg: CfgNode, optimizer: type) -> Callable[..., torch.optim.Optimizer]:

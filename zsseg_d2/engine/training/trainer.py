@@ -29,6 +29,7 @@ from ..run_record import earlier_checkpoints
 from . import loaders, solver
 from .divergence import CheckedAMPTrainer, CheckedTrainer
 from .hooks import AfterStep, DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
+from .plateau import PLATEAU, PlateauHook
 from .samples import SampleVisualizer
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Trainer(DefaultTrainer):
         return ZssegCheckpointer(model, cfg.OUTPUT_DIR, **options)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader:
+    def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainLoader | loaders.ReplayLoader:
         return loaders.build_train_loader(with_seed(cfg))
 
     @classmethod
@@ -117,10 +118,12 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         main = comm.is_main_process()
         self._stop = StopOnSignal()
+        on_plateau = self.cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU
         return [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             AfterStep(),
+            PlateauHook(self.cfg, self._results_on, self._stop.at_once) if on_plateau else None,
             ProgressBar(),
             DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
             SampleVisualizer(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
@@ -211,6 +214,10 @@ class Trainer(DefaultTrainer):
             self.checkpointer.save(Path(FINAL).stem, iteration=self.iter)
         self._loop(done, done)  # evaluates and writes metrics.json
         return self._last_eval_results
+
+    def _results_on(self, dataset: str) -> dict:
+        loader, evaluator = self.build_test_loader(self.cfg, dataset), self.build_evaluator(self.cfg, dataset)
+        return evaluation.evaluate(self.model, loader, evaluator, dataset)
 
     def _evaluate(self) -> dict:
         with self._stop.at_once():

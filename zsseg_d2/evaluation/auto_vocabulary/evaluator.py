@@ -6,6 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, median
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -32,6 +33,7 @@ class AutoVocabularyEvaluator(DatasetEvaluator):
 
     * ``"words"``: n of an image, with a distinct ``name`` each, or the names themselves.
     * ``"semantic_labels"``: (H, W) the position of each pixel's word, at the original size; -1 for none.
+    * ``"word_seconds"`` (optional): the time that finding the words took.
     * ``"given_labels"`` (optional): (H, W) classes in [0, K) that the same model finds with the dataset's names. Their
       mIoU is the upper bound.
     """
@@ -78,6 +80,7 @@ class AutoVocabularyEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget all images."""
         self._counts: dict[int | str, WordCounts] = {}
+        self._seconds: list[float] = []  # for the log only: they differ from run to run
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Count a batch; an image that was counted before is skipped.
@@ -97,6 +100,7 @@ class AutoVocabularyEvaluator(DatasetEvaluator):
             check_segments(truth, segments, path)
             try:
                 self._counts[image_id] = self._count(truth, segments, output)
+                self._seconds += [output["word_seconds"]] if "word_seconds" in output else []
             except ValueError as error:
                 raise EvaluationError(f"Image {image_id!r} of '{self._dataset}': {error}.") from error
 
@@ -122,7 +126,7 @@ class AutoVocabularyEvaluator(DatasetEvaluator):
             EvaluationError: no image was evaluated, or images of the dataset have no result.
         """
         comm.synchronize()
-        gathered = comm.gather(self._counts)
+        gathered, seconds = comm.gather(self._counts), comm.gather(self._seconds)
         if not comm.is_main_process():
             return None
         counts, records = first_of_each(gathered), self._all_records()
@@ -136,6 +140,8 @@ class AutoVocabularyEvaluator(DatasetEvaluator):
             least_share=self._least_share,
         )
         logger.info("Auto-vocabulary on %s (%d images):\n%s", self._dataset, len(records), format_report(report))
+        if times := [value for part in seconds for value in part]:
+            logger.info("Words took %.2f s per image (median; mean %.2f s).", median(times), fmean(times))
         if self._folder is not None:
             write_json(self._folder / FILE_NAME, {"dataset": self._dataset, **report})
         return OrderedDict({"auto_vocabulary": flat_scores(report)})

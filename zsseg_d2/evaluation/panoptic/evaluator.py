@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from ...data.panoptic.png import check_segments, read_panoptic_png
 from ..completeness import EvaluationError, check_complete, find_record, first_of_each, versions
 from .beside import BesideMeasures, add_to_report
+from .bootstrap import ImageCounts
 from .panoptic_counts import PanopticCounts, count_image
 from .predictions import PredictionWriter
 from .report import format_table, group_members, panoptic_report, write_json
@@ -48,7 +49,8 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         """
         Args:
             dataset_name: a dataset registered by :mod:`zsseg_d2.data`.
-            output_dir: ``inference/<dataset_name>/panoptic_quality.json`` is written below it; None writes no file.
+            output_dir: ``inference/<dataset_name>/panoptic_quality.json``, and beside it the counts of every image
+                (:mod:`.bootstrap`), are written below it; None writes no file.
             out_classes: contiguous ids or names of the classes that count as Out. None: the classes deleted from this
                 dataset, else its default (the things of Cityscapes, as in configuration 008), else none.
             save_predictions: also write predictions in COCO panoptic format to
@@ -145,6 +147,9 @@ class PanopticQualityEvaluator(DatasetEvaluator):
         if self._writer is not None:
             self._writer.finish({k: v for part in annotations for k, v in part.items()}, records)
         if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            of_images = ImageCounts.of({image_id: counts[image_id] for image_id in records})
+            of_images.write(self._folder / f"{Path(self.file_name).stem}_images.safetensors")
             write_json(self._folder / self.file_name, {**report, **self._provenance(len(counts))})
         scores = {key: report["All"][key] for key in ("PQ", "SQ", "RQ")}
         for key, group in (("in", "In"), ("out", "Out"), ("th", "Things"), ("st", "Stuff")):

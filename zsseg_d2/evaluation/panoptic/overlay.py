@@ -37,17 +37,29 @@ def draw_overlay(image: np.ndarray, ids: np.ndarray, segments: Sequence[NamedSeg
         An RGB image of at least `LEAST_WIDTH` pixels; the upper left (H, W) pixels are the painted image.
     """
     height, width = image.shape[:2]
-    font_size = min(max(12, round(min(height, width) / 36)), 40)
-    captioned = [PaintedSegment(s.id, s.color, f"{s.name} {s.score:.2f}") for s in segments]
-    painted = paint_segments(image, ids, captioned, font_size)
+    painted = draw_segments(image, ids, segments)
     entries = _entries(segments)
     if sum(s.area for s in segments) < height * width:
         entries.append(((DARKEST, DARKEST, DARKEST), VOID_CAPTION))
-    legend = _legend(entries, max(width, LEAST_WIDTH), font_size)
+    legend = _legend(entries, max(width, LEAST_WIDTH), _font_size(image))
     sheet = Image.new("RGB", (legend.width, height + legend.height), "white")
     sheet.paste(painted, (0, 0))
     sheet.paste(legend, (0, height))
     return sheet
+
+
+def draw_segments(image: np.ndarray, ids: np.ndarray, segments: Sequence[NamedSegment]) -> Image.Image:
+    """Draw the image with its segments, their names and scores, without a legend; see :func:`draw_overlay`.
+
+    Returns:
+        An RGB image of the size of `image`.
+    """
+    captioned = [PaintedSegment(s.id, s.color, f"{s.name} {s.score:.2f}") for s in segments]
+    return paint_segments(image, ids, captioned, _font_size(image))
+
+
+def _font_size(image: np.ndarray) -> int:
+    return min(max(12, round(min(image.shape[:2]) / 36)), 40)
 
 
 def _entries(segments: Sequence[NamedSegment]) -> list[tuple[tuple[int, int, int], str]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..padding import Padding
 from .loading import build_tokenizer, create_clip, resolve_clip_name
 from .text import text_embeddings
-from .towers import STAGES, STRIDES, find_tower
+from .towers import STAGES, STRIDES, CLIPTower, find_tower
 
 
 @BACKBONE_REGISTRY.register()
@@ -76,7 +76,11 @@ class CLIP(Backbone):
             images: (B, 3, H, W) normalised; H and W multiples of 32.
             padding: which part of them is image; None: all.
         """
-        return self.tower.dense_features(images) if padding is None else self.tower.padded_features(images, padding)
+        if padding is None:
+            return self.tower.dense_features(images)
+        if padding.in_one_pass(images.device):
+            return self.tower.padded_features(images, padding)
+        return CLIPTower.padded_features(self.tower, images, padding)
 
     @torch.no_grad()
     def embed_regions(self, dense: Tensor, masks: Tensor) -> Tensor:

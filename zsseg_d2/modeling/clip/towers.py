@@ -52,7 +52,7 @@ class CLIPTower:
     def padded_features(self, images: Tensor, padding: Padding) -> dict[str, Tensor]:
         """Compute feature maps of images of several sizes: in each, what :meth:`dense_features` gives for it alone.
 
-        This is the plain form, one image at a time; a tower that masks the padding needs one pass.
+        This is the plain form, a pass for each size; a tower that masks the padding needs one.
 
         Args:
             images: (B, 3, H, W) normalised, 0 outside the images.
@@ -61,8 +61,9 @@ class CLIPTower:
         Returns:
             As :meth:`dense_features`; what lies outside the images has no meaning.
         """
-        found = [self.dense_features(image) for image in padding.crops(images)]
-        return {name: padding.join([features[name] for features in found]) for name in found[0]}
+        groups = padding.same_size()
+        found = [self.dense_features(padding.part(images, group)) for group in groups]
+        return {name: padding.join_groups(groups, [features[name] for features in found]) for name in found[0]}
 
     def region_embeddings(self, dense: Tensor, inside: Tensor) -> Tensor:
         """Compute CLIP embeddings of regions.

@@ -61,26 +61,25 @@ class FCCLIPHead(nn.Module):
         if padding is None:
             mask_features, scales = self.pixel_decoder(features)
             return self.predictor(scales, mask_features, return_aux), mask_features
-        if not (self.pixel_decoder.masks_padding and self.predictor.masks_padding):
-            return self.one_by_one(features, return_aux, padding)
+        masked = self.pixel_decoder.masks_padding and self.predictor.masks_padding
+        if not (masked and padding.in_one_pass(features["res2"].device)):
+            return self.size_by_size(features, return_aux, padding)
         mask_features, scales = self.pixel_decoder(features, padding)
         return self.predictor(scales, mask_features, return_aux, padding), mask_features
 
-    def one_by_one(
+    def size_by_size(
         self, features: Mapping[str, Tensor], return_aux: bool, padding: Padding
     ) -> tuple[list[Queries], Tensor]:
-        """Decode features for training as :meth:`forward`, one image at a time: the plain form for several sizes."""
-        crops = {name: list(padding.crops(maps)) for name, maps in features.items()}
-        found = [
-            self({name: parts[image] for name, parts in crops.items()}, return_aux)
-            for image in range(len(padding.sizes))
-        ]
+        """Decode features for training as :meth:`forward`, the images of each size by themselves: the plain form."""
+        groups = padding.same_size()
+        found = [self({n: padding.part(m, images) for n, m in features.items()}, return_aux) for images in groups]
+        order = torch.tensor([k for images in groups for k in images]).argsort()
         layers = zip(*(queries for queries, _ in found))
         joined = [
-            Queries(torch.cat([q.class_embed for q in layer]), torch.cat([q.mask_embed for q in layer]))
+            Queries(torch.cat([q.class_embed for q in layer])[order], torch.cat([q.mask_embed for q in layer])[order])
             for layer in layers
         ]
-        return joined, padding.join([mask_features for _, mask_features in found])
+        return joined, padding.join_groups(groups, [mask_features for _, mask_features in found])
 
     def last(self, features: Mapping[str, Tensor]) -> Queries:
         """Decode the last layer's queries with their mask logits (B, Q, H/4, W/4), for inference; without gradients."""

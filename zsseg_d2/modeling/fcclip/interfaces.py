@@ -32,7 +32,7 @@ class PixelDecoder(nn.Module):
 
     Attributes:
         masks_padding: :meth:`forward` takes a ``padding``, and the result of an image does not depend on it. Otherwise
-            the images of a training batch of several sizes are decoded one by one.
+            a training batch of several sizes is decoded size by size, as it is on a CPU.
     """
 
     masks_padding: ClassVar[bool] = False

@@ -5,7 +5,7 @@ Each is a mean over images of one number per image, so that large and small imag
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -84,8 +84,18 @@ def focal_loss(
     return _mean(sigmoid_focal_loss(logits, targets, alpha=-1 if alpha is None else alpha, gamma=gamma), weight)
 
 
-def parse_loss(text: str) -> dict[str, float]:
+def parse_loss(
+    text: str, known: Sequence[str] = ("bce", "dice", "focal"), key: str = "MODEL.REFERRING.LOSS"
+) -> dict[str, float]:
     """Read a sum of losses.
+
+    Args:
+        text: such as ``"bce + 0.5*dice"``.
+        known: the names there are.
+        key: the config key of `text`, for messages.
+
+    Returns:
+        The weight of each loss, by name.
 
     Raises:
         ValueError: If a name is unknown or repeated, or a weight is not a positive finite number.
@@ -102,10 +112,10 @@ def parse_loss(text: str) -> dict[str, float]:
             weight = float(number) if star else 1.0
         except ValueError:
             weight = float("nan")
-        if name not in ("bce", "dice", "focal") or name in weights or not 0 < weight < float("inf"):
+        if name not in known or name in weights or not 0 < weight < float("inf"):
             raise ValueError(
-                f"MODEL.REFERRING.LOSS='{text}': cannot read '{term.strip()}'. "
-                "Fix: write bce, dice, focal, each once, as in 'bce + 0.5*dice'."
+                f"{key}='{text}': cannot read '{term.strip()}'. "
+                f"Fix: write {', '.join(known)}, each once, as in '{known[0]} + 0.5*{known[1]}'."
             )
         weights[name] = weight
     return weights

@@ -1,0 +1,127 @@
+"""Whether a method is better than another: a paired test over seeds, and a bootstrap over images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from tabulate import tabulate
+
+from ..evaluation.panoptic.bootstrap import ImageCounts, Interval, bootstrap_difference
+from ..reading import UnusableFile
+from .results import Results, Row
+
+LEVEL = 0.05
+"""A difference whose p is below, and whose interval is without 0, is one."""
+IMAGES = "panoptic_quality_images.safetensors"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """PQ All of one row minus that of another.
+
+    Attributes:
+        difference: Mean over the seeds that both have.
+        spread: Standard deviation (n - 1) of the differences of these seeds; NaN of fewer than two.
+        seeds: Their number.
+        p: Of the two-sided paired t-test over seeds; NaN of fewer than two.
+        interval: Of the bootstrap over images, by means over seeds; None where counts of images are missing.
+    """
+
+    difference: float
+    spread: float
+    seeds: int
+    p: float
+    interval: Interval | None
+
+    @property
+    def verdict(self) -> str:
+        """Say whether there is a difference, as far as there is a test."""
+        inside = self.interval is not None and self.interval.low <= 0 <= self.interval.high
+        if inside or self.p >= LEVEL:
+            return "no difference"
+        if math.isnan(self.p) and self.interval is None:
+            return "not tested"
+        return "better" if self.difference > 0 else "worse"
+
+
+def compare(results: Results, row: Row, other: Row) -> Comparison | None:
+    """Compare two rows on the test set, or on DATASETS.TEST where the suite has none; None without figures.
+
+    A row that is run once stands beside every seed of the other one.
+    """
+    key = f"{results.shown}all"
+    pairs = _paired(row, other, key)
+    if not pairs:
+        return None
+    differences = np.array([a - b for a, b in pairs])
+    several = len(differences) > 1
+    p = float(stats.ttest_1samp(differences, 0.0).pvalue) if several and np.ptp(differences) > 0 else math.nan
+    spread = float(differences.std(ddof=1)) if several else math.nan
+    return Comparison(float(differences.mean()), spread, len(differences), p, _interval(results, row, other))
+
+
+def _paired(row: Row, other: Row, key: str) -> list[tuple[float, float]]:
+    ours, theirs = (
+        {seed: s.values[key] for seed, s in r.seeds.items() if s.counts and key in s.values} for r in (row, other)
+    )
+    seeds = [seed for seed in {**ours, **theirs} if seed != "once" or set(ours) == set(theirs) == {"once"}]
+    found = [(ours.get(seed, ours.get("once")), theirs.get(seed, theirs.get("once"))) for seed in seeds]
+    return [(a, b) for a, b in found if a is not None and b is not None]
+
+
+def _interval(results: Results, row: Row, other: Row) -> Interval | None:
+    counts = [_counts(results, r) for r in (row, other)]
+    if not all(counts):
+        return None
+    try:
+        return bootstrap_difference(*counts)
+    except ValueError:
+        return None
+
+
+def _counts(results: Results, row: Row) -> list[ImageCounts]:
+    """Read the counts of all seeds; none if a file is missing."""
+    found = []
+    for result in row.there:
+        paths = sorted(Path(result.folder or "").glob(f"inference/*/{IMAGES}"))
+        further = results.suite.further.values()
+        wanted = results.suite.test
+        paths = [p for p in paths if (p.parent.name == wanted if wanted else p.parent.name not in further)]
+        try:
+            found.append(ImageCounts.read(paths[0]))
+        except (IndexError, OSError, UnusableFile):
+            return []
+    return found
+
+
+def comparison_table(results: Results) -> str:
+    """Compare the best method with every other row of the table, in Markdown; empty where nothing can be compared."""
+    if results.task.name != "panoptic":
+        return ""
+    best = results.best("all")
+    others = [row for row in results.table() if best is not None and row is not best and row.run.competes]
+    found = [(row, compare(results, best, row)) for row in others] if best is not None else []
+    lines = [[row.run.label, *_cells(c)] for row, c in found if c is not None]
+    if not lines or best is None:
+        return ""
+    where = "the test set" if results.suite.test else "DATASETS.TEST"
+    text = (
+        f"PQ All of **{best.run.label}** minus that of each other row, on {where}: mean ± standard deviation over "
+        "paired seeds, p of the two-sided paired t-test over them, and the interval that holds 95 % of 1000 bootstrap "
+        f"draws of the images. A difference is called one if p is below {LEVEL:g} and the interval does not hold 0; "
+        "the p are not corrected for the number of rows."
+    )
+    heads = ["against", "difference", "seeds", "p", "95 % interval over images", "verdict"]
+    align = ("left", "right", "right", "right", "right", "left")
+    return f"{text}\n\n{tabulate(lines, heads, tablefmt='pipe', colalign=align, disable_numparse=True)}"
+
+
+def _cells(c: Comparison) -> Sequence[str]:
+    spread = "" if math.isnan(c.spread) else f" ± {c.spread:.1f}"
+    interval = "–" if c.interval is None else f"{c.interval.low:+.1f} to {c.interval.high:+.1f}"
+    return f"{c.difference:+.1f}{spread}", str(c.seeds), "–" if math.isnan(c.p) else f"{c.p:.3f}", interval, c.verdict
