@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
@@ -9,6 +10,10 @@ from detectron2.evaluation import DatasetEvaluator
 from zsseg_d2.engine import EVALUATOR_REGISTRY, Trainer, build_evaluator
 from zsseg_d2.engine.config.validation import validate
 from zsseg_d2.engine.errors import ConfigError
+from zsseg_d2.engine.evaluators import _text_rows
+from zsseg_d2.modeling.clip.backbone import CLIP
+from zsseg_d2.modeling.clip.text_classifier import TextClassifier
+from zsseg_d2.vocabulary import Vocabulary
 
 
 class CountImages(DatasetEvaluator):
@@ -49,3 +54,27 @@ def test_ready_made_evaluators(make_config, phrase_config):
     assert names(build_evaluator(phrase_config(), "tiny_phrases_test")) == ["ReferringEvaluator"]
     with pytest.raises(ConfigError, match="Evaluation needs panoptic maps"):
         validate(make_config("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", False), eval_only=True)
+
+
+def test_found_words_have_their_evaluator(make_config, caplog):
+    """Words of the test vocabulary count as synonyms, a file and CLIP's texts map too; other outputs are left out."""
+    cfg = make_config("ZSSEG.SAVE_PREDICTIONS", True)
+    cfg.defrost()
+    cfg.MODEL.META_ARCHITECTURE = "AutoVocabularyFCCLIP"
+    evaluator = build_evaluator(cfg, "tiny_engine_val")
+    assert names(evaluator) == ["AutoVocabularyEvaluator"]
+    assert "ZSSEG.SAVE_PREDICTIONS=True: left out" in caplog.text
+    cfg.ZSSEG.WORD_MAPPING = "/nowhere/mapping.json"
+    with pytest.raises(FileNotFoundError, match="mapping.json"):
+        build_evaluator(cfg, "tiny_engine_val")
+
+
+def test_rows_of_words_are_those_of_the_classifier(make_config):
+    """The embedded text tower: the rows that the model classifies with, by another way through the package."""
+    cfg = make_config()
+    cfg.defrost()
+    cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME, cfg.MODEL.FC_CLIP.EMBED_DIM = "mini_rn", 128
+    cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS = "zsseg_d2://weights/mini_clip.safetensors"
+    names = ("car", "traffic light")
+    expected = TextClassifier()(Vocabulary(tuple((name,) for name in names)), CLIP(cfg))
+    assert np.allclose(_text_rows(cfg, names), expected.numpy(), atol=1e-6)

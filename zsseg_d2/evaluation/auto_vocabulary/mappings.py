@@ -36,7 +36,12 @@ def read_mapping(path: str | os.PathLike, classes: Sequence[Sequence[str]]) -> d
         UnusableFile: it has another structure, or names a class that is not there.
     """
     remedy = 'write {"made_by": "…", "words": {"taxi": "car", "wheel": null}}'
-    content = read_json(path, MappingFile, limit=_LIMIT, remedy=remedy)
+    try:
+        content = read_json(path, MappingFile, limit=_LIMIT, remedy=remedy)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{printable(path)}: there is no such mapping of words. Fix: check ZSSEG.WORD_MAPPING, or leave it out."
+        ) from None
     found: dict[str, int | None] = {}
     for word, name in content.words.items():
         try:
