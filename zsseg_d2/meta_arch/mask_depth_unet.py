@@ -94,7 +94,7 @@ class MaskDepthUNet(SegmentationModel):
         if bool(settings.DEPTH_LOSS) != settings.DEPTH:
             raise ValueError(
                 f"MODEL.COMPOSITES.DEPTH_LOSS='{settings.DEPTH_LOSS}': MODEL.COMPOSITES.DEPTH is {settings.DEPTH}. "
-                'Fix: give a net with depth a loss of depth, such as ssim+gradient+0.1*l1, and a net without it none: ""'
+                'Fix: give a net with depth a loss of it, such as ssim+gradient+0.1*l1, and a net without it none: ""'
             )
 
     @classmethod
