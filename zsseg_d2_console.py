@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("predict:main", "find the segments of any words in images"),
     "segment": ("segment:main", "segment the phrases of a command line in images"),
     "page": ("page:main", "open a page in the browser: an image and words in, named segments out"),
+    "predict-composite": ("predict_composite:main", "cut a pasted object out of a picture, with mask and depth"),
     "make-pseudo-labels": ("make_pseudo_labels:main", "label deleted classes of a training set with a zero-shot model"),
     "delete-classes": ("delete_classes:main", "write copies of a dataset without the labels of some classes"),
     "wise-ft": ("wise_ft:main", "interpolate zero-shot and fine-tuned weights, and evaluate the curve"),

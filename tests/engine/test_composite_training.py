@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.engine import hooks
+from PIL import Image
 
 from tests.engine import test_trainer
 from tests.engine.test_trainer import equal
@@ -22,7 +23,9 @@ from zsseg_d2.engine.training.loaders import build_train_loader
 from zsseg_d2.engine.training.plateau import PlateauLR, score_of
 from zsseg_d2.engine.training.trainer import Trainer
 
-CONFIGS = sorted(Path(name).stem for name in packaged_configs() if name.startswith("composites/") and "suite" not in name)
+CONFIGS = sorted(
+    Path(name).stem for name in packaged_configs() if name.startswith("composites/") and "suite" not in name
+)
 STAGES = ("INPUT.COMPOSITES.STAGES", "[[0, 16], [1, 32]]")
 MORE = {"eva": ("INPUT.COMPOSITES.SIZE", 128, "SOLVER.IMS_PER_BATCH", 1), "progressive": STAGES}
 
@@ -39,7 +42,9 @@ def parts(tmp_path_factory):
 
 
 def test_the_configs_are_there():
-    assert {"unet_small", "unet", "unet_large", "composite_alone", "grey", "progressive", "plateau", "eva"} <= set(CONFIGS)
+    assert {"unet_small", "unet", "unet_large", "composite_alone", "grey", "progressive", "plateau", "eva"} <= set(
+        CONFIGS
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -54,6 +59,21 @@ def test_every_config_trains_and_evaluates(name, parts, tmp_path):
         report = json.loads((tmp_path / "out" / "inference" / f"composites_{split}" / "composites.json").read_text())
         assert report["num_images"] == 3
         assert report["subtraction_baseline"]["threshold_chosen_on"] == "composites_val"  # of test, too
+
+
+def test_samples_are_drawn_and_continued(parts, tmp_path):
+    options = ("ZSSEG.SAMPLES.PERIOD", 2, "ZSSEG.SAMPLES.COUNT", 2, "SOLVER.CHECKPOINT_PERIOD", 1)
+    train(config("unet_small", parts, tmp_path / "out", *options, "SOLVER.MAX_ITER", 3))
+    samples = tmp_path / "out" / "samples"
+    train(config("unet_small", parts, tmp_path / "out", *options, "SOLVER.MAX_ITER", 4), resume=True)
+    folders = [path for path in samples.iterdir() if path.is_dir()]
+    assert len(folders) == 2
+    for folder in folders:
+        assert sorted(p.name for p in folder.iterdir()) == [f"{k:07d}.png" for k in (0, 2, 3, 4)]
+        with Image.open(folder / "0000004.png") as drawn:
+            assert drawn.size == (32, 64) and drawn.mode == "L"  # the depth is below the mask
+    with Image.open(samples / "samples.gif") as frames, Image.open(samples / "strip.png") as strip:
+        assert frames.n_frames == 4 and strip.width > 6 * 150
 
 
 PLATEAU = (
@@ -229,7 +249,10 @@ def test_losses_are_not_kept(parts, tmp_path):
         (("INPUT.COMPOSITES.STAGES", "[[0, 16]]"), "INPUT.COMPOSITES.STAGES=.*Fix: INPUT.COMPOSITES.SIZE 16"),
         (("INPUT.DATASET_MAPPER_NAME", "panoptic"), "MaskDepthUNet needs composites. Fix: INPUT.DATASET_MAPPER_NAME"),
         (("MODEL.META_ARCHITECTURE", "FCCLIP"), "FCCLIP reads no composites. Fix: MODEL.META_ARCHITECTURE"),
-        (("SOLVER.LR_SCHEDULER_NAME", "ReduceLROnPlateau", "SOLVER.PLATEAU.DATASET", "nowhere"), "SOLVER.PLATEAU.DATAS"),
+        (
+            ("SOLVER.LR_SCHEDULER_NAME", "ReduceLROnPlateau", "SOLVER.PLATEAU.DATASET", "nowhere"),
+            "SOLVER.PLATEAU.DATAS",
+        ),
     ],
 )
 def test_mistakes_are_told_before_any_work(options, told, parts, tmp_path):

@@ -1,4 +1,4 @@
-"""Scores of composites against slow plain forms, values by hand, torchmetrics; the baseline; streaming and processes."""
+"""Scores of composites against slow plain forms, values by hand and torchmetrics; the baseline; streaming."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def test_depth_scores_by_hand():
     two = compare_depths(np.array([[8.0, 99.0]]), np.array([[10.0, 0.0]]), "metric", 10.0)
     found = depth_scores([one, two])
     assert found["depth_rmse"] == pytest.approx(math.sqrt((1 + 0 + 4) / 3))
-    assert found["abs_rel"] == pytest.approx((0.5 + 0 + 0.2) / 3)
-    assert found["delta_1.25"] == pytest.approx(1 / 3)  # 10 / 8 is 1.25, and not below
-    assert found["depth_rmse_share"] == pytest.approx(found["depth_rmse"] / 8)
-    assert found["constant_rmse_share"] == pytest.approx(np.std([2.0, 4.0, 10.0]) / 8)
+    assert found["abs_rel"] == pytest.approx(100 * (0.5 + 0 + 0.2) / 3)
+    assert found["delta_1.25"] == pytest.approx(100 / 3)  # 10 / 8 is 1.25, and not below
+    assert found["depth_rmse_percent"] == pytest.approx(100 * found["depth_rmse"] / 8)
+    assert found["constant_rmse_percent"] == pytest.approx(100 * np.std([2.0, 4.0, 10.0]) / 8)
     assert compare_depths(np.ones((2, 2)), np.zeros((2, 2)), "metric", 1.0) is None
 
 

@@ -104,6 +104,8 @@ def test_losses_are_those_of_the_window_that_the_net_sees(net):
     model = build(M + "NET", net, M + "DEPTH", True).train()
     side, inner = (144, slice(63, 81)) if net == "eva" else (32, slice(None))
     one = item(3, side, side)
+    if net == "eva":
+        one["mask"][66:72, 64:77] = True
     before = model([one, one])
     changed = {**one, "mask": ~one["mask"]}
     changed["mask"][inner, inner] = one["mask"][inner, inner]
@@ -117,11 +119,12 @@ def test_it_learns_masks_and_depths():
     torch.manual_seed(0)
     model = build(M + "DEPTH_LOSS", "rmse").train()
     items, optimizer = [item(k) for k in range(4)], torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(40):
+    for _ in range(80):
         optimizer.zero_grad()
         sum(model(items).values()).backward()
         optimizer.step()
     for one, result in zip(items, model.eval()(items)):
         predicted = result["mask_logits"] > 0
         assert (predicted & one["mask"]).sum() > 0.8 * (predicted | one["mask"]).sum()
-        assert (result["depth"] - one["depth"]).square().mean().sqrt() < 1
+        constant = one["depth"].std()
+        assert (result["depth"] - one["depth"]).square().mean().sqrt() < 2 / 3 * constant

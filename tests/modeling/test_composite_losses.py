@@ -105,9 +105,9 @@ def test_gradients_agree_with_differences(name):
     (gradient,) = torch.autograd.grad(LOSSES[name](logits, t, None), logits)
     step = 2e-3
     with torch.no_grad():
-        slope = (LOSSES[name](logits + step * direction, t, None) - LOSSES[name](logits - step * direction, t, None)) / (
-            2 * step
-        )
+        slope = (
+            LOSSES[name](logits + step * direction, t, None) - LOSSES[name](logits - step * direction, t, None)
+        ) / (2 * step)
     assert float((gradient * direction).sum()) == pytest.approx(float(slope), rel=0.02, abs=2e-4)
 
 

@@ -69,7 +69,7 @@ def test_published_names(eva):
     encoder, decoder = {0, 1, 3, 4}, {0, 1, 3, 4, 6}
     assert indices == {
         **{f"convblock{k}": encoder for k in (1, 2, 3, 4)},
-        **{name: decoder for name in ("base", "convblock5", "convblock6", "convblock7")},
+        **dict.fromkeys(("base", "convblock5", "convblock6", "convblock7"), decoder),
         "convblock_final": decoder | {7},
     }
     assert not any(key.endswith(".bias") for key in eva.state_dict() if key.split(".")[1] in "036")

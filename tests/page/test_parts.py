@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from tests.auto_vocabulary.fake import BLUE, GREEN, RED
+from tests.engine.test_auto_words import QUICK, array
 from zsseg_d2.cli.page import parse_arguments
 from zsseg_d2.engine import ConfigError
 from zsseg_d2.engine.prediction.phrase_segmentation import PhrasePrediction
@@ -90,12 +93,14 @@ def test_words_of_strangers_name_no_file(predictor, tmp_path):
         tab.find(STREET, ",".join(f"w{k}" for k in range(2001)))
 
 
-def test_words_may_be_those_of_the_image(predictor):
+def test_words_may_be_those_of_the_image(tmp_path):
+    Image.fromarray(array(RED, GREEN, BLUE)).save(tmp_path / "stripes.png")
+    predictor = Predictor(options=QUICK)
     tab = WordsTab(predictor, "")
-    found = tab.find(STREET, "auto, road")
-    assert "road" in {mark.label for mark in found.marks} and not predictor.auto
+    labels = {mark.label for mark in tab.find(tmp_path / "stripes.png", "auto, cone").marks}
+    assert labels <= {"car", "sky", "tree", "road", "cone"} and not predictor.auto
     finder = predictor._finder
-    tab.find(STREET, "auto")
+    tab.find(tmp_path / "stripes.png", "auto")
     assert finder is not None and predictor._finder is finder, "the captioner is read once"
 
 
@@ -144,14 +149,14 @@ def arguments(*words: str) -> argparse.Namespace:
 
 def test_a_config_belongs_to_the_tab_of_its_model(monkeypatch):
     built = []
-    for name in ("words", "phrase"):
+    for name in ("words", "auto", "phrase"):
         monkeypatch.setitem(program._TABS, name, lambda given, options, name=name: built.append((name, given, options)))
     cpu = ["MODEL.DEVICE", "cpu"]
     program.build_tabs(arguments())
-    assert [name for name, *_ in built] == ["words", "phrase"]
+    assert [name for name, *_ in built] == ["words", "auto", "phrase"]
     built.clear()
     program.build_tabs(arguments("--config-file=miniphrases/unet_vit.yaml"))
-    assert built == [("words", [], cpu), ("phrase", ["miniphrases/unet_vit.yaml"], cpu)]
+    assert built == [("words", [], cpu), ("auto", [], cpu), ("phrase", ["miniphrases/unet_vit.yaml"], cpu)]
     with pytest.raises(ConfigError, match=r"--tab words: .* Fix: add --tab phrase"):
         program.build_tabs(arguments("--tab", "words", "--config-file=miniphrases/unet_vit.yaml"))
 

@@ -150,4 +150,30 @@ REFERRING = Task(
     logged=(LOSS,),
 )
 
-TASKS = {task.name: task for task in (PANOPTIC, REFERRING)}
+# Composites: mask and depth, beside the subtraction of the background.
+
+MASK_IOU = Measure("mask_iou", "mask IoU", ("mask_iou",), scalar="composites/mask_iou")
+DEPTH_PERCENT = Measure(
+    "depth_rmse_percent",
+    "depth RMSE (% of range)",
+    ("depth_rmse_percent",),
+    scalar="composites/depth_rmse_percent",
+    ranks=False,
+)
+COMPOSITES = Task(
+    "composites",
+    "composites.json",
+    (
+        MASK_IOU,
+        Measure("mask_dice", "Dice", ("mask_dice",)),
+        Measure("boundary_f", "boundary F", ("boundary_f",)),
+        Measure("subtraction_iou", "subtraction IoU", ("subtraction_baseline", "mask_iou"), ranks=False),
+        DEPTH_PERCENT,
+        Measure("abs_rel", "AbsRel", ("abs_rel",), ranks=False),
+        Measure("delta", "δ < 1.25", ("delta_1.25",)),
+    ),
+    lambda _: {"per_class": {}},
+    logged=(LOSS,),
+)
+
+TASKS = {task.name: task for task in (PANOPTIC, REFERRING, COMPOSITES)}

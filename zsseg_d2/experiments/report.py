@@ -34,9 +34,9 @@ def write_report(results: Results, folder: Path) -> Path:
         ConfigError: a file of the same name is there that no report wrote.
     """
     # Matplotlib takes a second to import: only where something is drawn.
-    from . import panoptic_plots, referring_plots
+    from . import composite_plots, panoptic_plots, referring_plots
 
-    tasks = {"panoptic": panoptic_plots, "referring": referring_plots}
+    tasks = {"panoptic": panoptic_plots, "referring": referring_plots, "composites": composite_plots}
     with ReportFiles(folder) as files:
         drawn = tasks[results.task.name].draw(results, files.draft / "plots")
         plots = [folder / path.relative_to(files.draft) for path in drawn if path is not None]
@@ -176,6 +176,10 @@ FACTS: dict[str, tuple[Fact, ...]] = {
     ),
     "referring": (
         Fact("trained parameters", _trained, lambda _: "Trained parameters: of the decoder; CLIP is frozen."),
+        _TIME,
+    ),
+    "composites": (
+        Fact("parameters", _trained, lambda _: "Subtraction: at the threshold that is best on val."),
         _TIME,
     ),
 }

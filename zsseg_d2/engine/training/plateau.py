@@ -57,7 +57,7 @@ class PlateauLR(LRScheduler):
         """The part of the base rate that the plateaus so far have left."""
         return float(self._of_one.param_groups[0]["lr"])
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | torch.Tensor]:
         """Return the rate of each group at the present iteration."""
         factor = self._warmup(self.last_epoch) * self.factor
         return [base * factor for base in self.base_lrs]

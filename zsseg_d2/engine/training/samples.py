@@ -24,7 +24,7 @@ from .loaders import load_records
 logger = logging.getLogger(__name__)
 
 _WIDTH = 150  # pixels of a panel
-_MOST_COLUMNS, _MOST_FRAMES = 8, 40  # of the strip and of the GIF
+MOST_COLUMNS, MOST_FRAMES = 8, 40  # of the strip and of the GIF
 
 
 class SampleVisualizer(HookBase):
@@ -115,17 +115,17 @@ def draw_samples(records: Sequence[dict], folder: Path, threshold: float, rules:
     def truth(row: int) -> list[Image.Image]:
         return [panel(paint_mask(tasks[row][0], tasks[row][1], (45, 170, 95)), records[row]["phrase"], _WIDTH)]
 
-    rows = [truth(k) + [predicted(k, i) for i in _spread(iterations, _MOST_COLUMNS)] for k in range(len(records))]
+    rows = [truth(k) + [predicted(k, i) for i in spread(iterations, MOST_COLUMNS)] for k in range(len(records))]
     save_image(sheet(rows), folder / "strip.png")
     frames = [
-        sheet([[*truth(k), predicted(k, i)] for k in range(len(records))]) for i in _spread(iterations, _MOST_FRAMES)
+        sheet([[*truth(k), predicted(k, i)] for k in range(len(records))]) for i in spread(iterations, MOST_FRAMES)
     ]
     times = [500] * (len(frames) - 1) + [2500]
     options = {"save_all": True, "append_images": frames[1:], "duration": times if len(frames) > 1 else 2500, "loop": 0}
     save_image(frames[0], folder / "samples.gif", **options)
 
 
-def _spread(iterations: Sequence[int], most: int) -> list[int]:
+def spread(iterations: Sequence[int], most: int) -> list[int]:
     """Choose at most `most` iterations, evenly spread, including the first and the last."""
     places = np.linspace(0, len(iterations) - 1, min(len(iterations), most)).round().astype(int)
     return [iterations[k] for k in places]

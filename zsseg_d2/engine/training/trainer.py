@@ -24,9 +24,11 @@ from .. import evaluation, evaluators
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.provenance import ENTRY, of_training, provenance_of
 from ..checkpoints.resuming import FINAL, check_iteration, check_trainer_state, checkpoint_to_resume, misfit
+from ..composite_task import has_composites
 from ..errors import CheckpointError, ConfigError
 from ..run_record import earlier_checkpoints
 from . import loaders, solver
+from .composite_samples import CompositeVisualizer
 from .divergence import CheckedAMPTrainer, CheckedTrainer
 from .hooks import AfterStep, DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
 from .plateau import PLATEAU, PlateauHook
@@ -126,12 +128,15 @@ class Trainer(DefaultTrainer):
             PlateauHook(self.cfg, self._results_on, self._stop.at_once) if on_plateau else None,
             ProgressBar(),
             DataLoadingMonitor(self.cfg.DATALOADER.NUM_WORKERS),
-            SampleVisualizer(self.cfg) if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
+            self._samples() if self.cfg.ZSSEG.SAMPLES.PERIOD > 0 else None,
             hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
             Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
             hooks.PeriodicWriter(self.build_writers(), period=20) if main else None,
             self._stop,
         ]
+
+    def _samples(self) -> HookBase:
+        return CompositeVisualizer(self.cfg) if has_composites(self.cfg) else SampleVisualizer(self.cfg)
 
     def run_step(self) -> None:
         torch.manual_seed(int(SeedSequence([self.cfg.SEED, comm.get_rank(), self.iter]).generate_state(1)[0]))

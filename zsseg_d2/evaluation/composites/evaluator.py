@@ -108,7 +108,7 @@ class CompositeEvaluator(DatasetEvaluator):
         if not comm.is_main_process():
             return None
         found = first_of_each(gathered)
-        check_complete(found, {image_id: None for image_id in self._image_ids}, "image", self._dataset)
+        check_complete(found, dict.fromkeys(self._image_ids), "image", self._dataset)
         report = self.report([found[image_id] for image_id in self._image_ids])
         logger.info("Composites of %s (%d images):\n%s", self._dataset, len(found), format_table(report))
         if self._folder is not None:

@@ -193,9 +193,9 @@ def depth_scores(sums: Sequence[DepthSums]) -> dict[str, float]:
 
     Returns:
         Of metric depth ``depth_rmse`` in metres, ``abs_rel`` and ``delta_1.25``; of relative depth ``aligned_rmse``. Of
-        both ``depth_rmse_share``, the error as a part of the range of the truth, farthest minus nearest;
-        ``constant_rmse_share``, the same of the best constant; and ``depth_ssim``. Errors count all pixels together,
-        SSIM is a mean over images. All but the first are shares, not percent.
+        both ``depth_rmse_percent``, the error in percent of the range of the truth, farthest minus nearest;
+        ``constant_rmse_percent``, the same of the best constant; and ``depth_ssim``. Errors count all pixels together,
+        SSIM is a mean over images. All but errors in the unit of depth are in percent.
 
     Raises:
         ValueError: metric and relative depth are mixed.
@@ -211,17 +211,17 @@ def depth_scores(sums: Sequence[DepthSums]) -> dict[str, float]:
         rmse = math.sqrt(math.fsum(s.squared for s in sums) / pixels)
         found = {
             "depth_rmse": rmse,
-            "abs_rel": math.fsum(s.relative for s in sums) / pixels,
-            "delta_1.25": sum(s.close for s in sums) / pixels,
+            "abs_rel": 100 * math.fsum(s.relative for s in sums) / pixels,
+            "delta_1.25": 100 * sum(s.close for s in sums) / pixels,
         }
     else:
         rmse = math.sqrt(math.fsum(s.aligned for s in sums) / pixels)
         found = {"aligned_rmse": rmse}
     return {
         **found,
-        "depth_rmse_share": rmse / span if span else math.nan,
-        "constant_rmse_share": spread / span if span else math.nan,
-        "depth_ssim": _mean([s.ssim for s in sums]),
+        "depth_rmse_percent": 100 * rmse / span if span else math.nan,
+        "constant_rmse_percent": 100 * spread / span if span else math.nan,
+        "depth_ssim": 100 * _mean([s.ssim for s in sums]),
     }
 
 

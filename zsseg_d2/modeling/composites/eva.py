@@ -18,7 +18,7 @@ _OFFSET = 63  # and where the output begins in the image
 
 
 def _convolutions(*widths: int, padding: int, up: int = 0) -> nn.Sequential:
-    """3×3 convolutions without bias, each with batch norm and ReLU; with `up`, then a transposed one to `up` channels."""
+    """3×3 convolutions without bias, each with batch norm and ReLU; then a transposed one to `up` channels, if any."""
     layers: list[nn.Module] = []
     for i, o in pairwise(widths):
         layers += [nn.Conv2d(i, o, 3, padding=padding, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
@@ -96,7 +96,8 @@ class EvaNet(CompositeNet):
         """Compute logits (B, H, W) of every pixel; around the image lies its mirror image (Ronneberger et al. 2015)."""
         height, width = images.shape[-2:]
         found = self(_mirrored(_mirrored(images, -2), -1))
-        return Maps(*(None if part is None else part[..., :height, :width] for part in found))
+        depth = None if found.depth is None else found.depth[..., :height, :width]
+        return Maps(found.mask[..., :height, :width], depth)
 
 
 def _mirrored(images: Tensor, dimension: int) -> Tensor:

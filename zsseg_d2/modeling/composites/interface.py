@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Maps(NamedTuple):
-    """Logits of a batch: (B, h, w) of the mask, and of the depth as a share of its range; None: the net has no depth."""
+    """Logits (B, h, w) of the mask, and of the depth as a share of its range; None: the net has no depth."""
 
     mask: Tensor
     depth: Tensor | None
