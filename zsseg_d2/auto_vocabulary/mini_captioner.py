@@ -93,7 +93,7 @@ class CaptionDecoder(nn.Module):
         length = tokens.shape[1]
         later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
         x = self.embed(tokens) + self.positions[:length] + self.pooled(_mean(cells, padding))[:, None]
-        x = self.layers(x, self.cells(cells), tgt_mask=later, memory_key_padding_mask=padding)
+        x = self.layers(x, self.cells(cells), tgt_mask=later, memory_key_padding_mask=padding, tgt_is_causal=False)
         return x @ self.embed.weight.T
 
     def standardize(self, cells: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class MiniCaptioner:
         pixels = resize_image(image, size)[None].to(self.clip.device)
         return self.decoder.standardize(clip_cells(self.clip, (pixels - self.mean) / self.std)[0])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def caption(self, cells: Tensor, seeds: Sequence[int]) -> list[str]:
         """Describe some cells; see :class:`zsseg_d2.auto_vocabulary.captioner.Captioner`."""
         after: dict[tuple[int, ...], Tensor] = {}  # each beginning alone, so that other seeds change nothing
