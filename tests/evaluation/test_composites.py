@@ -1,4 +1,4 @@
-"""Scores of composites against slow plain forms, values by hand, torchmetrics; the baseline; streaming and processes."""
+"""Scores of composites against slow plain forms, values by hand and torchmetrics; the baseline; streaming."""
 
 from __future__ import annotations
 

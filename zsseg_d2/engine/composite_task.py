@@ -158,8 +158,8 @@ def _check_stages(cfg: CfgNode) -> None:
     firsts, sides = zip(*stages)
     if firsts[0] != 0 or list(firsts) != sorted(set(firsts)) or min(sides) < 8:
         raise ConfigError(
-            f"INPUT.COMPOSITES.STAGES={stages}: stages begin at rising iterations, the first at 0, with sides of at least "
-            "8 pixels. Fix: such as [[0, 64], [1000, 96], [2000, 192]]"
+            f"INPUT.COMPOSITES.STAGES={stages}: stages begin at rising iterations, the first at 0, with sides of at "
+            "least 8 pixels. Fix: such as [[0, 64], [1000, 96], [2000, 192]]"
         )
     if sides[-1] != cfg.INPUT.COMPOSITES.SIZE:
         raise ConfigError(
@@ -177,8 +177,8 @@ def check_nets(cfg: CfgNode, *, eval_only: bool) -> None:
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     if not has_composites(cfg):
         raise ConfigError(
-            f"INPUT.DATASET_MAPPER_NAME={cfg.INPUT.DATASET_MAPPER_NAME}: {cfg.MODEL.META_ARCHITECTURE} needs composites. "
-            f"Fix: INPUT.DATASET_MAPPER_NAME {MAPPER}"
+            f"INPUT.DATASET_MAPPER_NAME={cfg.INPUT.DATASET_MAPPER_NAME}: {cfg.MODEL.META_ARCHITECTURE} needs "
+            f"composites. Fix: INPUT.DATASET_MAPPER_NAME {MAPPER}"
         )
     if not has_composite_net(cfg):
         raise ConfigError(

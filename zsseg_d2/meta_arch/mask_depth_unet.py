@@ -93,8 +93,8 @@ class MaskDepthUNet(SegmentationModel):
         MapLoss(settings.DEPTH_LOSS, "depth", "MODEL.COMPOSITES.DEPTH_LOSS")
         if bool(settings.DEPTH_LOSS) != settings.DEPTH:
             raise ValueError(
-                f"MODEL.COMPOSITES.DEPTH_LOSS='{settings.DEPTH_LOSS}': MODEL.COMPOSITES.DEPTH is {settings.DEPTH}. Fix: "
-                'give a net with depth a loss of depth, such as ssim+gradient+0.1*l1, and a net without it none: ""'
+                f"MODEL.COMPOSITES.DEPTH_LOSS='{settings.DEPTH_LOSS}': MODEL.COMPOSITES.DEPTH is {settings.DEPTH}. "
+                'Fix: give a net with depth a loss of it, such as ssim+gradient+0.1*l1, and a net without it none: ""'
             )
 
     @classmethod

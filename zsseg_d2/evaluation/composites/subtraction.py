@@ -14,7 +14,7 @@ from .scores import MaskCounts
 
 
 class Differences(NamedTuple):
-    """Numbers of pixels of one image by the largest difference of a channel: (256,) int64 inside and outside the mask."""
+    """Pixels of one image by the largest difference of a channel: (256,) int64 inside and outside the mask."""
 
     inside: np.ndarray
     outside: np.ndarray
