@@ -24,7 +24,7 @@ from zsseg_d2.data.composites.composer import Composer
 from zsseg_d2.data.composites.numbering import Choice
 from zsseg_d2.data.composites.schemes import mask_stem, parse, stem
 from zsseg_d2.data.composites.settings import CompositeSettings
-from zsseg_d2.data.composites.statistics import ChannelStatistics, merged
+from zsseg_d2.data.composites.statistics import ChannelStatistics, EdgeStatistics, merged
 from zsseg_d2.data.composites.writer import CompositeWriter, Output
 
 
@@ -264,6 +264,12 @@ def test_statistics_of_many_bright_images_do_not_cancel():
     assert many.std == pytest.approx((0.5 / 255,) * 3, abs=1e-15) and many.mean == pytest.approx((254.5 / 255,) * 3)
 
 
+def test_edges_by_hand():
+    """Two of eight pixels are covered (128 is above one half, 127 is not), three are partly transparent."""
+    alpha = np.array([[0, 1, 127, 128], [255, 0, 0, 0]], np.uint8)
+    assert EdgeStatistics.of(alpha) == (2 / 8, 3 / 8)
+
+
 def run(*words) -> int:
     return main([str(word) for word in words]) or 0
 
@@ -283,6 +289,9 @@ def test_the_program_writes_checks_and_counts(tmp_path, capsys):
     told = capsys.readouterr().out.splitlines()
     assert [float(v) for v in told[1].split()[1:]] == pytest.approx(pixels.mean(axis=(0, 1, 2)), abs=1e-6)
     assert [float(v) for v in told[2].split()[1:]] == pytest.approx(pixels.std(axis=(0, 1, 2)), abs=1e-6)
+    assert run("--edges", root / "foregrounds", "--num-workers", "0") == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("3 foregrounds") and told[1].startswith("covered 0.6")
     shutil.rmtree(out / "masks")
     assert run("--check", out) == 1 and "composites without a mask: 50" in capsys.readouterr().out
     assert run("--output", tmp_path / "val", *mine, "val", "--num-workers", "0") == 0

@@ -28,7 +28,10 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--output", type=Path, metavar="FOLDER", help="write composites here")
     task.add_argument("--check", type=Path, metavar="FOLDER", help="check a folder with names of either scheme")
-    task.add_argument("--statistics", type=Path, metavar="FOLDER", help="mean and deviation of the images of a folder")
+    task.add_argument("--statistics", type=Path, metavar="FOLDER", help="channels of the images of a folder")
+    task.add_argument(
+        "--edges", type=Path, metavar="FOLDER", help="how much of RGBA foregrounds is covered, and partly"
+    )
     _add_parts(parser.add_argument_group("what composites are made of"))
     _add_settings(parser.add_argument_group("how composites are made"))
     files = parser.add_argument_group("files")
@@ -76,6 +79,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         if args.check is not None:
             return _check(args.check)
+        if args.edges is not None:
+            return _edges(args)
         return _statistics(args) if args.statistics is not None else _write(args)
     except KeyboardInterrupt:
         kept = "; the same command goes on from here" if args.output is not None else ""
@@ -104,6 +109,22 @@ def _statistics(args: argparse.Namespace) -> int:
     print(f"{len(files):,} images, {found.count:,} pixels; R G B in [0, 1]")
     print("mean", *(f"{value:.6f}" for value in found.mean))
     print("std ", *(f"{value:.6f}" for value in found.std))
+    return 0
+
+
+def _edges(args: argparse.Namespace) -> int:
+    from zsseg_d2.data.composites.parts import image_files
+    from zsseg_d2.data.composites.statistics import edges_of_files
+    from zsseg_d2.data.synthetic import workers
+
+    files = image_files(args.edges, "foregrounds")
+    chunks = [files[k : k + 64] for k in range(0, len(files), 64)]
+    parts = workers.run(edges_of_files, chunks, "foregrounds (x 64)", args.num_workers, "chunk")
+    found = [edges for part in parts for edges in part]
+    print(f"{len(found):,} foregrounds: mean (smallest to largest) share of the pixels of a file")
+    for name in ("covered", "partial"):
+        shares = [getattr(edges, name) for edges in found]
+        print(f"{name} {sum(shares) / len(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})")
     return 0
 
 

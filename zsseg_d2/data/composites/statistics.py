@@ -1,4 +1,4 @@
-"""Mean and standard deviation of color channels over any number of images, merged without rounding."""
+"""Statistics of images: color channels, merged without rounding, and the edges of foregrounds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 
 from ..images.reading import read_rgb
+from .parts import read_foreground
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,29 @@ def of_files(paths: Sequence[str | os.PathLike]) -> ChannelStatistics:
         DatasetError: a file is missing or damaged.
     """
     return merged(ChannelStatistics.of(read_rgb(path)) for path in paths)
+
+
+class EdgeStatistics(NamedTuple):
+    """Shares of a foreground's pixels, its box being the file.
+
+    Attributes:
+        covered: with alpha above one half.
+        partial: partly transparent.
+    """
+
+    covered: float
+    partial: float
+
+    @classmethod
+    def of(cls, alpha: np.ndarray) -> EdgeStatistics:
+        """Return the shares of an (h, w) uint8 alpha channel."""
+        return cls(float((alpha > 127).mean()), float(((alpha > 0) & (alpha < 255)).mean()))
+
+
+def edges_of_files(paths: Sequence[str | os.PathLike]) -> list[EdgeStatistics]:
+    """Return the shares of each foreground.
+
+    Raises:
+        DatasetError: a file is missing or damaged, or has no alpha channel.
+    """
+    return [EdgeStatistics.of(read_foreground(path)[..., 3]) for path in paths]

@@ -74,9 +74,11 @@ def noun_accuracy(captioner: Captioner, world: World, seeds: Sequence[int], side
     for seed in tqdm(seeds, desc=world.name, unit="scene", disable=None):
         scene = render_scene(world, seed)
         image = torch.from_numpy(scene.image).permute(2, 0, 1)
-        cells = captioner.encode(image, encoding_size(*scene.index.shape, side, captioner.patch, square=False))
+        height, width = scene.index.shape
+        cells = captioner.encode(image, encoding_size(height, width, side, captioner.patch, square=False))
+        grid = (cells.shape[0], cells.shape[1])
         for k, mask in regions_of(scene, world):
-            share = F.adaptive_avg_pool2d(torch.from_numpy(mask).float()[None], cells.shape[:2])[0]
+            share = F.adaptive_avg_pool2d(torch.from_numpy(mask).float()[None], grid)[0]
             inside = (share > 0.3) | (share == share.max())
             phrases = noun_phrases(captioner.caption(cells[inside], [0])[0], lists)
             found = finder.find(phrases[0].text) if phrases else None
