@@ -19,9 +19,9 @@ from zsseg_d2.cli.program import program
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     parser = ArgumentParser(__doc__, prog)
     parser.add_argument("--output", type=Path, default=Path("output/mini_captioner.safetensors"))
-    parser.add_argument("--scenes", type=int, default=400, help="scenes rendered and kept in memory")
-    parser.add_argument("--views", type=int, default=1000, help="crops of them that are encoded")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--scenes", type=int, default=600, help="scenes rendered and kept in memory")
+    parser.add_argument("--views", type=int, default=2000, help="crops of them that are encoded")
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64, help="sets of cells a step")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=2)
