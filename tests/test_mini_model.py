@@ -57,7 +57,7 @@ def test_zero_shot_beats_random_weights(root, tmp_path, monkeypatch):
 
 def test_embedded_weights_are_small():
     folder = local_path("zsseg_d2://weights")
-    assert 0 < sum(f.stat().st_size for f in folder.iterdir()) < 16e6
+    assert 0 < sum(f.stat().st_size for f in folder.iterdir()) < 20e6
 
 
 def test_the_embedded_model_of_phrases_hears_them():

@@ -89,6 +89,6 @@ def _no_words(output: Path, image: Path, steps: int) -> int:
     folder = output / "no_words"
     status = predict.main([str(image), "--words", "auto", "--output", str(folder), "--clusters", "--overwrite"]) or 0
     print("The segments and the clusters that the words come from:")
-    for path in sorted(folder.glob("*/*.png")):
+    for path in sorted((*folder.glob("overlay/*"), *folder.glob("clusters/*"))):
         print(f"  {path}")
     return status
