@@ -173,7 +173,11 @@ def test_packaged_weights_are_known():
         assert hashlib.sha256(file.read_bytes()).hexdigest() in steps, file.name
         found = provenance_of(file)
         names = {dataset.name for step in found.walk() for dataset in step.datasets}
-        expected = {"mini_fcclip": {"miniworld_panoptic_train"}, "mini_phrases": {"miniphrases_train"}}
+        expected = {
+            "mini_fcclip": {"miniworld_panoptic_train"},
+            "mini_phrases": {"miniphrases_train"},
+            "mini_composites": {"composites_train"},
+        }
         assert found.complete and names == expected.get(file.stem, set())
     world = MetadataCatalog.get("miniworld_panoptic_train").vocabulary
     fcclip = next(step for step in steps.values() if step["datasets"] and step["datasets"][0]["classes"])
