@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
+from ...data.composites.depth import DESCRIPTION, METRIC, DepthFormat, write_depth
 from ...data.images.reading import read_rgb
 from ...data.panoptic.png import write_png
 from ...files import atomic_path
@@ -30,7 +31,7 @@ from ..errors import ConfigError
 DEFAULT_CONFIG = "composites/unet_small.yaml"
 DEFAULT_WEIGHTS = "zsseg_d2://weights/mini_composites.safetensors"
 
-_STEPS = 65535
+_LARGEST = 65535  # value of 16 bits
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,8 @@ def predict_composite(
     """
     item = {"image": _planes(image)}
     if model.input != "composite":
-        if background is None:
-            raise ValueError("the net compares the picture with its background. Fix: give --background")
-        if background.shape != image.shape:
-            sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (image, background))
-            raise ValueError(f"picture and background have different sizes, {sizes}. Fix: give the same view")
+        if background is None or background.shape != image.shape:
+            raise ValueError("the net needs a background of the picture's size")
         item["background"] = _planes(background)
     (found,) = model([item])
     probability = found["mask_logits"].sigmoid().cpu().numpy()
@@ -107,21 +105,42 @@ def run_composites(args: argparse.Namespace) -> int:
     options = [*(("MODEL.WEIGHTS", DEFAULT_WEIGHTS) if default else ()), *args.opts]
     files = find_configs(args.config_file or [DEFAULT_CONFIG])
     cfg = setup_cfg(argparse.Namespace(config_file=files, opts=options, eval_only=True))
-    names = output_names(args.image)
-    model, limit = load_net(cfg), cfg.INPUT.MAX_PIXELS
+    names, limit = output_names(args.image), cfg.INPUT.MAX_PIXELS
     backgrounds = args.background * (len(args.image) if len(args.background) == 1 else 1)
-    output = Path(args.output)
+    pairs = list(zip(args.image, backgrounds or [None] * len(args.image)))
+    for path, background in pairs:  # a damaged one is reported now; none is kept, as there may be thousands
+        _check_pair(cfg, path, read_rgb(path, limit), background, background and read_rgb(background, limit))
+    model, output = load_net(cfg), Path(args.output)
     with writing(output, "predict_composite"):
-        for k, path in enumerate(tqdm(args.image, unit="image", disable=None if len(args.image) > 1 else True)):
+        progress = tqdm(pairs, unit="image", disable=None if len(pairs) > 1 else True)
+        for name, (path, background) in zip(names, progress):
             image = read_rgb(path, limit)
-            background = read_rgb(backgrounds[k], limit) if backgrounds else None
-            try:
-                found = predict_composite(model, image, background, cfg.MODEL.COMPOSITES.THRESHOLD)
-            except ValueError as error:
-                raise ConfigError(f"{printable(path)}: {error}.") from error
-            write_prediction(output, names[k], image, found, cfg.MODEL.COMPOSITES.DEPTH_MAX)
+            behind = read_rgb(background, limit) if background else None
+            found = predict_composite(model, image, behind, cfg.MODEL.COMPOSITES.THRESHOLD)
+            write_prediction(output, name, image, found, depth_format(cfg))
     print(f"Masks, depths and cut-outs of {len(names)} images are in {printable(output)}")
     return 0
+
+
+def depth_format(cfg: CfgNode) -> DepthFormat:
+    """Return what the values of written depth maps mean: near is small, and metres share 16 bits evenly."""
+    settings = cfg.MODEL.COMPOSITES
+    return DepthFormat(cfg.INPUT.COMPOSITES.DEPTH_KIND, settings.DEPTH_MAX / _LARGEST)
+
+
+def _check_pair(
+    cfg: CfgNode, path: str, image: np.ndarray, background_path: str | None, background: np.ndarray | None
+) -> None:
+    if background is None and cfg.MODEL.COMPOSITES.INPUT != "composite":
+        raise ConfigError(
+            f"{printable(path)}: the net compares the picture with its background. Fix: give --background."
+        )
+    if background is not None and background.shape != image.shape:
+        sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (image, background))
+        raise ConfigError(
+            f"{printable(path)} and {printable(str(background_path))} have different sizes, {sizes}. Fix: give the "
+            "same view."
+        )
 
 
 def output_names(paths: Sequence[str]) -> list[str]:
@@ -137,7 +156,9 @@ def output_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def write_prediction(folder: Path, name: str, image: np.ndarray, found: CompositePrediction, depth_max: float) -> None:
+def write_prediction(
+    folder: Path, name: str, image: np.ndarray, found: CompositePrediction, format: DepthFormat
+) -> None:
     """Write ``<name>_mask.png``, ``<name>_cutout.png`` and, with depth, ``<name>_depth.png`` and ``depth.json``.
 
     Args:
@@ -145,7 +166,7 @@ def write_prediction(folder: Path, name: str, image: np.ndarray, found: Composit
         name: of the image.
         image: (H, W, 3) uint8 RGB.
         found: of the image.
-        depth_max: the depth of the largest value of 16 bits: metres, or 1 of relative depth.
+        format: of the depth; see :func:`depth_format`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_png(folder / f"{name}_mask.png", found.mask.astype(np.uint8) * 255)
@@ -154,10 +175,10 @@ def write_prediction(folder: Path, name: str, image: np.ndarray, found: Composit
         Image.fromarray(np.dstack([image, alpha])).save(temporary, format="PNG")
     if found.depth is None:
         return
-    steps = np.rint(found.depth / depth_max * _STEPS).clip(0, _STEPS).astype(np.uint16)
     with atomic_path(folder / f"{name}_depth.png") as temporary:
-        Image.fromarray(steps).save(temporary, format="PNG")
-    kind = "relative" if depth_max == 1 else "metric"
-    unit = {"unit": depth_max / _STEPS} if kind == "metric" else {}
-    with atomic_path(folder / "depth.json") as temporary:
-        temporary.write_text(json.dumps({"kind": kind, **unit, "near_is": "small"}, indent=2) + "\n", encoding="utf-8")
+        write_depth(temporary, found.depth if format.kind == METRIC else found.depth.clip(0, 1), format)
+    description = {key: value for key, value in msgspec.to_builtins(format).items() if key != "unit"}
+    if format.kind == METRIC:
+        description["unit"] = format.unit
+    with atomic_path(folder / DESCRIPTION) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(description)) + b"\n")
