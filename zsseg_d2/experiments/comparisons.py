@@ -40,11 +40,11 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Say whether there is a difference, as far as there is a test."""
+        """Say whether there is a difference; only both tests together show one."""
         inside = self.interval is not None and self.interval.low <= 0 <= self.interval.high
         if inside or self.p >= LEVEL:
             return "no difference"
-        if math.isnan(self.p) and self.interval is None:
+        if math.isnan(self.p) or self.interval is None:
             return "not tested"
         return "better" if self.difference > 0 else "worse"
 
@@ -113,7 +113,8 @@ def comparison_table(results: Results) -> str:
     text = (
         f"PQ All of **{best.run.label}** minus that of each other row, on {where}: mean ± standard deviation over "
         "paired seeds, p of the two-sided paired t-test over them, and the interval that holds 95 % of 1000 bootstrap "
-        f"draws of the images. A difference is called one if p is below {LEVEL:g} and the interval does not hold 0; "
+        f"draws of the images. A difference is called one if p is below {LEVEL:g} and the interval does not hold 0, "
+        "and not tested where one of the two is missing; "
         "the p are not corrected for the number of rows."
     )
     heads = ["against", "difference", "seeds", "p", "95 % interval over images", "verdict"]
