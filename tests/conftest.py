@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Tests run in several processes; threads that share their cores spend their time waiting for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,3 +21,12 @@ torch.set_num_threads(1)
 def _private_cache(tmp_path, monkeypatch):
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("ZSSEG_D2_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _log_of_its_own():
+    """No test writes to the log of another, whose standard output is closed by then."""
+    yield
+    log_files = sys.modules.get("zsseg_d2.engine.log_files")
+    if log_files is not None:
+        log_files.stop_logging()

@@ -18,7 +18,7 @@ def add_zsseg_config(cfg: CN) -> None:
     cfg.DATASETS.FILES = []  # YAML files that describe datasets, relative to the config; several configs add up
     # further test sets, evaluated after DATASETS.TEST at the end of a training and by --eval-only, never on the way: a
     # test set on which nothing is chosen, or the val set of the pre-training, where PQ lost is what was forgotten
-    cfg.DATASETS.FINAL_TEST = []
+    cfg.DATASETS.FINAL_TEST = ()
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)

@@ -20,7 +20,18 @@ from zsseg_d2.engine.run import check_resumed
 from zsseg_d2.modeling.clip.loading import resolve_clip_name
 
 OF_PHRASES = [name for name in packaged_configs() if name.startswith(("miniphrases/", "phrasecut/"))]
-OF_CLASSES = [name for name in packaged_configs() if name not in OF_PHRASES]
+OF_COMPOSITES = [name for name in packaged_configs() if name.startswith("composites/")]
+OF_CLASSES = [name for name in packaged_configs() if name not in OF_PHRASES + OF_COMPOSITES]
+ARCHITECTURES = {  # by what a file's name begins with
+    "auto_vocabulary": "AutoVocabularyFCCLIP",
+    "combined": "CombinedFCCLIP",
+    "distill": "DistilledFCCLIP",
+    "frozen_queries": "FrozenQueriesFCCLIP",
+    "l2_sp": "AnchoredFCCLIP",
+    "low_rank": "LowRankFCCLIP",
+    "mean_teacher": "MeanTeacherFCCLIP",
+    "naive": "NaiveIntersection",
+}
 NO_AMP = [] if torch.cuda.is_available() else ["SOLVER.AMP.ENABLED", "False"]
 
 
@@ -30,7 +41,7 @@ def setup(config_file="", *opts, **rest):
 
 @pytest.mark.parametrize("name", OF_CLASSES)
 def test_every_packaged_config_merges_and_validates(name):
-    untrained = "zero_shot" in name or "naive" in name
+    untrained = any(word in name for word in ("zero_shot", "naive", "auto_vocabulary"))
     cfg = setup(name, *NO_AMP, eval_only=untrained)
     tower = "_r50" if name.startswith(("cityscapes/", "coco/")) else ""
     assert f"output/{name.removesuffix('.yaml')}{tower}" == cfg.OUTPUT_DIR and cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON
@@ -39,9 +50,26 @@ def test_every_packaged_config_merges_and_validates(name):
     assert bool(cfg.DATASETS.TRAIN) != untrained
     complete = ("full_finetune", "pretrain", "coco/")  # by name; every other training goes without the things' labels
     assert ("008" in "".join(cfg.DATASETS.TRAIN)) != (untrained or any(word in name for word in complete))
-    architectures = {"combined": "CombinedFCCLIP", "distill": "DistilledFCCLIP", "naive": "NaiveIntersection"}
-    method = name.split("/")[1].split("_")[0].removesuffix(".yaml")
-    assert architectures.get(method, "FCCLIP") == cfg.MODEL.META_ARCHITECTURE
+    method = name.split("/")[1]
+    named = [architecture for start, architecture in ARCHITECTURES.items() if method.startswith(start)]
+    assert (named or ["FCCLIP"]) == [cfg.MODEL.META_ARCHITECTURE]
+
+
+@pytest.mark.parametrize("name", OF_COMPOSITES)
+def test_every_packaged_config_of_composites_merges_and_validates(name):
+    cfg = setup(name, *NO_AMP)
+    assert setup(name, *NO_AMP, eval_only=True) == cfg
+    assert f"output/{name.removesuffix('.yaml')}" == cfg.OUTPUT_DIR and cfg.MODEL.META_ARCHITECTURE == "MaskDepthUNet"
+    data = cfg.DATASETS
+    assert (data.TRAIN, data.TEST, data.FINAL_TEST) == (
+        ("composites_train",),
+        ("composites_val",),
+        ("composites_test",),
+    )
+    assert cfg.INPUT.COMPOSITES.DISTURBANCE.ENABLED, "without it, subtracting the background solves the task"
+    net = name.removeprefix("composites/").removesuffix(".yaml")
+    assert (net if net in ("eva", "unet_small", "unet_large") else "unet") == cfg.MODEL.COMPOSITES.NET
+    assert {"composite_alone": "composite", "grey": "grey"}.get(net, "pair") == cfg.MODEL.COMPOSITES.INPUT
 
 
 @pytest.mark.parametrize("name", OF_PHRASES)

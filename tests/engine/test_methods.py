@@ -54,6 +54,9 @@ def data_sets(tmp_path_factory):
         MetadataCatalog.remove(name)
 
 
+METHODS = [n[9:-5] for n in packaged_configs() if n.startswith("minicity/") and n != "minicity/auto_vocabulary.yaml"]
+
+
 def options_of(name: str) -> list[str]:
     """Where a packaged config's data and second weights are taken from here."""
     if "naive" in name:
@@ -77,7 +80,7 @@ def run(name: str, output, *options, flags=()):
     return run_process(default_argument_parser().parse_args(["--config-file", f"minicity/{name}.yaml", *flags, *opts]))
 
 
-@pytest.mark.parametrize("name", [n[9:-5] for n in packaged_configs() if n.startswith("minicity/")])
+@pytest.mark.parametrize("name", METHODS)
 def test_two_iterations_and_an_evaluation(name, tmp_path):
     untrained = name in ("zero_shot", "naive")
     results = run(name, tmp_path, "SOLVER.MAX_ITER", 2, flags=["--eval-only"] if untrained else [])
@@ -91,6 +94,13 @@ def test_two_iterations_and_an_evaluation(name, tmp_path):
         losses = {k: v for line in lines for k, v in line.items() if "loss" in k}
         assert all(map(math.isfinite, losses.values()))
         assert ("com_loss_ce" in losses) == ("combined" in name) and ("loss_distill" in losses) == ("distill" in name)
+
+
+def test_an_evaluation_without_words(tmp_path):
+    results = run("auto_vocabulary", tmp_path, flags=["--eval-only"])
+    scores = json.loads((tmp_path / "inference" / "methods_val" / "auto_vocabulary.json").read_text())
+    assert scores["num_images"] == 2 and scores["distinct_words"] == len(scores["words"]) > 0
+    assert results["auto_vocabulary"]["mIoU_synonym"] == scores["mappings"]["synonym"]["mIoU"] > 0
 
 
 def test_a_held_out_set_is_evaluated_at_the_end_alone(tmp_path):

@@ -148,10 +148,10 @@ def test_an_interrupted_run_resumes(photos, monkeypatch, computed, capsys):
     computed.clear()
     add = program.PredictionFolder.add
 
-    def interrupted(self, source, name, found):
+    def interrupted(self, source, name, found, **more):
         if source.path.stem == "b":
             raise KeyboardInterrupt
-        add(self, source, name, found)
+        add(self, source, name, found, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(program.PredictionFolder, "add", interrupted)

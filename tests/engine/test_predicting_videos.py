@@ -120,10 +120,10 @@ def test_an_interrupted_film_resumes(films, monkeypatch, computed, capsys):
     computed.clear()
     add = program.PredictionFolder.add
 
-    def interrupted(self, source, name, found):
+    def interrupted(self, source, name, found, **more):
         if source.path.stem == "b" and source.frame == 2:
             raise KeyboardInterrupt
-        add(self, source, name, found)
+        add(self, source, name, found, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(program.PredictionFolder, "add", interrupted)

@@ -202,7 +202,7 @@ def test_a_new_training_forgets_the_samples_of_an_older_one(phrase_config, tmp_p
 
 
 def test_of_many_iterations_some_are_shown(phrase_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(samples, "_MOST_FRAMES", 3)
+    monkeypatch.setattr(samples, "MOST_FRAMES", 3)
     cfg = phrase_config("ZSSEG.SAMPLES.PERIOD", 1, "ZSSEG.SAMPLES.COUNT", 1, "SOLVER.MAX_ITER", 4)
     shown = []
     panel = samples.panel

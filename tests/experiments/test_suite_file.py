@@ -38,6 +38,7 @@ def load(tmp_path):
 
 HELD_OUT = ("minicity/suite_methods.yaml", "minicity/suite_configurations.yaml")
 OF_PHRASES = ["miniphrases/suite.yaml"]
+OF_COMPOSITES = ["composites/suite.yaml"]
 
 
 @pytest.mark.parametrize("name", OF_PHRASES)
@@ -64,7 +65,24 @@ def test_packaged_suites_of_phrases_are_complete(name):
     check_weights(configs, suite.output)
 
 
-@pytest.mark.parametrize("name", [name for name in packaged_suites() if name not in OF_PHRASES])
+@pytest.mark.parametrize("name", OF_COMPOSITES)
+def test_packaged_suites_of_composites_are_complete(name):
+    """Networks, losses, one or two pictures, clean or disturbed backgrounds; main rows over three seeds."""
+    suite = load_suite(config_root() / name, TOOLS)
+    jobs = make_jobs(suite)
+    configs = check_configs(jobs)
+    assert suite.task is TASKS["composites"] and all(run.trains and run.has_row for run in suite.runs)
+    assert len(suite.seeds) == 3 and len([run for run in suite.runs if not run.once]) == 4
+    settings = [cfg.MODEL.COMPOSITES for cfg in configs.values()]
+    assert {s.INPUT for s in settings} == {"pair", "composite", "grey"} and len({s.NET for s in settings}) > 1
+    assert len({s.MASK_LOSS for s in settings}) > 3 and len({s.DEPTH_LOSS for s in settings}) > 3
+    assert [n for n, cfg in configs.items() if not cfg.INPUT.COMPOSITES.DISTURBANCE.ENABLED] == ["clean"]
+    assert len({cfg.SOLVER.MAX_ITER for cfg in configs.values()}) == 1
+    assert {cfg.DATASETS.FINAL_TEST for cfg in configs.values()} == {("composites_test",)}
+    check_weights(configs, suite.output)
+
+
+@pytest.mark.parametrize("name", [name for name in packaged_suites() if name not in OF_PHRASES + OF_COMPOSITES])
 def test_packaged_suites_are_complete(name):
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
@@ -120,7 +138,7 @@ def _check_held_out(suite, configs, leaks):
 
 def test_suites_are_no_configs():
     of_classes = ["minicity/suite.yaml", "minicity/suite_demo.yaml", "cityscapes/suite_r50.yaml", *HELD_OUT]
-    assert sorted(packaged_suites()) == sorted(of_classes + OF_PHRASES)
+    assert sorted(packaged_suites()) == sorted(of_classes + OF_PHRASES + OF_COMPOSITES)
     assert not set(packaged_suites()) & set(packaged_configs())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 
 def gaussian(taps: int, theta: float) -> np.ndarray:
@@ -51,6 +50,8 @@ def mean_field(
     Returns:
         (h, w, K) float64; sums to 1 over K.
     """
+    from scipy import ndimage  # slow to import
+
     votes = votes + floor
     votes = votes / votes.sum(-1, keepdims=True)
     kernel = gaussian(taps, theta)[..., None]  # (taps, taps, 1): rows, columns, clusters apart

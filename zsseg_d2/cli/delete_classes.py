@@ -34,7 +34,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         "--family",
         metavar="PREFIX",
         help="layout and classes: openvocab_cityscapes_fine_panoptic, minicity_panoptic, "
-        "openvocab_coco_2017_panoptic, openvocab_ade20k_panoptic, miniworld_panoptic, or your own; "
+        "openvocab_coco_2017_panoptic, openvocab_ade20k_panoptic, "
+        "openvocab_mapillary_vistas_panoptic, miniworld_panoptic, or your own; "
         "default: that of --dataset, else Cityscapes' (also for MiniCity)",
     )
     parser.add_argument("--split", nargs="+", default=["train"], help="default: train")

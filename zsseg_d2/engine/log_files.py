@@ -29,11 +29,7 @@ def log_to(output: Path | None) -> None:
     Args:
         output: the folder; None logs to the terminal alone.
     """
-    for handler in _handlers:
-        for name in _LOGGERS:
-            logging.getLogger(name).removeHandler(handler)
-    _handlers.clear()
-    setup_logger.cache_clear()  # otherwise it adds no handlers for a folder that it has seen
+    stop_logging()
     for name in _LOGGERS:
         others = list(logging.getLogger(name).handlers)
         log = setup_logger(output and str(output), distributed_rank=comm.get_rank(), name=name)
@@ -44,6 +40,15 @@ def log_to(output: Path | None) -> None:
                 handler.addFilter(_has_no_explanation)
             elif isinstance(handler, logging.StreamHandler):
                 handler.handleError = MethodType(_handle_error, handler)  # type: ignore[method-assign]
+
+
+def stop_logging() -> None:
+    """Undo :func:`log_to`."""
+    for handler in _handlers:
+        for name in _LOGGERS:
+            logging.getLogger(name).removeHandler(handler)
+    _handlers.clear()
+    setup_logger.cache_clear()  # otherwise it adds no handlers for a folder that it has seen
 
 
 def _has_no_explanation(record: logging.LogRecord) -> bool:

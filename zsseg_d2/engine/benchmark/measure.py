@@ -11,7 +11,7 @@ import timeit
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 from unittest import mock
 
@@ -41,12 +41,15 @@ class Form:
     seconds: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        others = set(active_children())
         self._process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         try:
             self.before = self._process.submit(_prepare, self.make, self.keep_memory).result()
         except BaseException:
+            self._own = set(active_children()) - others
             self.stop()
             raise
+        self._own = set(active_children()) - others
 
     def time(self) -> None:
         """Time one more call."""
@@ -61,8 +64,10 @@ class Form:
         return {"seconds": statistics.median(self.seconds), "spread": spread, "added_gb": added, **facts}
 
     def stop(self) -> None:
-        """End the process after the call that it is making."""
+        """End the process at once; at exit, Python would wait for its imports or its call."""
         self._process.shutdown(wait=False, cancel_futures=True)
+        for process in self._own:
+            process.kill()
 
 
 def in_turns(makes: Mapping[str, Callable[[], Function]], repeat: int, plain: Sequence[str] = ()) -> dict[str, Form]:
