@@ -21,10 +21,11 @@ from zsseg_d2.cli.make_composites import main
 from zsseg_d2.data import DatasetError
 from zsseg_d2.data.composites.check import check_folder
 from zsseg_d2.data.composites.composer import Composer
+from zsseg_d2.data.composites.depth import DepthFormat
 from zsseg_d2.data.composites.numbering import Choice
 from zsseg_d2.data.composites.schemes import mask_stem, parse, stem
 from zsseg_d2.data.composites.settings import CompositeSettings
-from zsseg_d2.data.composites.statistics import ChannelStatistics, EdgeStatistics, merged
+from zsseg_d2.data.composites.statistics import ChannelStatistics, EdgeStatistics, edges_of_files, merged
 from zsseg_d2.data.composites.writer import CompositeWriter, Output
 
 
@@ -268,6 +269,33 @@ def test_edges_by_hand():
     """Two of eight pixels are covered (128 is above one half, 127 is not), three are partly transparent."""
     alpha = np.array([[0, 1, 127, 128], [255, 0, 0, 0]], np.uint8)
     assert EdgeStatistics.of(alpha) == (2 / 8, 3 / 8)
+
+
+def test_edges_of_smaller_foregrounds_are_wider(tmp_path):
+    """A hard edge is spread over the pixels on both of its sides (triangle filter): here 4x2 inside, 6x4 in all."""
+    alpha = np.zeros((16, 8), np.uint8)
+    alpha[4:12, 2:6] = 255
+    Image.fromarray(np.dstack([np.zeros((16, 8, 3), np.uint8), alpha])).save(tmp_path / "a.png")
+    assert edges_of_files([tmp_path / "a.png"]) == [(32 / 128, 0.0)]
+    assert edges_of_files([tmp_path / "a.png"], longer_side=8) == [(8 / 32, 24 / 32)]
+
+
+def test_masks_and_depth_are_never_jpeg(composer, tmp_path):
+    """2.9 % of the original's mask pixels were grey."""
+    CompositeWriter(composer, Output(tmp_path / "out", jpeg=80)).write(range(12), 0)
+    names = {path.parent.name: path.suffix for path in (tmp_path / "out").glob("*/*")}
+    assert names == {"composites": ".jpg", "backgrounds": ".jpg", "masks": ".png", "depth": ".png"}
+    for k, path in enumerate(sorted((tmp_path / "out" / "masks").iterdir())):
+        assert (np.asarray(Image.open(path)) == composer[k].mask * 255).all()
+
+
+def test_relative_depth_has_a_folder_of_its_own(tmp_path):
+    parts = parts_in(write_parts(tmp_path / "parts", foregrounds=1, backgrounds=1))
+    made = Composer(replace(parts, depth=DepthFormat("relative")), CompositeSettings(side=16))
+    CompositeWriter(made, Output(tmp_path / "out")).write(range(3), 0)
+    assert len(list((tmp_path / "out" / "relative_depth").iterdir())) == 3 and not (tmp_path / "out" / "depth").exists()
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["depth"]["kind"] == "relative"
+    assert check_folder(tmp_path / "out").depth == 3
 
 
 def run(*words) -> int:

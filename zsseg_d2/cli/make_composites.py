@@ -15,6 +15,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from zsseg_d2.cli.arguments import ArgumentParser
@@ -32,6 +33,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     task.add_argument(
         "--edges", type=Path, metavar="FOLDER", help="how much of RGBA foregrounds is covered, and partly"
     )
+    parser.add_argument("--edges-side", type=int, default=0, metavar="PIXELS", help="--edges of foregrounds that large")
     _add_parts(parser.add_argument_group("what composites are made of"))
     _add_settings(parser.add_argument_group("how composites are made"))
     files = parser.add_argument_group("files")
@@ -43,6 +45,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     args = parser.parse_args(argv)
     if args.jpeg and not 1 <= args.jpeg <= 100:
         parser.error("--jpeg: it must be a quality from 1 to 100")
+    if args.edges_side < 0:
+        parser.error("--edges-side: it must be a number of pixels")
     if bool(args.foregrounds) != bool(args.backgrounds):
         parser.error("--foregrounds and --backgrounds: give both")
     return args
@@ -119,7 +123,8 @@ def _edges(args: argparse.Namespace) -> int:
 
     files = image_files(args.edges, "foregrounds")
     chunks = [files[k : k + 64] for k in range(0, len(files), 64)]
-    parts = workers.run(edges_of_files, chunks, "foregrounds (x 64)", args.num_workers, "chunk")
+    count = partial(edges_of_files, longer_side=args.edges_side)
+    parts = workers.run(count, chunks, "foregrounds (x 64)", args.num_workers, "chunk")
     found = [edges for part in parts for edges in part]
     print(f"{len(found):,} foregrounds: mean (smallest to largest) share of the pixels of a file")
     for name in ("covered", "partial"):

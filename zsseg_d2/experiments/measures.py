@@ -163,6 +163,7 @@ def _depth_percent(key: str, label: str) -> Measure:
 
 DEPTH_PERCENT = _depth_percent("depth_rmse_percent", "depth RMSE")
 ALIGNED_PERCENT = _depth_percent("aligned_rmse_percent", "aligned RMSE of relative depth")
+SUBTRACTION = Measure("subtraction_iou", "subtraction IoU", ("subtraction_baseline", "mask_iou"), ranks=False)
 COMPOSITES = Task(
     "composites",
     "composites.json",
@@ -170,7 +171,7 @@ COMPOSITES = Task(
         MASK_IOU,
         Measure("mask_dice", "Dice", ("mask_dice",)),
         Measure("boundary_f", "boundary F", ("boundary_f",)),
-        Measure("subtraction_iou", "subtraction IoU", ("subtraction_baseline", "mask_iou"), ranks=False),
+        SUBTRACTION,
         DEPTH_PERCENT,
         ALIGNED_PERCENT,
         Measure("abs_rel", "AbsRel", ("abs_rel",), ranks=False, optional=True),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from .measures import BLIND, MEAN_IOU, Target
+from .measures import BLIND, DEPTH_PERCENT, MASK_IOU, MEAN_IOU, SUBTRACTION, Target
 from .results import Results, Row
 
 IOU_TARGET = 60.0
 """Mean IoU that the project asks of its best decoder on MiniPhrases."""
+COMPOSITES_TARGET = (90.0, 8.0)
+"""Mask IoU, and depth RMSE in percent of the range, that the project asks of its best net on composites."""
 
 
 def remarks(results: Results) -> list[str]:
     """Return the sentences for a suite's task; none without a figure of a leak-free method."""
-    return {"panoptic": _of_panoptic, "referring": _of_referring}[results.task.name](results)
+    tasks = {"panoptic": _of_panoptic, "referring": _of_referring, "composites": _of_composites}
+    return tasks[results.task.name](results)
 
 
 def _of_panoptic(results: Results) -> list[str]:
@@ -101,3 +104,27 @@ def _of_referring(results: Results) -> list[str]:
         text += f"; its masks of another phrase about the same image reach {row.mean(BLIND.key):.1f} (phrase-blind)"
     reached = "Reached" if value >= IOU_TARGET else "Not reached"
     return [f"{text}.", f"Target: mean IoU at least {IOU_TARGET:g}. {reached}."]
+
+
+def _of_composites(results: Results) -> list[str]:
+    """Name the best net, what subtraction reaches on the same images, and which nets reach the target.
+
+    The best one is chosen on DATASETS.TEST; where the suite has a test set, the figures are those of the test set.
+    """
+    best, shown = results.best(MASK_IOU.key), results.shown
+    iou, depth, baseline = (f"{shown}{measure.key}" for measure in (MASK_IOU, DEPTH_PERCENT, SUBTRACTION))
+    if best is None or not best.has(iou):
+        return []
+    where = " on validation" if shown else ""
+    text = f"The best mask IoU{where} is **{best.run.label}**'s with {best.mean(MASK_IOU.key):.1f}"
+    if shown:
+        text += f"; on the test set it has {best.mean(iou):.1f}"
+    if best.has(baseline):
+        text += f", subtraction of the background {best.mean(baseline):.1f}"
+    if best.has(depth):
+        text += f"; its depth RMSE is {best.mean(depth):.1f} % of the range"
+    least, most = COMPOSITES_TARGET
+    rows = [row for row in results.competitors(MASK_IOU.key) if row.has(iou, depth)]
+    reached = [row.run.label for row in rows if row.mean(iou) >= least and row.mean(depth) <= most]
+    target = f"Target: mask IoU at least {least:g} and depth RMSE at most {most:g} % of the range."
+    return [f"{text}.", f"{target} Reached by {'; '.join(reached) or 'none of the nets'}."]

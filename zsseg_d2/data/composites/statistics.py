@@ -9,6 +9,7 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from ..images.reading import read_rgb
 from .parts import read_foreground
@@ -86,10 +87,22 @@ class EdgeStatistics(NamedTuple):
         return cls(float((alpha > 127).mean()), float(((alpha > 0) & (alpha < 255)).mean()))
 
 
-def edges_of_files(paths: Sequence[str | os.PathLike]) -> list[EdgeStatistics]:
+def edges_of_files(paths: Sequence[str | os.PathLike], longer_side: int = 0) -> list[EdgeStatistics]:
     """Return the shares of each foreground.
+
+    Args:
+        paths: images with an alpha channel.
+        longer_side: pixels to which foregrounds are resized before, as soft edges are wider in small ones; 0: not at
+            all.
 
     Raises:
         DatasetError: a file is missing or damaged, or has no alpha channel.
     """
-    return [EdgeStatistics.of(read_foreground(path)[..., 3]) for path in paths]
+    return [EdgeStatistics.of(_resized(read_foreground(path)[..., 3], longer_side)) for path in paths]
+
+
+def _resized(alpha: np.ndarray, longer_side: int) -> np.ndarray:
+    if not longer_side:
+        return alpha
+    height, width = (max(1, round(length * longer_side / max(alpha.shape))) for length in alpha.shape)
+    return np.asarray(Image.fromarray(alpha).resize((width, height), Image.Resampling.BILINEAR))
