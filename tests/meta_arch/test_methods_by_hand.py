@@ -10,7 +10,7 @@ import torch
 from detectron2.modeling import build_model
 
 from tests.tiny import tiny_config, tiny_dataset, training_item
-from zsseg_d2.meta_arch.fcclip import DecoderOutput
+from zsseg_d2.modeling.fcclip.decoder_output import DecoderOutput
 from zsseg_d2.modeling.fcclip.interfaces import Queries
 
 TRAIN = tiny_dataset("tiny_train_by_hand", deleted=(2, 3))
