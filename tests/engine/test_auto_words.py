@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from tests.auto_vocabulary.fake import BLUE, GRAY, GREEN, RED, ColorCaptioner, stripes
+from tests.contents import content
 from zsseg_d2.auto_vocabulary.registry import CAPTIONER_REGISTRY
 from zsseg_d2.class_sets import ClassSets
 from zsseg_d2.cli import predict as tool
@@ -174,10 +175,6 @@ def photos(tmp_path, monkeypatch):
 
 def run(*words):
     return tool.main([*map(str, words), *QUICK])
-
-
-def content(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_an_image_and_the_origin_of_its_words(photos, capsys, monkeypatch):
