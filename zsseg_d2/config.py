@@ -255,6 +255,10 @@ def _add_methods(cfg: CN) -> None:
     a.WEIGHTS = ""  # weights that the trained ones are pulled back to
     a.WEIGHT = 0.01  # w of the penalty w / 2 · squared distance
 
+    e = z.EWC = CN()
+    e.DATASET = ""  # registered dataset of the pre-training, whose gradients say how much each weight matters there
+    e.IMAGES = 200  # number of its images, evenly spread over it; 0: all
+
     w = z.LOW_RANK = CN()
     w.RANK = 8  # r of the trained updates of frozen matrices
     w.ALPHA = 16.0  # an update is multiplied by ALPHA / RANK

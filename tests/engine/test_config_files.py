@@ -26,6 +26,7 @@ ARCHITECTURES = {  # by what a file's name begins with
     "auto_vocabulary": "AutoVocabularyFCCLIP",
     "combined": "CombinedFCCLIP",
     "distill": "DistilledFCCLIP",
+    "ewc": "ElasticFCCLIP",
     "frozen_queries": "FrozenQueriesFCCLIP",
     "l2_sp": "AnchoredFCCLIP",
     "low_rank": "LowRankFCCLIP",

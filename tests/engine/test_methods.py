@@ -22,6 +22,7 @@ from zsseg_d2.engine.launch import launch
 from zsseg_d2.engine.run import run_process
 from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.files import local_path
+from zsseg_d2.tensor_files import read_tensors, write_tensors
 
 MINI = "zsseg_d2://weights/mini_fcclip.safetensors"
 SMALL = (
@@ -66,6 +67,9 @@ def options_of(name: str) -> list[str]:
     deleted = name not in ("full_finetune", "invocab")
     if name == "l2_sp":
         return ["DATASETS.TRAIN", "('methods_train_008',)", "ZSSEG.ANCHOR.WEIGHTS", MINI]
+    if name == "ewc":
+        studied = ["ZSSEG.EWC.DATASET", "methods_world", "ZSSEG.EWC.IMAGES", 2]
+        return ["DATASETS.TRAIN", "('methods_train_008',)", "ZSSEG.ANCHOR.WEIGHTS", MINI, *studied]
     replay = ["ZSSEG.REPLAY.DATASET", "methods_world"] if "replay" in name else []
     return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)", *replay]
 
@@ -168,8 +172,41 @@ def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
     assert not all(torch.equal(v, saved[k]) for k, v in averaged.items())
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_resumed_run_has_the_fisher_information_that_it_had(kept, tmp_path, caplog):
+    """From its file, to the last bit; and where that is lost, computed anew with the same result."""
+    through = train("ewc", tmp_path / "through")
+    train("ewc", tmp_path / "stopped", stop_before=3)
+    file = tmp_path / "stopped" / "study.safetensors"
+    assert file.read_bytes() == (tmp_path / "through" / "study.safetensors").read_bytes()
+    studied = read_tensors(file).tensors
+    assert studied and all(torch.equal(v, studied[k]) for k, v in through.model.importance.items())
+    if not kept:
+        file.write_bytes(file.read_bytes()[:-8])
+    resumed = train("ewc", tmp_path / "stopped", resume=True)
+    assert resumed.start_iter == 2 and ("computed anew" in caplog.text) != kept
+    state = through.model.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in resumed.model.state_dict().items())
+    saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
+    assert saved.keys() == read_checkpoint(str(local_path(MINI)))["model"].keys(), "an ordinary checkpoint"
+
+
+def test_a_training_studies_anew_where_another_one_has_been(tmp_path):
+    train("ewc", tmp_path, "ZSSEG.EWC.IMAGES", 1)
+    before = (tmp_path / "study.safetensors").read_bytes()
+    train("ewc", tmp_path)
+    assert (tmp_path / "study.safetensors").read_bytes() != before
+
+
+def test_what_was_studied_of_another_model_is_refused(tmp_path):
+    train("ewc", tmp_path, stop_before=3)
+    write_tensors(tmp_path / "study.safetensors", {"void_embedding.weight": torch.zeros(1, 3)})
+    with pytest.raises(CheckpointError, match="study.safetensors: its values are of other weights. Fix: remove it"):
+        train("ewc", tmp_path, resume=True)
+
+
 @pytest.mark.parametrize(
-    "name", ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "low_rank", "low_rate"]
+    "name", ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "ewc", "low_rank", "low_rate"]
 )
 def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
     """On the mini tower with random weights."""
@@ -285,6 +322,9 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
         ("replay", ("ZSSEG.REPLAY.DATASET", "methods_wold"), "REPLAY.DATASET: there is no dataset 'methods_wold'"),
         ("replay", ("ZSSEG.REPLAY.SHARE", 0.0), "REPLAY.SHARE=0.0: it must be"),
         ("l2_sp", ("ZSSEG.ANCHOR.WEIGHTS", ""), "ZSSEG.ANCHOR.WEIGHTS is empty"),
+        ("ewc", ("ZSSEG.EWC.DATASET", ""), "ZSSEG.EWC.DATASET is empty. Fix: name the set of the pre-training"),
+        ("ewc", ("ZSSEG.EWC.DATASET", "methods_wold"), "EWC.DATASET: there is no dataset 'methods_wold'"),
+        ("ewc", ("ZSSEG.EWC.DATASET", "methods_train"), "EWC.DATASET=methods_train: it has ground truth of person"),
     ],
 )
 def test_contradictions_end_before_any_work(name, options, message, tmp_path):

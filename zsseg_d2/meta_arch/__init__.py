@@ -4,6 +4,7 @@ from .anchored import AnchoredFCCLIP
 from .auto_vocabulary import AutoVocabularyFCCLIP
 from .combined import CombinedFCCLIP
 from .distilled import DistilledFCCLIP
+from .elastic import ElasticFCCLIP
 from .fcclip import FCCLIP
 from .frozen_queries import FrozenQueriesFCCLIP
 from .low_rank import LowRankFCCLIP
@@ -18,6 +19,7 @@ __all__ = [
     "AutoVocabularyFCCLIP",
     "CombinedFCCLIP",
     "DistilledFCCLIP",
+    "ElasticFCCLIP",
     "FrozenQueriesFCCLIP",
     "LowRankFCCLIP",
     "MaskDepthUNet",

@@ -289,6 +289,8 @@ KEYS: dict[str, Key] = {
     "ZSSEG.FROZEN_QUERIES.ADAPTER": Key(Number(0, 65536, whole=True), "meta_arch/frozen_queries.py"),
     "ZSSEG.ANCHOR.WEIGHTS": Key(TEXT, "meta_arch/anchored.py"),
     "ZSSEG.ANCHOR.WEIGHT": Key(WEIGHT, "meta_arch/anchored.py", training=True),
+    "ZSSEG.EWC.DATASET": Key(TEXT, "meta_arch/elastic.py", training=True),
+    "ZSSEG.EWC.IMAGES": Key(Number(0, 10**9, whole=True), "meta_arch/elastic.py", training=True),
     "ZSSEG.LOW_RANK.RANK": Key(WIDTH, "meta_arch/low_rank.py"),
     "ZSSEG.LOW_RANK.ALPHA": Key(WEIGHT, "meta_arch/low_rank.py"),
     "ZSSEG.REPLAY.DATASET": Key(TEXT, _LOADERS),
