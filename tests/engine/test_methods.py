@@ -49,6 +49,9 @@ def data_sets(tmp_path_factory):
     names["methods_world"] = "train", "008"  # stands for the set of the pre-training
     for name, (split, configuration) in names.items():
         register_cityscapes_panoptic(name, root, split, deleted=configuration)
+    for name, mean in (("ONE", 0.0), ("TWO", 0.01)):
+        STATISTICS[name] = str(root / f"{name}.safetensors")
+        write_tensors(STATISTICS[name], {"mean": torch.full((128,), mean), "covariance": torch.eye(128)})
     yield
     for name in names:
         DatasetCatalog.remove(name)
@@ -58,10 +61,17 @@ def data_sets(tmp_path_factory):
 METHODS = [n[9:-5] for n in packaged_configs() if n.startswith("minicity/") and n != "minicity/auto_vocabulary.yaml"]
 
 
+UNTRAINED = ("zero_shot", "naive", "interpolated")
+STATISTICS: dict[str, str] = {}
+
+
 def options_of(name: str) -> list[str]:
     """Where a packaged config's data and second weights are taken from here."""
     if "naive" in name:
         return ["ZSSEG.MODEL_TWO.WEIGHTS", MINI]
+    if name == "interpolated":
+        files = [word for key, file in STATISTICS.items() for word in (f"ZSSEG.INTERPOLATION.STATISTICS_{key}", file)]
+        return ["ZSSEG.MODEL_TWO.WEIGHTS", MINI, *files]
     if "zero_shot" in name:
         return []
     deleted = name not in ("full_finetune", "invocab")
@@ -76,7 +86,7 @@ def options_of(name: str) -> list[str]:
 
 def config(name: str, output, *options):
     opts = [str(o) for o in (*SMALL, *options_of(name), "OUTPUT_DIR", output, *options)]
-    return setup_cfg(argparse.Namespace(config_file=f"minicity/{name}.yaml", opts=opts, eval_only="naive" in name))
+    return setup_cfg(argparse.Namespace(config_file=f"minicity/{name}.yaml", opts=opts, eval_only=name in UNTRAINED))
 
 
 def run(name: str, output, *options, flags=()):
@@ -86,7 +96,7 @@ def run(name: str, output, *options, flags=()):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_two_iterations_and_an_evaluation(name, tmp_path):
-    untrained = name in ("zero_shot", "naive")
+    untrained = name in UNTRAINED
     results = run(name, tmp_path, "SOLVER.MAX_ITER", 2, flags=["--eval-only"] if untrained else [])
     assert 0 <= results["panoptic_seg"]["PQ"] <= 100
     assert json.loads((tmp_path / "inference" / "methods_val" / "panoptic_quality.json").read_text())["num_images"] == 2
@@ -206,13 +216,16 @@ def test_what_was_studied_of_another_model_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "ewc", "low_rank", "low_rate"]
+    "name",
+    ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "ewc", "low_rank", "low_rate"]
+    + ["interpolated"],
 )
 def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
     """On the mini tower with random weights."""
     options = (*SMALL, *options_of(name), "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)
     files = [f"cityscapes/{name}.yaml", "towers/mini.yaml"]
-    args = default_argument_parser().parse_args(["--config-file", files[0], *map(str, options)])
+    flags = ["--eval-only"] if name in UNTRAINED else []
+    args = default_argument_parser().parse_args(["--config-file", files[0], *flags, *map(str, options)])
     args.config_file = files
     results = run_process(args)
     assert 0 <= results["panoptic_seg"]["PQ"] <= 100
@@ -322,6 +335,9 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
         ("replay", ("ZSSEG.REPLAY.DATASET", "methods_wold"), "REPLAY.DATASET: there is no dataset 'methods_wold'"),
         ("replay", ("ZSSEG.REPLAY.SHARE", 0.0), "REPLAY.SHARE=0.0: it must be"),
         ("l2_sp", ("ZSSEG.ANCHOR.WEIGHTS", ""), "ZSSEG.ANCHOR.WEIGHTS is empty"),
+        ("interpolated", ("ZSSEG.INTERPOLATION.STATISTICS_TWO", ""), "INTERPOLATION.STATISTICS_TWO is empty"),
+        ("interpolated", ("ZSSEG.INTERPOLATION.SHRINKAGE", 1.5), "SHRINKAGE=1.5: it must be in .0, 1"),
+        ("interpolated", ("ZSSEG.INTERPOLATION.TEMPERATURE", 0.0), "TEMPERATURE=0.0: it must be"),
         ("ewc", ("ZSSEG.EWC.DATASET", ""), "ZSSEG.EWC.DATASET is empty. Fix: name the set of the pre-training"),
         ("ewc", ("ZSSEG.EWC.DATASET", "methods_wold"), "EWC.DATASET: there is no dataset 'methods_wold'"),
         ("ewc", ("ZSSEG.EWC.DATASET", "methods_train"), "EWC.DATASET=methods_train: it has ground truth of person"),
@@ -341,11 +357,13 @@ def test_weights_that_saw_deleted_labels_are_refused(tmp_path):
         ("in_class_finetune", "MODEL.WEIGHTS"),
         ("combined_mean", "ZSSEG.MODEL_ONE.WEIGHTS"),
         ("naive", "ZSSEG.MODEL_TWO.WEIGHTS"),
+        ("interpolated", "ZSSEG.MODEL_TWO.WEIGHTS"),
+        ("ewc", "ZSSEG.ANCHOR.WEIGHTS"),
     ):
         with pytest.raises(
             ConfigError, match=f"{key}: .* was trained on 'methods_train', with ground truth of person, rider"
         ):
-            run(name, tmp_path / "refused", key, told, flags=["--eval-only"] if name == "naive" else [])
+            run(name, tmp_path / "refused", key, told, flags=["--eval-only"] if name in UNTRAINED else [])
     run(
         "in_class_finetune", tmp_path / "evaluated", "MODEL.WEIGHTS", told, flags=["--eval-only"]
     )  # nothing is kept here
@@ -373,9 +391,10 @@ def test_a_resumed_run_keeps_its_method(tmp_path):
             run(name, tmp_path, *options, "SOLVER.MAX_ITER", 4, flags=["--resume"])
 
 
-def test_a_merge_has_nothing_to_train(tmp_path):
+@pytest.mark.parametrize("name", ["naive", "interpolated"])
+def test_a_merge_has_nothing_to_train(name, tmp_path):
     with pytest.raises(ConfigError, match="nothing to train. Fix: add --eval-only"):
-        run("naive", tmp_path)
+        run(name, tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="several processes on CPU; on GPUs they are Detectron2's")

@@ -65,7 +65,7 @@ def test_a_former_name_gives_method_and_tower(name, tower, warnings):
     in_class = f"output/cityscapes/in_class_finetune_{tower}/model_final.pth"
     expected = {
         "CombinedFCCLIP": ("", start, start, ""),
-        "NaiveIntersection": ("", start, in_class, ""),
+        **dict.fromkeys(("NaiveIntersection", "InterpolatedFCCLIP"), ("", start, in_class, "")),
         "DistilledFCCLIP": (start, "", "", start),
         **dict.fromkeys(ONE_MODEL, (start, "", "", "")),
     }

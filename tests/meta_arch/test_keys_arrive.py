@@ -148,7 +148,13 @@ MEAN_TEACHER = [
     Attribute(Z + "PSEUDO_LABELS.MIN_AREA", 7, lambda m: m.teaching.min_area, AVERAGED),
     Attribute(Z + "PSEUDO_LABELS.MIN_VISIBLE", 0.3, lambda m: m.teaching.min_visible, AVERAGED),
 ]
-ELASTIC = "ElasticFCCLIP"
+ELASTIC, MIXED = "ElasticFCCLIP", "InterpolatedFCCLIP"
+
+
+def part_weights(part):
+    return lambda m: m.initial_weights[part].path
+
+
 REPLAYED = tiny_dataset("tiny_world_keys", ("person", "hat"))
 ATTRIBUTES += [
     *MEAN_TEACHER,
@@ -156,6 +162,12 @@ ATTRIBUTES += [
     Attribute(Z + "ANCHOR.WEIGHT", 0.5, lambda m: m.weight, "AnchoredFCCLIP"),
     Attribute(Z + "ANCHOR.WEIGHTS", "a.pth", lambda m: m.initial_weights["anchor"].path, "AnchoredFCCLIP"),
     Attribute(Z + "EWC.DATASET", REPLAYED, lambda m: len(m.anchor.classes.training.vocabulary), ELASTIC, expected=2),
+    *(
+        Attribute(Z + f"INTERPOLATION.STATISTICS_{n.upper()}", "s.safetensors", part_weights(f"statistics_{n}"), MIXED)
+        for n in ("one", "two")
+    ),
+    Attribute(Z + "INTERPOLATION.SHRINKAGE", 0.3, lambda m: m.shrinkage, MIXED),
+    Attribute(Z + "INTERPOLATION.TEMPERATURE", 4.0, lambda m: m.temperature, MIXED),
     Attribute(Z + "LOW_RANK.RANK", 3, lambda m: first_update(m).a.shape[0], "LowRankFCCLIP"),
     Attribute(Z + "LOW_RANK.ALPHA", 4.0, lambda m: first_update(m).scale, "LowRankFCCLIP", expected=0.5),
     Attribute(Z + "REPLAY.DATASET", REPLAYED, lambda m: len(m.classes.replay.vocabulary), expected=2),

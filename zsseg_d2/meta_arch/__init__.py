@@ -7,6 +7,7 @@ from .distilled import DistilledFCCLIP
 from .elastic import ElasticFCCLIP
 from .fcclip import FCCLIP
 from .frozen_queries import FrozenQueriesFCCLIP
+from .interpolated import InterpolatedFCCLIP
 from .low_rank import LowRankFCCLIP
 from .mask_depth_unet import MaskDepthUNet
 from .mean_teacher import MeanTeacherFCCLIP
@@ -21,6 +22,7 @@ __all__ = [
     "DistilledFCCLIP",
     "ElasticFCCLIP",
     "FrozenQueriesFCCLIP",
+    "InterpolatedFCCLIP",
     "LowRankFCCLIP",
     "MaskDepthUNet",
     "MeanTeacherFCCLIP",
