@@ -1,4 +1,4 @@
-"""Compute mean and covariance of CLIP's image embeddings over a dataset, for MODEL.META_ARCHITECTURE InterpolatedFCCLIP.
+"""Compute mean and covariance of CLIP's image embeddings over a dataset, for configs/*/interpolated.yaml.
 
     python tools/feature_statistics.py --config-file configs/minicity/zero_shot.yaml --of miniworld_panoptic_train \\
         --output output/minicity/feature_statistics/miniworld_panoptic_train.safetensors

@@ -80,7 +80,15 @@ class InterpolatedFCCLIP(TwoModels):
 
 
 def image_embeddings(model: FCCLIP, dense: Tensor) -> Tensor:
-    """Compute CLIP's L2-normalized embedding (B, E) of all of an image as a region, from ``clip_vis_dense`` (B, C, h, w)."""
+    """Compute CLIP's L2-normalized embeddings of images, each as one region.
+
+    Args:
+        model: Has the CLIP.
+        dense: (B, C, h, w) ``clip_vis_dense``.
+
+    Returns:
+        (B, E) float32.
+    """
     everywhere = dense.new_ones(len(dense), 1, *dense.shape[-2:])
     return F.normalize(model.backbone.embed_regions(dense, everywhere)[:, 0].float(), dim=-1)
 
