@@ -45,9 +45,8 @@ def test_likelihoods_are_those_of_scipy(width, seed, shrinkage):
     root = rng.normal(size=(width, width + 3)).astype(np.float32)
     mean, covariance = rng.normal(size=width).astype(np.float32), root @ root.T / (width + 3)
     x = rng.normal(size=(4, width)).astype(np.float32)
-    shrunk = (1 - shrinkage) * covariance.astype(float) + shrinkage * np.trace(
-        covariance.astype(float)
-    ) / width * np.eye(width)
+    exact = covariance.astype(float)
+    shrunk = (1 - shrinkage) * exact + shrinkage * np.trace(exact) / width * np.eye(width)
     expected = np.atleast_1d(multivariate_normal(mean, shrunk, allow_singular=True).logpdf(x))
     found = statistics(mean.tolist(), covariance.tolist()).log_likelihood(torch.from_numpy(x), shrinkage)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-5)
