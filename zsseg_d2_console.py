@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "make-pseudo-labels": ("make_pseudo_labels:main", "label deleted classes of a training set with a zero-shot model"),
     "delete-classes": ("delete_classes:main", "write copies of a dataset without the labels of some classes"),
     "wise-ft": ("wise_ft:main", "interpolate zero-shot and fine-tuned weights, and evaluate the curve"),
+    "oracle-study": ("oracle_study:main", "evaluate a model with true classes, or with true masks"),
     "feature-statistics": (
         "feature_statistics:main",
         "compute statistics of CLIP's embeddings over a dataset",
