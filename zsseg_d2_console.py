@@ -19,6 +19,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "make-pseudo-labels": ("make_pseudo_labels:main", "label deleted classes of a training set with a zero-shot model"),
     "delete-classes": ("delete_classes:main", "write copies of a dataset without the labels of some classes"),
     "wise-ft": ("wise_ft:main", "interpolate zero-shot and fine-tuned weights, and evaluate the curve"),
+    "oracle-study": ("oracle_study:main", "evaluate a model with true classes, or with true masks"),
+    "feature-statistics": (
+        "feature_statistics:main",
+        "compute statistics of CLIP's embeddings over a dataset",
+    ),
     "run-suite": ("run_suite:main", "run all methods of a suite over several seeds, and compare them"),
     "export-weights": ("export_weights:main", "write the weights of a checkpoint alone"),
     "combined-weights": ("combined_weights:main", "split the checkpoint of two models, or join two"),
