@@ -111,7 +111,7 @@ def test_the_fisher_information_is_that_of_the_pretraining_at_the_anchor():
             moved[name].copy_(fixed[name])
         moved["void_embedding.weight"][0, :4] += 2.0
     by_hand = 0.5 / 2 * 4 * found["void_embedding.weight"][0, :4].sum()
-    assert seeded_losses(model)["loss_anchor"].item() == pytest.approx(by_hand.item(), rel=1e-5) != 0
+    assert seeded_losses(model, ITEMS)["loss_anchor"].item() == pytest.approx(by_hand.item(), rel=1e-5) != 0
 
 
 def seeded(items):
@@ -123,7 +123,7 @@ def seeded(items):
 def test_elastic_training_needs_what_was_studied():
     model = build("ElasticFCCLIP", "ZSSEG.EWC.DATASET", WORLD)
     with pytest.raises(RuntimeError, match="needs the Fisher information"):
-        seeded_losses(model)
+        seeded_losses(model, ITEMS)
     with pytest.raises(ValueError, match="of other weights"):
         model.use_study({"void_embedding.weight": torch.zeros(3)})
 
