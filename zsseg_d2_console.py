@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare-phrasecut": ("prepare_phrasecut:main", "validate a download of PhraseCut"),
     "pretrain-mini-clip": ("pretrain_mini_clip:main", "train an embedded mini CLIP"),
     "pretrain-mini-captioner": ("pretrain_mini_captioner:main", "train the embedded captioner"),
+    "train-mini-composites": ("train_mini_composites:main", "train the embedded net of composites"),
     "analyze-smoothness": ("analyze_smoothness:main", "compare grey levels within and across objects"),
     "benchmark": ("benchmark:main", "time fast forms against plain ones"),
     "benchmark-methods": ("benchmark_methods:main", "time a training step of each method"),
