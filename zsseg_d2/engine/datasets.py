@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ..data import PANOPTIC_FAMILIES
 from ..data.errors import DatasetError
 
-_PLACES = ("image_root", "panoptic_root", "panoptic_json", "root")
+_PLACES = ("image_root", "panoptic_root", "panoptic_json", "sem_seg_root", "root")
 """Metadata that name a folder or file of a dataset."""
 
 
