@@ -209,8 +209,9 @@ class VisualizationEvaluator(DatasetEvaluator):
             if record is None:
                 continue
             ids, segments = output["panoptic_seg"] if "panoptic_seg" in output else _as_segments(output["sem_seg"])
-            image = read_annotated_rgb(record["file_name"], ids.shape, self._rules)
-            truth, annotated = read_annotation(record, image.shape[:2])
+            height, width = ids.shape
+            image = read_annotated_rgb(record["file_name"], (height, width), self._rules)
+            truth, annotated = read_annotation(record, (height, width))
             save_comparison(
                 self._folder / f"{item['image_id']}.png",
                 image,

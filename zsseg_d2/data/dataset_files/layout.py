@@ -47,9 +47,7 @@ class FileLayout:
         """Make the layout that a description states; `packaged`: one in the folder of all datasets."""
         remedy = remedy_for(source, packaged=packaged)
         if isinstance(description.splits, dict):
-            listed = [
-                (name, p.images, str(p.panoptic), str(p.annotations)) for name, p in description.splits.items()
-            ]
+            listed = [(name, p.images, str(p.panoptic), str(p.annotations)) for name, p in description.splits.items()]
             return cls(source, tuple(listed), description.overpainted, remedy)
         given = [str(place) for place in (description.images, description.panoptic, description.annotations)]
         return cls(source, ((ANY, *given),), description.overpainted, remedy)  # type: ignore[arg-type]

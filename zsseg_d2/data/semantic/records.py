@@ -58,9 +58,7 @@ def load_semantic_records(
             printable(label_root),
             printable(without[0]),
         )
-    segments = [
-        {"id": c.id + 1, "category_id": k, "iscrowd": 0, "isthing": False} for k, c in enumerate(categories)
-    ]
+    segments = [{"id": c.id + 1, "category_id": k, "iscrowd": 0, "isthing": False} for k, c in enumerate(categories)]
     return [
         {
             "file_name": str(images[name]),

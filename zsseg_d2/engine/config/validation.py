@@ -146,9 +146,7 @@ def _check_measures(cfg: CfgNode) -> None:
                 f"ZSSEG.MEASURES={name}: the model does not give what it scores. Fix: MODEL.MASK_FORMER.TEST.{key} True"
             )
         if name == "AP" and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
-            raise ConfigError(
-                "ZSSEG.MEASURES=AP: it is scored beside PQ. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True"
-            )
+            raise ConfigError("ZSSEG.MEASURES=AP: it is scored beside PQ. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True")
 
 
 def _check_parts(cfg: CfgNode) -> None:
