@@ -12,6 +12,7 @@ from zsseg_d2.data.pseudo_labels.dataset import pseudo_labels_folder
 from zsseg_d2.engine.config.packaged import config_root, packaged_configs, packaged_suites
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_weights
+from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.leak_free import check_claims, find_leaks
 from zsseg_d2.experiments.measures import TASKS, Target
 from zsseg_d2.experiments.referring_plots import decoder_of, loss_of
@@ -167,6 +168,16 @@ def test_what_a_run_needs_comes_before_it(load):
     assert suite.run("c").needs == ("b", "a") and suite.run("d").needs == ("c",)
 
 
+def test_a_run_may_have_fewer_seeds(load):
+    runs = [{**PLAIN, "seeds": "once"}, {**PLAIN, "name": "b"}, {**PLAIN, "name": "c", "seeds": 2, "needs": ["a", "b"]}]
+    suite = load([*runs, {"name": "d", "of": "c", "metrics": "other.json"}], seeds=[7, 8, 9])
+    made = [(job.name, job.seed) for job in make_jobs(suite)]
+    assert made == [("a", None), ("b", 7), ("c", 7), ("b", 8), ("c", 8), ("b", 9)]
+    assert suite.seeds_of(suite.run("d")) == (7, 8)
+    rows = {row.run.name: list(row.seeds) for row in gather(suite, make_jobs(suite)).rows}
+    assert rows == {"a": ["once"], "b": ["7", "8", "9"], "c": ["7", "8"], "d": ["7", "8"]}
+
+
 def test_a_row_of_another_run_is_as_often(load):
     suite = load([{**PLAIN, "seeds": "once"}, {"name": "b", "of": "a", "metrics": "other.json"}])
     assert suite.run("b").once and suite.run("b").tool is None
@@ -207,8 +218,14 @@ def test_a_row_of_another_run_is_as_often(load):
             "no program 'trane_net.py' of this project. Did you mean train_net.py",
         ),
         ([{"name": "a"}], {}, "train_net.py needs a `config`"),
-        ([{**PLAIN, "seeds": [1]}], {}, "the only `seeds` of a run are `once`"),
-        ([{**PLAIN, "seeds": "twice"}], {}, "the only `seeds` of a run are `once`"),
+        ([{**PLAIN, "seeds": [1]}], {}, "seeds=.1.: it must be `once`, or a number"),
+        ([{**PLAIN, "seeds": "twice"}], {}, "seeds='twice': it must be `once`, or a number"),
+        ([{**PLAIN, "seeds": 0}], {}, "seeds=0: it must be `once`, or a number"),
+        (
+            [{**PLAIN, "seeds": 1}, {**PLAIN, "name": "b", "needs": ["a"]}],
+            {"seeds": [1, 2]},
+            "'b' is run for more seeds than 'a', which it needs",
+        ),
         ([{**PLAIN, "role": "king"}], {}, "role is 'king'; choose one of zero_shot"),
         ([{**PLAIN, "eval_only": "true"}], {}, "eval_only='true' is of the wrong type"),
         ([{**PLAIN, "eval_only": "yes"}], {}, "eval_only='yes' is of the wrong type .expected bool, got str."),
