@@ -89,7 +89,7 @@ class CompositeVisualizer(HookBase):
     def _truth(self, item: dict) -> list[Image.Image]:
         image, background = (item[key].permute(1, 2, 0).numpy() for key in ("image", "background"))
         return [
-            panel(background, "background", _WIDTH),
+            sheet([[panel(image, "composite", _WIDTH)], [panel(background, "background", _WIDTH)]]),
             self._pair(image, item["mask"].numpy(), self._shares(item), "truth", self._depth_caption(item)),
         ]
 
@@ -98,8 +98,8 @@ class CompositeVisualizer(HookBase):
 
     def _depth_caption(self, item: dict) -> str:
         if item["depth_kind"] == METRIC:
-            return f"depth, 0 to {self._cfg.MODEL.COMPOSITES.DEPTH_MAX:g} m, near is dark"
-        return "relative depth, near is dark"
+            return f"0 m is dark, {self._cfg.MODEL.COMPOSITES.DEPTH_MAX:g} m white"
+        return "near is dark, relative"
 
     def _predicted(self, item: dict, iteration: int) -> Image.Image:
         path = self._folder / str(item["image_id"]) / f"{iteration:07d}.png"
