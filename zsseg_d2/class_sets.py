@@ -333,7 +333,7 @@ def _in_order_of(own: Vocabulary, words: Vocabulary, source: str) -> Vocabulary:
     if sorted(place for place in places if place is not None) == list(range(len(own))):
         return words.subset(places.index(k) for k in range(len(own)))
     for k, (name, place) in enumerate(zip(words.names, places)):
-        if place is not None and place != k:
+        if place is not None and place != k and clip_tokens(name) not in map(clip_tokens, own.classes[k]):
             raise ValueError(
                 f"ZSSEG.VOCABULARY '{source}': '{name}' is class {k}, but class {place} of the dataset. Name every "
                 "class as the dataset does (in any order), or give the classes line by line in its order."

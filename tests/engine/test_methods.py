@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from contextlib import suppress
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import default_argument_parser, hooks
+from detectron2.engine import default_argument_parser
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
+from tests.engine import stopping
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine import setup_cfg
 from zsseg_d2.engine.checkpoints.reading import read_checkpoint
@@ -134,25 +134,10 @@ def test_a_held_out_set_is_evaluated_at_the_end_alone(tmp_path):
     assert alone == {"panoptic_seg": results["panoptic_seg"]}, "what is evaluated besides changes nothing"
 
 
-class Stop(Exception):
-    pass
-
-
-def train(name: str, output, *options, resume=False, stop_before=None):
-    """Four iterations without an evaluation, saved after the second; or up to ``stop_before``, as a crash would."""
-    trainer = Trainer(
-        config(name, output, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, *options, "DATASETS.TEST", "()")
-    )
-    trainer.resume_or_load(resume=resume)
-
-    def crash(running) -> None:
-        if running.iter == stop_before:
-            raise Stop
-
-    trainer.register_hooks([hooks.CallbackHook(before_step=crash)])
-    with suppress(Stop):
-        trainer.train()
-    return trainer
+def train(name: str, output, *options, **how):
+    """Four iterations without an evaluation, saved after the second."""
+    four = ("SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2)
+    return stopping.train(config(name, output, *four, *options, "DATASETS.TEST", "()"), **how)
 
 
 @pytest.mark.parametrize("name", ["combined_entropy", "distill_kl"])

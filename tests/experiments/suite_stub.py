@@ -85,6 +85,11 @@ def names(started: list[dict]) -> list[str]:
     return [f"{call['run']} {call['seed']}" for call in started]
 
 
+def row(results, name):
+    """Return the row of a run, of results."""
+    return next(r for r in results.rows if r.run.name == name)
+
+
 def write_suite(path: Path, **changes: object) -> Path:
     """A suite of five runs with the corners, one that needs another, and one that stands for itself."""
     trained = {"config": "minicity/in_class_finetune.yaml"}

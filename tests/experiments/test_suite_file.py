@@ -72,13 +72,20 @@ def test_packaged_suites_of_composites_are_complete(name):
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
     configs = check_configs(jobs)
-    assert suite.task is TASKS["composites"] and all(run.trains and run.has_row for run in suite.runs)
-    assert len(suite.seeds) == 3 and len([run for run in suite.runs if not run.once]) == 4
+    assert suite.task is TASKS["composites"] and all(run.has_row for run in suite.runs)
+    assert suite.test == "composites_test" and {cfg.DATASETS.TEST for cfg in configs.values()} == {("composites_val",)}
+    assert len(suite.seeds) == 3 and len([run for run in suite.runs if run.trains and not run.once]) == 4
     settings = [cfg.MODEL.COMPOSITES for cfg in configs.values()]
     assert {s.INPUT for s in settings} == {"pair", "composite", "grey"} and len({s.NET for s in settings}) > 1
     assert len({s.MASK_LOSS for s in settings}) > 3 and len({s.DEPTH_LOSS for s in settings}) > 3
-    assert [n for n, cfg in configs.items() if not cfg.INPUT.COMPOSITES.DISTURBANCE.ENABLED] == ["clean"]
-    assert len({cfg.SOLVER.MAX_ITER for cfg in configs.values()}) == 1
+    trained = {n: cfg for n, cfg in configs.items() if suite.run(n).trains}
+    assert len({cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH for cfg in trained.values()}) == 1
+    # Trained on clean or disturbed backgrounds, and tested on either: four rows of one net.
+    clean = {n for n, cfg in configs.items() if not cfg.INPUT.COMPOSITES.DISTURBANCE.ENABLED}
+    assert clean == {"clean", "disturbed_clean"} and {n for n in configs if not suite.run(n).competes} == clean
+    for row, needed in (("clean_disturbed", "clean"), ("disturbed_clean", "unet")):
+        run = suite.run(row)
+        assert run.eval_only and run.needs == (needed,) and run.config == suite.run(needed).config
     assert {cfg.DATASETS.FINAL_TEST for cfg in configs.values()} == {("composites_test",)}
     check_weights(configs, suite.output)
 

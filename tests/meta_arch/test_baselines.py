@@ -9,7 +9,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import nn
 
-from tests.tiny import random_image, tiny_config, tiny_dataset, training_item
+from tests.tiny import random_image, seeded_losses, tiny_config, tiny_dataset, tiny_model, training_item
 from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer
 from zsseg_d2.engine.training.solver import parameter_rules
 from zsseg_d2.meta_arch.anchored import squared_distance
@@ -22,13 +22,7 @@ IMAGES = [{"image": random_image(64, 96, 3)}]
 
 
 def build(architecture, *options):
-    torch.manual_seed(0)
-    return build_model(tiny_config("MODEL.META_ARCHITECTURE", architecture, *options, train=TRAIN))
-
-
-def seeded_losses(model):
-    torch.manual_seed(1)
-    return model.train()(copy.deepcopy(ITEMS))
+    return tiny_model(architecture, *options, train=TRAIN)
 
 
 def test_a_squared_distance_by_hand():
@@ -48,12 +42,14 @@ def test_the_penalty_is_that_of_the_distance_from_the_anchor():
     model = build("AnchoredFCCLIP", "ZSSEG.ANCHOR.WEIGHT", 0.5)
     own = {k: v for k, v in model.state_dict().items() if not k.startswith("anchor.")}
     model.anchor.load_state_dict(own)
-    losses = seeded_losses(model)
+    losses = seeded_losses(model, ITEMS)
     assert losses.pop("loss_anchor").item() == 0
-    assert {k: v.item() for k, v in losses.items()} == {k: v.item() for k, v in seeded_losses(build("FCCLIP")).items()}
+    assert {k: v.item() for k, v in losses.items()} == {
+        k: v.item() for k, v in seeded_losses(build("FCCLIP"), ITEMS).items()
+    }
     with torch.no_grad():
         model.void_embedding.weight[0, :4] += 2.0
-    assert seeded_losses(model)["loss_anchor"].item() == pytest.approx(0.5 / 2 * 4 * 2.0**2)
+    assert seeded_losses(model, ITEMS)["loss_anchor"].item() == pytest.approx(0.5 / 2 * 4 * 2.0**2)
     assert not any(r.name.startswith("anchor.") for r in parameter_rules(tiny_config(), model))
 
 
@@ -115,7 +111,7 @@ def test_the_fisher_information_is_that_of_the_pretraining_at_the_anchor():
             moved[name].copy_(fixed[name])
         moved["void_embedding.weight"][0, :4] += 2.0
     by_hand = 0.5 / 2 * 4 * found["void_embedding.weight"][0, :4].sum()
-    assert seeded_losses(model)["loss_anchor"].item() == pytest.approx(by_hand.item(), rel=1e-5) != 0
+    assert seeded_losses(model, ITEMS)["loss_anchor"].item() == pytest.approx(by_hand.item(), rel=1e-5) != 0
 
 
 def seeded(items):
@@ -127,7 +123,7 @@ def seeded(items):
 def test_elastic_training_needs_what_was_studied():
     model = build("ElasticFCCLIP", "ZSSEG.EWC.DATASET", WORLD)
     with pytest.raises(RuntimeError, match="needs the Fisher information"):
-        seeded_losses(model)
+        seeded_losses(model, ITEMS)
     with pytest.raises(ValueError, match="of other weights"):
         model.use_study({"void_embedding.weight": torch.zeros(3)})
 
@@ -155,11 +151,11 @@ def test_low_rank_training_starts_at_the_plain_model_and_moves_only_updates(tmp_
     plain, model = build("FCCLIP"), build("LowRankFCCLIP")
     torch.save({"model": plain.state_dict()}, tmp_path / "plain.pth")
     ZssegCheckpointer(model).load(str(tmp_path / "plain.pth"))
-    same = {k: v.item() for k, v in seeded_losses(model).items()}
-    assert same == pytest.approx({k: v.item() for k, v in seeded_losses(plain).items()}, rel=1e-5)
+    same = {k: v.item() for k, v in seeded_losses(model, ITEMS).items()}
+    assert same == pytest.approx({k: v.item() for k, v in seeded_losses(plain, ITEMS).items()}, rel=1e-5)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW([r.parameter for r in parameter_rules(tiny_config(), model)], 0.1)
-    sum(seeded_losses(model).values()).backward()
+    sum(seeded_losses(model, ITEMS).values()).backward()
     optimizer.step()
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     assert changed and all(k == "void_embedding.weight" or k.endswith((".0.a", ".0.b")) for k in changed)

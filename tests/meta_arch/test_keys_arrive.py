@@ -209,16 +209,16 @@ AUTO_ATTRIBUTES = [
 ]
 ATTRIBUTES += [Attribute(*row, "AutoVocabularyFCCLIP", COLORS) for row in AUTO_ATTRIBUTES]
 
-FCCLIP_FILE, CRITERION = "meta_arch.fcclip.", "modeling.fcclip.criterion."
+SCORES, RESULTS, CRITERION = "modeling.fcclip.ensemble.", "meta_arch.results.", "modeling.fcclip.criterion."
 DISTILL, MERGE = "meta_arch.distilled.class_distillation", "meta_arch.naive_intersection.merge_panoptic"
 INSTANCES = (FORMER + "TEST.INSTANCE_ON", True)
 ARGUMENTS = [
-    Argument(CLIP + "GEOMETRIC_ENSEMBLE_ALPHA", 0.3, FCCLIP_FILE + "geometric_ensemble", "alpha"),
-    Argument(CLIP + "GEOMETRIC_ENSEMBLE_BETA", 0.7, FCCLIP_FILE + "geometric_ensemble", "beta"),
-    Argument(Z + "VOID_SUPPRESSION", 0.3, FCCLIP_FILE + "suppress_void", "weight"),
-    Argument(FORMER + "TEST.OBJECT_MASK_THRESHOLD", 0.05, FCCLIP_FILE + "panoptic_inference", "object_mask_threshold"),
-    Argument(FORMER + "TEST.OVERLAP_THRESHOLD", 0.35, FCCLIP_FILE + "panoptic_inference", "overlap_threshold"),
-    Argument("TEST.DETECTIONS_PER_IMAGE", 4, FCCLIP_FILE + "instance_inference", "top", more=INSTANCES),
+    Argument(CLIP + "GEOMETRIC_ENSEMBLE_ALPHA", 0.3, SCORES + "geometric_ensemble", "alpha"),
+    Argument(CLIP + "GEOMETRIC_ENSEMBLE_BETA", 0.7, SCORES + "geometric_ensemble", "beta"),
+    Argument(Z + "VOID_SUPPRESSION", 0.3, SCORES + "suppress_void", "weight"),
+    Argument(FORMER + "TEST.OBJECT_MASK_THRESHOLD", 0.05, RESULTS + "panoptic_inference", "object_mask_threshold"),
+    Argument(FORMER + "TEST.OVERLAP_THRESHOLD", 0.35, RESULTS + "panoptic_inference", "overlap_threshold"),
+    Argument("TEST.DETECTIONS_PER_IMAGE", 4, RESULTS + "instance_inference", "top", more=INSTANCES),
     Argument(FORMER + "CLASS_WEIGHT", 3.0, CRITERION + "matching_cost", "class_weight", True),
     Argument(FORMER + "MASK_WEIGHT", 7.0, CRITERION + "matching_cost", "mask_weight", True),
     Argument(FORMER + "DICE_WEIGHT", 1.5, CRITERION + "matching_cost", "dice_weight", True),

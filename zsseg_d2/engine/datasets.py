@@ -13,7 +13,7 @@ from ..data import PANOPTIC_FAMILIES
 from ..data.errors import DatasetError
 from ..meta_arch.base import Study
 
-_PLACES = ("image_root", "panoptic_root", "panoptic_json", "root")
+_PLACES = ("image_root", "panoptic_root", "panoptic_json", "sem_seg_root", "root")
 """Metadata that name a folder or file of a dataset."""
 
 

@@ -293,7 +293,8 @@ def _values(run: Run, options: Mapping[str, str]) -> dict[str, Any]:
     found = dict(leaves(CfgNode(read_yaml(find_config(run.config)))))
     found |= {key: _literal(value) for key, value in options.items()}
     unused = _WITHOUT_EFFECT if run.trains else (*_WITHOUT_EFFECT, *_OF_TRAINING)
-    return json.loads(json.dumps({k: v for k, v in found.items() if not k.startswith(unused)}, default=str))
+    kept = {k: v for k, v in found.items() if not k.startswith(unused)}
+    return json.loads(json.dumps(kept, default=str), parse_constant=str)  # JSON has no infinity
 
 
 def _outside(text: str) -> Path:

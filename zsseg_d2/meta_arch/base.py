@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ..modeling.padding import Padding
+from .batches import PaddedBatch
 
 
 class PartWeights(NamedTuple):
@@ -29,20 +30,6 @@ class Study(NamedTuple):
     key: str
     dataset: str
     images: int
-
-
-class PaddedBatch(NamedTuple):
-    """Images of one padded size: their positions in the input, and (B, 3, H, W) normalized pixels."""
-
-    positions: list[int]
-    images: Tensor
-
-
-class TrainingBatch(NamedTuple):
-    """Images of a training batch: (B, 3, H, W) normalized pixels, and which part is image; None: all."""
-
-    images: Tensor
-    padding: Padding | None
 
 
 class SegmentationModel(nn.Module, ABC):
