@@ -143,6 +143,7 @@ class Vocabulary:
         ``"name, synonym"``, or a list of synonyms. Any other file is text with one class a line, synonyms separated by
         commas. Blank lines are skipped, and so is what follows a ``#`` at the start of a line or after a space.
         FC-CLIP's leading ``id:`` is accepted where every line has it, and its line ``0:invalid_class_id`` is skipped.
+        There, of classes with the same first word, all but one are printed by another of their synonyms.
 
         Raises:
             FileNotFoundError: neither a packaged name nor a file.
@@ -250,4 +251,23 @@ def _parse_text(text: str, path: Path) -> list[tuple[str, ...]]:
     names = [_ID.sub("", line, count=1).strip() for line in lines]
     if any(";" in name for name in names):
         logger.warning("%s: a name contains ';'. Fix: if it separates synonyms, write commas.", printable(path))
-    return [_split(name) for name in names if name and name != "invalid_class_id"]
+    entries = [_split(name) for name in names if name and name != "invalid_class_id"]
+    return _told_apart(entries) if numbered else entries
+
+
+def _told_apart(entries: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Put a synonym first that no other class is printed by; the order of synonyms does not change a score.
+
+    Example:
+        >>> _told_apart([("pot", "flowerpot"), ("pot",), ("bag", "purse")])
+        [('flowerpot', 'pot'), ('pot',), ('bag', 'purse')]
+    """
+    taken = {entry[0].casefold() for entry in entries if len(entry) == 1}
+    found = []
+    for entry in entries:
+        free = [word for word in entry if word.casefold() not in taken]
+        if len(entry) > 1 and free:
+            entry = (free[0], *(word for word in entry if word != free[0]))
+        found.append(entry)
+        taken.add(entry[0].casefold() if entry else "")
+    return found

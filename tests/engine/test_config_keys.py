@@ -144,6 +144,14 @@ def test_packaged_configs_set_nothing_in_vain(said, config):
     assert not said.records
 
 
+SEMANTIC_SETS = {
+    "a847": "openvocab_ade20k_full_sem_seg_val",
+    "pc59": "openvocab_pascal_ctx59_sem_seg_val",
+    "pc459": "openvocab_pascal_ctx459_sem_seg_val",
+    "pas20": "openvocab_pascal20_sem_seg_val",
+    "pas21": "openvocab_pascal21_sem_seg_val",
+}
+
 # FC-CLIP's own files: names, nesting and awkward lines as published; the base has IN_FEATURES twice.
 FCCLIP_FILES = {
     "Base-COCO-PanopticSegmentation.yaml": """
@@ -251,6 +259,19 @@ INPUT: {MIN_SIZE_TEST: 1024, MAX_SIZE_TEST: 2560}
 DATASETS:
   TEST: ("openvocab_mapillary_vistas_panoptic_val",)
 """,
+    **{
+        f"fcclip/fcclip_convnext_large_eval_{name}.yaml": f"""_BASE_: ./fcclip_convnext_large_eval_ade20k.yaml
+
+MODEL:
+  MASK_FORMER:
+    TEST:
+      PANOPTIC_ON: False
+      INSTANCE_ON: False
+
+DATASETS:
+  TEST: ("{dataset}",)"""
+        for name, dataset in SEMANTIC_SETS.items()
+    },
     "fcclip/fcclip_convnext_large_eval_ade20k_r50.yaml": """
 _BASE_: ./fcclip_convnext_large_eval_ade20k.yaml
 MODEL:
@@ -275,6 +296,7 @@ def fcclip_files(tmp_path):
         ("cityscapes", "openvocab_cityscapes_fine_panoptic_val"),
         ("coco", "openvocab_coco_2017_val_panoptic_with_sem_seg"),
         ("mapillary_vistas", "openvocab_mapillary_vistas_panoptic_val"),
+        *SEMANTIC_SETS.items(),
     ],
 )
 def test_files_of_fcclip_merge_without_a_flood(fcclip_files, said, name, dataset):

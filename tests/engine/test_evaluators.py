@@ -52,8 +52,21 @@ def test_ready_made_evaluators(make_config, phrase_config):
     cfg = make_config("ZSSEG.VIS_IMAGES", 1)
     assert names(build_evaluator(cfg, "tiny_engine_val")) == ["PanopticQualityEvaluator", "VisualizationEvaluator"]
     assert names(build_evaluator(phrase_config(), "tiny_phrases_test")) == ["ReferringEvaluator"]
-    with pytest.raises(ConfigError, match="Evaluation needs panoptic maps"):
-        validate(make_config("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", False), eval_only=True)
+    off = [part for key in ("PANOPTIC_ON", "SEMANTIC_ON") for part in (f"MODEL.MASK_FORMER.TEST.{key}", False)]
+    with pytest.raises(ConfigError, match="needs panoptic maps or a semantic output. Fix: .*PANOPTIC_ON True for PQ"):
+        validate(make_config(*off), eval_only=True)
+
+
+def test_methods_that_need_panoptic_maps(make_config):
+    cfg = make_config("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", False, "MODEL.META_ARCHITECTURE", "NaiveIntersection")
+    with pytest.raises(ConfigError, match="NaiveIntersection needs panoptic maps. Fix: .*PANOPTIC_ON True"):
+        validate(cfg, eval_only=True)
+    cfg = make_config(
+        *("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", False, "MODEL.MASK_FORMER.TEST.INSTANCE_ON", True),
+        *("ZSSEG.MEASURES", ["AP"]),
+    )
+    with pytest.raises(ConfigError, match="ZSSEG.MEASURES=AP: it is scored beside PQ. Fix: .*PANOPTIC_ON True"):
+        validate(cfg, eval_only=True)
 
 
 def test_found_words_have_their_evaluator(make_config, caplog):

@@ -148,12 +148,26 @@ MEAN_TEACHER = [
     Attribute(Z + "PSEUDO_LABELS.MIN_AREA", 7, lambda m: m.teaching.min_area, AVERAGED),
     Attribute(Z + "PSEUDO_LABELS.MIN_VISIBLE", 0.3, lambda m: m.teaching.min_visible, AVERAGED),
 ]
+ELASTIC, MIXED = "ElasticFCCLIP", "InterpolatedFCCLIP"
+
+
+def part_weights(part):
+    return lambda m: m.initial_weights[part].path
+
+
 REPLAYED = tiny_dataset("tiny_world_keys", ("person", "hat"))
 ATTRIBUTES += [
     *MEAN_TEACHER,
     Attribute(Z + "FROZEN_QUERIES.ADAPTER", 5, adapter_width, "FrozenQueriesFCCLIP"),
     Attribute(Z + "ANCHOR.WEIGHT", 0.5, lambda m: m.weight, "AnchoredFCCLIP"),
     Attribute(Z + "ANCHOR.WEIGHTS", "a.pth", lambda m: m.initial_weights["anchor"].path, "AnchoredFCCLIP"),
+    Attribute(Z + "EWC.DATASET", REPLAYED, lambda m: len(m.anchor.classes.training.vocabulary), ELASTIC, expected=2),
+    *(
+        Attribute(Z + f"INTERPOLATION.STATISTICS_{n.upper()}", "s.safetensors", part_weights(f"statistics_{n}"), MIXED)
+        for n in ("one", "two")
+    ),
+    Attribute(Z + "INTERPOLATION.SHRINKAGE", 0.3, lambda m: m.shrinkage, MIXED),
+    Attribute(Z + "INTERPOLATION.TEMPERATURE", 4.0, lambda m: m.temperature, MIXED),
     Attribute(Z + "LOW_RANK.RANK", 3, lambda m: first_update(m).a.shape[0], "LowRankFCCLIP"),
     Attribute(Z + "LOW_RANK.ALPHA", 4.0, lambda m: first_update(m).scale, "LowRankFCCLIP", expected=0.5),
     Attribute(Z + "REPLAY.DATASET", REPLAYED, lambda m: len(m.classes.replay.vocabulary), expected=2),
@@ -231,6 +245,7 @@ ELSEWHERE = {
     "tests/meta_arch/test_auto_vocabulary.py": (AUTO + "WORD_LISTS",),
     "tests/engine/test_config_files.py": (Z + "OUT_CLASSES",),
     "tests/engine/test_replay.py": (Z + "REPLAY.SHARE", Z + "REPLAY.SIZE"),
+    "tests/engine/test_methods.py": (Z + "EWC.IMAGES",),
     "tests/modeling/test_query_decoder.py": (FORMER + "TRANSFORMER_DECODER_NAME",),
     "read by the engine and the data": (
         *(

@@ -67,15 +67,26 @@ def unregister_panoptic_family(prefix: str) -> None:
     del PANOPTIC_FAMILIES[prefix]
 
 
+_PACKAGED = (
+    "ade20k_panoptic",
+    "mapillary_vistas",
+    "ade20k_full",
+    "pascal_context_59",
+    "pascal_context_459",
+    "pascal_voc_20",
+    "pascal_voc_21",
+)
+"""Dataset files of the package that are registered, besides those of Cityscapes and COCO."""
+
+
 def register_builtin_families() -> None:
-    """Register Cityscapes, MiniCity, COCO, MiniWorld and ADE20K."""
+    """Register Cityscapes, MiniCity, COCO, MiniWorld and the packaged dataset files."""
     for family in (
         CITYSCAPES,
         MINICITY,
         COCO,
         MINIWORLD,
-        packaged_family("ade20k_panoptic"),
-        packaged_family("mapillary_vistas"),
+        *map(packaged_family, _PACKAGED),
     ):
         register_panoptic_family(family)
     for split, family in MINICITY_EXTRA.items():

@@ -17,8 +17,8 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from fvcore.common.registry import Registry
 
 from ..class_sets import ClassSets
+from ..data.annotations import read_annotation
 from ..data.images.reading import ImageRules, read_annotated_rgb
-from ..data.panoptic.png import read_panoptic_png
 from .referring_task import EVALUATOR as REFERRING
 from .referring_task import is_referring
 
@@ -56,11 +56,16 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
 
 @EVALUATOR_REGISTRY.register()
 def zsseg_panoptic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
-    """Build panoptic quality, class-wise arithmetic for the naive intersection, and visualizations."""
+    """Build panoptic quality, class-wise arithmetic for the naive intersection, and visualizations.
+
+    Without panoptic maps (MODEL.MASK_FORMER.TEST.PANOPTIC_ON False), the semantic output is scored.
+    """
     from ..evaluation import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
 
     if cfg.MODEL.META_ARCHITECTURE == AUTO_VOCABULARY:
         return _auto_vocabulary(cfg, dataset_name)
+    if not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
+        return zsseg_semantic(cfg, dataset_name)
     out = ClassSets.from_config(cfg).evaluation(dataset_name).out
     save = cfg.ZSSEG.SAVE_PREDICTIONS
     evaluators: list[DatasetEvaluator] = [
@@ -70,12 +75,27 @@ def zsseg_panoptic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     ]
     if cfg.MODEL.META_ARCHITECTURE == "NaiveIntersection":
         evaluators.append(ClasswiseArithmeticEvaluator(dataset_name, cfg.OUTPUT_DIR, out_classes=out))
-    if cfg.ZSSEG.VIS_IMAGES > 0:
-        folder = visualization_folder(cfg, dataset_name)
-        evaluators.append(
-            VisualizationEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, ImageRules.from_config(cfg))
-        )
-    return evaluators
+    return evaluators + _visualizations(cfg, dataset_name)
+
+
+@EVALUATOR_REGISTRY.register()
+def zsseg_semantic(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    """Build the scores of the semantic output, and visualizations."""
+    from ..evaluation.semantic import SemanticEvaluator
+
+    if cfg.MODEL.META_ARCHITECTURE == AUTO_VOCABULARY:
+        return _auto_vocabulary(cfg, dataset_name)
+    out = ClassSets.from_config(cfg).evaluation(dataset_name).out
+    save = cfg.ZSSEG.SAVE_PREDICTIONS
+    scores = SemanticEvaluator(dataset_name, cfg.OUTPUT_DIR, out=out, save_predictions=save)
+    return [scores, *_visualizations(cfg, dataset_name)]
+
+
+def _visualizations(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    if cfg.ZSSEG.VIS_IMAGES <= 0:
+        return []
+    folder = visualization_folder(cfg, dataset_name)
+    return [VisualizationEvaluator(dataset_name, folder, cfg.ZSSEG.VIS_IMAGES, ImageRules.from_config(cfg))]
 
 
 def _auto_vocabulary(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
@@ -163,7 +183,7 @@ class VisualizationEvaluator(DatasetEvaluator):
     """Write image, prediction and ground truth side by side for some images, evenly spread over the dataset.
 
     Args:
-        dataset_name: a registered panoptic dataset.
+        dataset_name: a registered panoptic or semantic dataset.
         folder: ``<image_id>.png`` are written there.
         count: number of images.
         rules: limits of images, and what their EXIF orientation means; None: the defaults.
@@ -188,17 +208,24 @@ class VisualizationEvaluator(DatasetEvaluator):
             record = self._records.get(item["image_id"])
             if record is None:
                 continue
-            ids, segments = output["panoptic_seg"]
-            image = read_annotated_rgb(record["file_name"], ids.shape, self._rules)
-            truth = read_panoptic_png(record["pan_seg_file_name"], image.shape[:2])
+            ids, segments = output["panoptic_seg"] if "panoptic_seg" in output else _as_segments(output["sem_seg"])
+            height, width = ids.shape
+            image = read_annotated_rgb(record["file_name"], (height, width), self._rules)
+            truth, annotated = read_annotation(record, (height, width))
             save_comparison(
                 self._folder / f"{item['image_id']}.png",
                 image,
                 (ids.cpu().numpy(), segments),
-                (truth, record["segments_info"]),
+                (truth, annotated),
                 self._metadata,
             )
 
     def evaluate(self) -> OrderedDict:
         logger.info("Visualizations of %d images are in %s", len(self._records), self._folder)
         return OrderedDict()
+
+
+def _as_segments(scores: torch.Tensor) -> tuple[torch.Tensor, list[dict]]:
+    """Return the most likely class of each pixel as a panoptic map, from scores (K, H, W)."""
+    ids = scores.argmax(0) + 1
+    return ids, [{"id": i, "category_id": i - 1, "isthing": False} for i in ids.unique().tolist()]

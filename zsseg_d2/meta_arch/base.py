@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -19,6 +19,17 @@ class PartWeights(NamedTuple):
 
     key: str
     path: str
+
+
+class Study(NamedTuple):
+    """Labeled images that a method looks at before its first iteration.
+
+    ``key`` is the config key that names the ``dataset``, ``images`` their number, evenly spread over it (0: all).
+    """
+
+    key: str
+    dataset: str
+    images: int
 
 
 class SegmentationModel(nn.Module, ABC):
@@ -93,6 +104,26 @@ class SegmentationModel(nn.Module, ABC):
     @abstractmethod
     def inference(self, batched_inputs: list[dict]) -> list[dict]:
         """Compute one result per item, in the order of the input."""
+
+    @classmethod
+    def study_of(cls, cfg: CfgNode) -> Study | None:
+        """Return which labeled images are studied before the first iteration; None: none."""
+        return None
+
+    def study(self, items: Iterable[dict]) -> dict[str, Tensor]:
+        """Compute what training has to know of the images of :meth:`study_of`, by name; it is kept for resuming.
+
+        Args:
+            items: Training items, one an image, made when they are asked for.
+        """
+        raise NotImplementedError(f"{type(self).__name__} studies no images.")
+
+    def use_study(self, found: Mapping[str, Tensor]) -> None:
+        """Take what :meth:`study` computed.
+
+        Raises:
+            ValueError: It does not belong to this model.
+        """
 
     def after_step(self) -> None:
         """Do what follows each step of the optimizer, such as moving an average of the weights."""

@@ -78,6 +78,7 @@ def write_deleted_copies(
         DatasetError: the source is incomplete or inconsistent, or an output cannot be used.
         FolderInUse: another process writes an output.
     """
+    family.require_panoptic("copies without classes")
     source = _Source(Path(root), split, family, copy_images)
     source.load()
     for copy in copies:

@@ -35,10 +35,17 @@ def categories_of(description: Description, files: Sequence[Path], source: Path)
     Raises:
         DatasetError: the classes are not known, contradict each other, or are not told to be things or stuff.
     """
-    listed = description.categories if description.categories is not None else _in_annotations(files, source)
+    if description.categories is not None:
+        listed: Sequence[Class] = description.categories
+    elif description.is_semantic:
+        listed = _in_order(description, source)
+    else:
+        listed = _in_annotations(files, source)
     if not listed:
         raise DatasetError(f"{source}: there is no class. Fix: list the classes in the annotations or 'categories'.")
-    things = _things(description, listed, source)
+    if description.is_semantic:
+        _check_ignored(description, listed, source)
+    things = [False] * len(listed) if description.is_semantic else _things(description, listed, source)
     colors = [c.color or color for c, color in zip(listed, distinct_colors(len(listed)))]
     return tuple(PanopticCategory(c.id, c.name, thing, color) for c, thing, color in zip(listed, things, colors))
 
@@ -58,7 +65,7 @@ def vocabulary_of(description: Description, categories: Sequence[PanopticCategor
             places = _assign([[name] for name in words], names)
             return Vocabulary(tuple(words.values())).subset(places)
         loaded = _load(given, source) if isinstance(given, str) else Vocabulary(tuple(map(_synonyms, given)))
-        if description.words_by == "order":
+        if description.words_by == "order" or (description.is_semantic and description.categories is None):
             if len(loaded) != len(names):
                 raise ValueError(f"has {len(loaded)} classes, but 'categories' has {len(names)}")
             return loaded
@@ -136,6 +143,28 @@ def _positions(description: Description, key: str, listed: Sequence[Class], sour
         return {find_class(name, names, [None] * len(names)) for name in getattr(description, key) or ()}
     except ValueError as error:
         raise DatasetError(f"{source}: '{key}': {error}") from None
+
+
+def _in_order(description: Description, source: Path) -> list[Class]:
+    """Return the classes of a vocabulary in the order of the values in label maps, from 0."""
+    try:
+        given = description.vocabulary
+        if isinstance(given, str):
+            names: Sequence[str] = _load(given, source).names
+        else:
+            names = [_synonyms(entry)[0] if not isinstance(given, dict) else str(entry) for entry in given or ()]
+    except (ValueError, OSError, IndexError) as error:
+        raise DatasetError(f"{source}: 'vocabulary': {error}") from None
+    return [Class(k, name) for k, name in enumerate(names)]
+
+
+def _check_ignored(description: Description, listed: Sequence[Class], source: Path) -> None:
+    both = next((c for c in listed if c.id in description.ignored), None)
+    if both is not None:
+        raise DatasetError(
+            f"{source}: the value {both.id} is the class '{both.name}', and is ignored. Fix: correct 'ignore', or give "
+            "each class its value under 'categories'."
+        )
 
 
 def _in_annotations(files: Sequence[Path], source: Path) -> list[Class]:

@@ -23,6 +23,7 @@ _DEEPEST = 6  # levels of nesting; the format has four
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 Color = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Value = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 ClassNames = list[str | int]
 
 
@@ -36,11 +37,12 @@ class Class(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Places(msgspec.Struct, forbid_unknown_fields=True):
-    """Image folder, folder of panoptic PNGs and panoptic JSON of a split, relative to the root."""
+    """Image folder of a split, and its panoptic PNGs and panoptic JSON, or its label maps; relative to the root."""
 
     images: str
-    panoptic: str
-    annotations: str
+    panoptic: str | None = None
+    annotations: str | None = None
+    labels: str | None = None
 
 
 class Description(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,11 +54,13 @@ class Description(msgspec.Struct, forbid_unknown_fields=True):
             datasets.
         layout: ``"coco"`` (images are found by their file names) or ``"cityscapes"`` (by image id, fixed folders).
         images: Folder of the images, relative to the root; ``{split}`` is replaced. Likewise `panoptic`, the folder of
-            the PNGs, and `annotations`, the JSON.
+            the PNGs, and `annotations`, the JSON; or, of a semantic dataset, `labels`, the folder of the label maps.
+        ignore: Of a semantic dataset, the value or values of pixels that belong to no class.
         splits: Names of splits, or the places of each split.
         vocabulary: A packaged name or a file, a list of classes, or name in the annotations -> words.
         words_by: How the classes of a list or file are assigned: ``"name"``, or ``"order"`` as in `categories`.
-        categories: The classes; read from the annotations if missing.
+        categories: The classes; read from the annotations if missing. Of a semantic dataset, `id` is the value in the
+            label maps; missing: the vocabulary in the order of the values, from 0.
         things: Names of all thing classes.
         stuff: Names of all stuff classes.
         delete: Name of a configuration -> classes that it deletes.
@@ -73,6 +77,8 @@ class Description(msgspec.Struct, forbid_unknown_fields=True):
     images: str | None = None
     panoptic: str | None = None
     annotations: str | None = None
+    labels: str | None = None
+    ignore: Value | list[Value] = 255
     splits: list[str] | dict[str, Places] = msgspec.field(default_factory=lambda: ["train", "val"])
     vocabulary: str | list[str | list[str]] | dict[str, str | list[str]] | None = None
     words_by: Literal["name", "order"] = "name"
@@ -84,6 +90,17 @@ class Description(msgspec.Struct, forbid_unknown_fields=True):
     aliases: list[str] = []
     overpainted: bool = False
     zero_shot_config: str | None = None
+
+    @property
+    def is_semantic(self) -> bool:
+        """Whether annotations are label maps."""
+        places = self.splits.values() if isinstance(self.splits, dict) else ()
+        return self.labels is not None or any(place.labels is not None for place in places)
+
+    @property
+    def ignored(self) -> tuple[int, ...]:
+        """The values of pixels that belong to no class."""
+        return (self.ignore,) if isinstance(self.ignore, int) else tuple(self.ignore)
 
 
 def read_description(path: Path) -> Description:
@@ -153,16 +170,55 @@ def _check(found: Description, place: str) -> None:
                 )
     if not found.splits:
         raise DatasetError(f"{place}: 'splits' is empty. Fix: name a split, such as val.")
-    given = {key: getattr(found, key) for key in ("images", "panoptic", "annotations")}
-    fixed = found.layout == "cityscapes" or isinstance(found.splits, dict)
-    wrong = next((key for key, value in given.items() if (value is not None) == fixed), None)
-    if wrong is not None:
-        where = "the layout 'cityscapes' fixes it" if found.layout == "cityscapes" else "each split names its own"
-        problem = f"stands beside 'splits', but {where}" if fixed else "is missing"
-        raise DatasetError(f"{place}: '{wrong}' {problem}. Fix: see datasets/README.md for the format.")
+    _check_places(found, place)
     if found.layout == "cityscapes" and isinstance(found.splits, dict):
         raise DatasetError(
             f"{place}: 'splits' gives places, but the layout 'cityscapes' fixes them. Fix: write a list."
         )
     if found.words_by == "order" and (found.categories is None or isinstance(found.vocabulary, dict | None)):
         raise DatasetError(f"{place}: 'words_by: order' needs more. Fix: add 'categories', and 'vocabulary' as a list.")
+    if found.is_semantic:
+        _check_semantic(found, place)
+
+
+_PLACES = ("images", "panoptic", "annotations", "labels")
+
+
+def _check_places(found: Description, place: str) -> None:
+    """Check that each split has its places, at the top or of its own: panoptic ones, or label maps."""
+    fixed = found.layout == "cityscapes" or isinstance(found.splits, dict)
+    needed = ("images", "labels") if found.is_semantic else ("images", "panoptic", "annotations")
+    where = "the layout 'cityscapes' fixes it" if found.layout == "cityscapes" else "each split names its own"
+    tops = {key: getattr(found, key) for key in _PLACES}
+    for key, value in tops.items():
+        if fixed and value is not None:
+            raise DatasetError(
+                f"{place}: '{key}' stands beside 'splits', but {where}. Fix: see datasets/README.md for the format."
+            )
+    listed = found.splits.items() if isinstance(found.splits, dict) else () if fixed else [("", tops)]
+    for split, entry in listed:
+        given = entry if isinstance(entry, dict) else {key: getattr(entry, key) for key in _PLACES}
+        start = f"splits.{split}." if split else ""
+        for key, value in given.items():
+            if value is None and key in needed:
+                raise DatasetError(f"{place}: '{start}{key}' is missing. Fix: see datasets/README.md for the format.")
+            if value is not None and key not in needed:
+                raise DatasetError(
+                    f"{place}: '{start}{key}' stands beside 'labels', but a dataset has label maps or panoptic "
+                    "annotations. Fix: remove one of them."
+                )
+
+
+def _check_semantic(found: Description, place: str) -> None:
+    """Check what a dataset of label maps cannot have: things."""
+    things = [c.name for c in found.categories or () if c.thing] + list(found.things or ())
+    if things:
+        raise DatasetError(
+            f"{place}: '{things[0]}' is a thing, but label maps do not tell instances apart, so that every class is "
+            "stuff. Fix: remove 'things', or give panoptic annotations."
+        )
+    if found.vocabulary is None and found.categories is None:
+        raise DatasetError(
+            f"{place}: 'vocabulary' is missing. Fix: list the classes in the order of their values in the label maps, "
+            "or name a file with one class a line."
+        )

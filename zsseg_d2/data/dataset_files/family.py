@@ -11,6 +11,7 @@ from ..paths import data_folder, is_relative_inside
 from .classes import categories_of, vocabulary_of
 from .description import Description, read_description
 from .layout import FileLayout
+from .semantic_layout import LabelMapLayout
 
 _ALL_DATASETS = "$DETECTRON2_DATASETS/"
 
@@ -32,8 +33,11 @@ def family_from_file(path: Path) -> PanopticFamily:
     description = read_description(path)
     folder_name = _folder(description, path)
     layout: PanopticLayout = CityscapesLayout()
-    if description.layout == "coco":
-        layout = FileLayout.of(description, path, packaged=description.root.startswith(_ALL_DATASETS))
+    packaged = description.root.startswith(_ALL_DATASETS)
+    if description.is_semantic:
+        layout = LabelMapLayout.of(description, path, packaged=packaged)
+    elif description.layout == "coco":
+        layout = FileLayout.of(description, path, packaged=packaged)
     files = [layout.paths(data_folder(folder_name), split).panoptic_json for split in description.splits]
     categories = categories_of(description, files, path)
     delete: dict[str, tuple[str | int, ...]] = {name: tuple(listed) for name, listed in description.delete.items()}
@@ -51,6 +55,7 @@ def family_from_file(path: Path) -> PanopticFamily:
             zero_shot_config=description.zero_shot_config,
             splits=tuple(description.splits),
             aliases=tuple(description.aliases),
+            semantic=description.is_semantic,
         )
     except DatasetError as error:
         text = str(error)

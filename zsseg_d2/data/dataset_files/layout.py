@@ -40,19 +40,14 @@ class FileLayout:
         for _, *places in self.places:
             for place in places:
                 if not is_relative_inside(place):
-                    raise DatasetError(
-                        f"{self.source}: '{place}' leads out of the dataset's folder. Fix: set 'root' to a folder "
-                        "above images and annotations, and write all places relative to it."
-                    )
+                    raise leads_out(self.source, place)
 
     @classmethod
     def of(cls, description: Description, source: Path, *, packaged: bool) -> FileLayout:
         """Make the layout that a description states; `packaged`: one in the folder of all datasets."""
-        remedy = f"correct the file, or the places in {source}"
-        if packaged:
-            remedy = "put the dataset there, or set DETECTRON2_DATASETS (datasets/README.md)"
+        remedy = remedy_for(source, packaged=packaged)
         if isinstance(description.splits, dict):
-            listed = [(name, p.images, p.panoptic, p.annotations) for name, p in description.splits.items()]
+            listed = [(name, p.images, str(p.panoptic), str(p.annotations)) for name, p in description.splits.items()]
             return cls(source, tuple(listed), description.overpainted, remedy)
         given = [str(place) for place in (description.images, description.panoptic, description.annotations)]
         return cls(source, ((ANY, *given),), description.overpainted, remedy)  # type: ignore[arg-type]
@@ -63,11 +58,7 @@ class FileLayout:
         Raises:
             DatasetError: there is no such split.
         """
-        for name, *places in self.places:
-            if name in (split, ANY):
-                return PanopticPaths(*(root / place.replace(ANY, split) for place in places))
-        known = ", ".join(name for name, *_ in self.places)
-        raise DatasetError(f"{self.source}: there is no split '{split}'. Fix: choose one of {known}.")
+        return PanopticPaths(*(root / place for place in find_split(self.source, self.places, split)))
 
     def load(self, root: Path, split: str, categories: Sequence[PanopticCategory]) -> list[dict]:
         """Return the complete records of `split`.
@@ -90,3 +81,36 @@ class FileLayout:
             for segment in (s for record in records for s in record["segments_info"] if not s["isthing"]):
                 segment["overpainted"] = True
         return records
+
+
+def find_split(source: Path, places: Sequence[Sequence[str]], split: str) -> list[str]:
+    """Return the places of a split.
+
+    Args:
+        source: the YAML file, for messages.
+        places: the split, or ``{split}`` for any, and its places.
+        split: the one that is wanted.
+
+    Raises:
+        DatasetError: there is no such split.
+    """
+    for name, *of_split in places:
+        if name in (split, ANY):
+            return [place.replace(ANY, split) for place in of_split]
+    known = ", ".join(name for name, *_ in places)
+    raise DatasetError(f"{source}: there is no split '{split}'. Fix: choose one of {known}.")
+
+
+def remedy_for(source: Path, *, packaged: bool) -> str:
+    """Return what to do about a missing file of the dataset that `source` describes."""
+    if packaged:
+        return "put the dataset there, or set DETECTRON2_DATASETS (datasets/README.md)"
+    return f"correct the file, or the places in {source}"
+
+
+def leads_out(source: Path, place: str) -> DatasetError:
+    """Return the error of a place that is not inside the dataset's folder."""
+    return DatasetError(
+        f"{source}: '{place}' leads out of the dataset's folder. Fix: set 'root' to a folder above images and "
+        "annotations, and write all places relative to it."
+    )

@@ -19,6 +19,10 @@ MAX_CATEGORY_ID = 16_000
 """Segment ids of pseudo-labels are 1000 · category id + k, and must fit into the 24 bits of a panoptic PNG."""
 
 
+SEMANTIC = "zsseg_semantic"
+"""``evaluator_type`` of datasets of label maps."""
+
+
 class PanopticLayout(Protocol):
     """How the files of a panoptic dataset are arranged under its folder."""
 
@@ -52,6 +56,7 @@ class PanopticFamily:
         configurations: named sets of classes to delete, by name or category id.
         out_configuration: the configuration whose classes the PQ table reports as Out unless others were deleted.
         out_classes: these classes, by name or category id, if there is no such configuration.
+        semantic: the annotations are label maps, so that every class is stuff, and mIoU is its measure.
         zero_shot_config: config that evaluates the zero-shot model on ``{prefix}_val``, for messages.
         prepare: called with the folder before records are loaded, to make or check the dataset.
         splits: registered splits.
@@ -74,6 +79,7 @@ class PanopticFamily:
     splits: tuple[str, ...] = ("train", "val")
     aliases: tuple[str, ...] = ()
     out_classes: tuple[str | int, ...] = ()
+    semantic: bool = False
 
     def __post_init__(self) -> None:
         for key in ("id", "name"):
@@ -163,7 +169,7 @@ class PanopticFamily:
             categories=self.categories,
             vocabulary=self.vocabulary,
             deleted=resolve_classes(deleted, self.categories, configurations=self.configurations),
-            metadata=self.out_metadata(),
+            metadata={**self.out_metadata(), **self.semantic_metadata()},
         )
 
     def datasets(self) -> dict[str, tuple[str, str | tuple[str, ...]]]:
@@ -182,6 +188,21 @@ class PanopticFamily:
         if not label_ids:
             return {}
         return {"out_contiguous_ids": contiguous_ids([int(i) for i in label_ids], self.categories)}
+
+    def require_panoptic(self, what: str) -> None:
+        """Check that there are panoptic annotations, which `what` needs.
+
+        Raises:
+            DatasetError: the dataset is a semantic one.
+        """
+        if self.semantic:
+            raise DatasetError(f"{self.prefix}: has label maps, but {what} need panoptic annotations. Fix: give those.")
+
+    def semantic_metadata(self) -> dict[str, object]:
+        """Return the metadata of label maps in which a semantic dataset differs from a panoptic one."""
+        if not self.semantic:
+            return {}
+        return {"evaluator_type": SEMANTIC, "ignore_label": getattr(self.layout, "ignore", (255,))[0]}
 
     def _prepare(self) -> None:
         if self.prepare is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import detectron2.data.transforms as T
 import numpy as np
@@ -10,9 +10,9 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
+from ..annotations import read_annotation
 from ..images.reading import ImageRules, read_annotated_rgb
 from .augmentations import VOID_CATEGORY, jitter_augmentations, resize_augmentations, test_augmentations
-from .png import check_segments, read_panoptic_png
 
 MAPPERS: dict[str, str] = {
     "panoptic": "panoptic",
@@ -108,9 +108,8 @@ class PanopticMapper:
 
     def _add_targets(self, item: dict, image: np.ndarray, record: dict) -> None:
         """Augment image and annotation together, and add both to `item`."""
-        ids = read_panoptic_png(record["pan_seg_file_name"], (image.shape[0], image.shape[1]))
-        check_segments(ids, record["segments_info"], record["pan_seg_file_name"], complete=False)
-        segments = [s for s in record["segments_info"] if not s["iscrowd"]]
+        ids, annotated = read_annotation(record, (image.shape[0], image.shape[1]), complete=False)
+        segments = [s for s in annotated if not s["iscrowd"]]
         numbers = _number_segments(ids, segments)
         classes = np.array([s["category_id"] for s in segments], dtype=np.int64)
         inputs = T.AugInput(image, sem_seg=_category_map(numbers, classes))
@@ -159,7 +158,7 @@ def _to_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
 
 
-def _number_segments(ids: np.ndarray, segments: Sequence[dict]) -> np.ndarray:
+def _number_segments(ids: np.ndarray, segments: Sequence[Mapping]) -> np.ndarray:
     """Convert (H, W) segment ids to i + 1 at the pixels of ``segments[i]``, 0 elsewhere."""
     listed = np.array([s["id"] for s in segments], dtype=ids.dtype)
     order = np.argsort(listed)

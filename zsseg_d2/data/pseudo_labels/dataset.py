@@ -100,7 +100,12 @@ def _check_json(root: Path, panoptic_json: Path, entry: dict, command: str) -> N
 
 
 def pseudo_label_sets(family: PanopticFamily) -> dict[str, str]:
-    """Return registered name -> configuration, for every configuration of `family` that deletes a class."""
+    """Return registered name -> configuration, for every configuration of `family` that deletes a class.
+
+    There are none of a semantic dataset: pseudo-labels are panoptic.
+    """
+    if family.semantic:
+        return {}
     deleting = [name for name, label_ids in family.configurations.items() if label_ids and "train" in family.splits]
     return {pseudo_labels_name(family, name): name for name in deleting}
 

@@ -108,6 +108,7 @@ class PseudoLabelSet:
 
     def _read(self, predictions: Mapping) -> None:
         """Read the source."""
+        self.family.require_panoptic("pseudo-labels")
         self.family.deleted_ids(self.configuration)  # raises for a configuration that deletes nothing
         self.records = self.family.load(self.split, self.configuration)
         source = self.family.folder()

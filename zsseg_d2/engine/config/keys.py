@@ -41,7 +41,7 @@ _FCCLIP, _REFERRING, _FUSION = "meta_arch/fcclip.py", "meta_arch/referring.py", 
 _SCORES, _RESULTS = "modeling/fcclip/ensemble.py", "meta_arch/results.py"
 _MASKS_AND_DEPTHS, _PLATEAU = "meta_arch/mask_depth_unet.py", "engine/training/plateau.py"
 _DISTILLED, _MERGED, _CLASSES = "meta_arch/distilled.py", "meta_arch/naive_intersection.py", "class_sets.py"
-_MEAN_TEACHER = "meta_arch/mean_teacher.py"
+_MEAN_TEACHER, _INTERPOLATED = "meta_arch/mean_teacher.py", "meta_arch/interpolated.py"
 _HEAD, _PIXELS = "modeling/fcclip/head.py", "modeling/fcclip/pixel_decoder.py"
 _QUERIES, _CLIP = "modeling/fcclip/query_decoder.py", "modeling/clip/backbone.py"
 _CLIPSEG, _UNET = "modeling/referring/clipseg_decoder.py", "modeling/referring/unet_decoder.py"
@@ -290,6 +290,12 @@ KEYS: dict[str, Key] = {
     "ZSSEG.FROZEN_QUERIES.ADAPTER": Key(Number(0, 65536, whole=True), "meta_arch/frozen_queries.py"),
     "ZSSEG.ANCHOR.WEIGHTS": Key(TEXT, "meta_arch/anchored.py"),
     "ZSSEG.ANCHOR.WEIGHT": Key(WEIGHT, "meta_arch/anchored.py", training=True),
+    "ZSSEG.EWC.DATASET": Key(TEXT, "meta_arch/elastic.py", training=True),
+    "ZSSEG.EWC.IMAGES": Key(Number(0, 10**9, whole=True), "meta_arch/elastic.py", training=True),
+    "ZSSEG.INTERPOLATION.STATISTICS_ONE": Key(TEXT, _INTERPOLATED),
+    "ZSSEG.INTERPOLATION.STATISTICS_TWO": Key(TEXT, _INTERPOLATED),
+    "ZSSEG.INTERPOLATION.SHRINKAGE": Key(SHARE, _INTERPOLATED),
+    "ZSSEG.INTERPOLATION.TEMPERATURE": Key(POSITIVE, _INTERPOLATED),
     "ZSSEG.LOW_RANK.RANK": Key(WIDTH, "meta_arch/low_rank.py"),
     "ZSSEG.LOW_RANK.ALPHA": Key(WEIGHT, "meta_arch/low_rank.py"),
     "ZSSEG.REPLAY.DATASET": Key(TEXT, _LOADERS),

@@ -13,6 +13,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_H
 from ...auto_vocabulary.registry import CAPTIONER_REGISTRY
 from ...class_sets import SEEN_CLASSES, TRAINING_VOCABULARIES, ClassSets
 from ...data.images.reading import EXIF_RULES
+from ...data.panoptic.family import SEMANTIC
 from ...data.panoptic.mapper import MAPPERS
 from ...evaluation.panoptic.beside import MEASURES
 from ...meta_arch.base import SegmentationModel
@@ -25,9 +26,9 @@ from ...registry import NamedRegistry
 from .. import composite_task as composites
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
-from ..datasets import every_test, every_training
+from ..datasets import every_test, every_training, further_training
 from ..errors import ConfigError, did_you_mean, explanation
-from ..evaluators import PANOPTIC, evaluator_type
+from ..evaluators import AUTO_VOCABULARY, PANOPTIC, evaluator_type
 from ..training.plateau import PLATEAU, plateau_dataset
 from .keys import check_values
 
@@ -111,12 +112,28 @@ def _check_panoptic(cfg: CfgNode, eval_only: bool) -> None:
         raise ConfigError(
             f"ZSSEG.SAMPLES.PERIOD={cfg.ZSSEG.SAMPLES.PERIOD}: it is for phrases. Fix: use ZSSEG.VIS_IMAGES"
         )
-    panoptic = any(evaluator_type(cfg, name) == PANOPTIC for name in every_test(cfg))
-    if panoptic and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
-        raise ConfigError("Evaluation needs panoptic maps. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True")
+    for name in every_test(cfg):
+        _check_scored(cfg, name)
     _check_measures(cfg)
     _check_classes(cfg)
     _check_method(cfg, eval_only)
+
+
+_NEED_PANOPTIC_MAPS = (AUTO_VOCABULARY, "NaiveIntersection")
+
+
+def _check_scored(cfg: CfgNode, dataset: str) -> None:
+    """Check that the model gives what the dataset is scored by: a panoptic map, or else a semantic output."""
+    kind, test, architecture = evaluator_type(cfg, dataset), cfg.MODEL.MASK_FORMER.TEST, cfg.MODEL.META_ARCHITECTURE
+    if kind not in (PANOPTIC, SEMANTIC) or (kind == PANOPTIC and test.PANOPTIC_ON):
+        return
+    if architecture in _NEED_PANOPTIC_MAPS and not test.PANOPTIC_ON:
+        raise ConfigError(f"{architecture} needs panoptic maps. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True")
+    if not test.SEMANTIC_ON and architecture != AUTO_VOCABULARY:
+        panoptic = "Evaluation needs panoptic maps or a semantic output. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True "
+        semantic = f"'{dataset}' has label maps, which the semantic output is compared with. Fix: "
+        key = "MODEL.MASK_FORMER.TEST.SEMANTIC_ON True"
+        raise ConfigError(f"{panoptic}for PQ, or {key} for mIoU" if kind == PANOPTIC else semantic + key)
 
 
 def _check_measures(cfg: CfgNode) -> None:
@@ -128,6 +145,8 @@ def _check_measures(cfg: CfgNode) -> None:
             raise ConfigError(
                 f"ZSSEG.MEASURES={name}: the model does not give what it scores. Fix: MODEL.MASK_FORMER.TEST.{key} True"
             )
+        if name == "AP" and not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
+            raise ConfigError("ZSSEG.MEASURES=AP: it is scored beside PQ. Fix: MODEL.MASK_FORMER.TEST.PANOPTIC_ON True")
 
 
 def _check_parts(cfg: CfgNode) -> None:
@@ -242,7 +261,7 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
     known = DatasetCatalog.list()
     for key, names, needed in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN, not eval_only),
-        ("ZSSEG.REPLAY.DATASET", every_training(cfg)[len(cfg.DATASETS.TRAIN) :], False),
+        *((key, (name,), False) for key, name in further_training(cfg).items()),
         ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
         ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST, False),
     ):

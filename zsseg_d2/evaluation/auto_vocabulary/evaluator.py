@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from ...data.panoptic.png import check_segments, read_panoptic_png
+from ...data.annotations import read_annotation
 from ..completeness import EvaluationError, check_complete, find_record, first_of_each
 from ..panoptic.mean_iou import count_pixels
 from ..panoptic.report import write_json
@@ -94,10 +94,9 @@ class AutoVocabularyEvaluator(DatasetEvaluator):
             if image_id in self._counts:
                 continue
             record = find_record(self._all_records(), image_id, "image", self._dataset)
-            path, segments = record["pan_seg_file_name"], record["segments_info"]
             sized = record if "height" in record else item
-            truth = read_panoptic_png(path, (sized["height"], sized["width"]) if "height" in sized else None)
-            check_segments(truth, segments, path)
+            size = (sized["height"], sized["width"]) if "height" in sized else None
+            truth, segments = read_annotation(record, size)
             try:
                 self._counts[image_id] = self._count(truth, segments, output)
                 self._seconds += [output["word_seconds"]] if "word_seconds" in output else []

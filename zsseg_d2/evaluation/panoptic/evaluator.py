@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from ...data.panoptic.png import check_segments, read_panoptic_png
+from ...data.annotations import read_annotation
 from ..completeness import EvaluationError, check_complete, find_record, first_of_each, versions
 from .beside import BesideMeasures, add_to_report
 from .bootstrap import ImageCounts
@@ -100,14 +100,12 @@ class PanopticQualityEvaluator(DatasetEvaluator):
             if image_id in self._counts:
                 continue
             record = find_record(self._all_records(), image_id, "image", self._dataset)
-            path = record["pan_seg_file_name"]
             sized = record if "height" in record else item
             size = (sized["height"], sized["width"]) if "height" in sized else None
-            truth = read_panoptic_png(path, size)
-            check_segments(truth, record["segments_info"], path)
+            truth, segments = read_annotation(record, size)
             try:
-                beside = self._beside.count(truth, record["segments_info"], output)
-                self._counts[image_id] = self._count(truth, record["segments_info"], output)
+                beside = self._beside.count(truth, segments, output)
+                self._counts[image_id] = self._count(truth, segments, output)
                 self._beside_counts[image_id] = beside
             except ValueError as error:
                 raise EvaluationError(f"Image {image_id!r} of '{self._dataset}': {error}.") from error

@@ -78,7 +78,7 @@ def format_table(report: dict) -> str:
 
     def row(name: str, kind: str, group: str, scores: dict, shown: bool, more: Iterable[str]) -> list[str]:
         values = [f"{scores[key]:.2f}" if shown else "-" for key in ("PQ", "SQ", "RQ")]
-        return [name, kind, group, *values, str(scores["n"]), *(_number(scores[key]) for key in more)]
+        return [name, kind, group, *values, str(scores["n"]), *(number(scores[key]) for key in more)]
 
     rows = []
     for name, scores in report["per_class"].items():
@@ -86,7 +86,7 @@ def format_table(report: dict) -> str:
         rows.append(row(name, "thing" if scores["isthing"] else "stuff", scores["group"], scores, shown, beside))
     rows.append(["-" * max(len(line[column]) for line in rows) for column in range(7 + len(beside))])
     rows += [row(group, "", "", report[group], report[group]["n"] > 0, beside.values()) for group in GROUPS]
-    rows.append(["harmonic mean", "", "In, Out", _number(report["harmonic_mean"]), *[""] * (3 + len(beside))])
+    rows.append(["harmonic mean", "", "In, Out", number(report["harmonic_mean"]), *[""] * (3 + len(beside))])
     return tabulate(
         rows,
         headers=["class", "kind", "group", "PQ", "SQ", "RQ", "n", *beside],
@@ -95,7 +95,8 @@ def format_table(report: dict) -> str:
     )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Format a score for a table, ``-`` where there is none."""
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
