@@ -164,8 +164,11 @@ def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
     assert all(torch.equal(v, through[k]) for k, v in resumed.model.state_dict().items())
     saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
     averaged = {k.removeprefix("teacher."): v for k, v in saved.items() if k.startswith("teacher.")}
-    assert averaged.keys() == set(read_checkpoint(str(local_path(MINI)))["model"])
+    start = read_checkpoint(str(local_path(MINI)))["model"]
+    assert averaged.keys() == set(start)
     assert not all(torch.equal(v, saved[k]) for k, v in averaged.items())
+    moved = [k for k, v in averaged.items() if v.is_floating_point() and not torch.equal(saved[k], start[k].float())]
+    assert moved and all(not torch.equal(averaged[k], start[k].float()) for k in moved), "the teacher follows"
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors.torch import load_file
 
 from zsseg_d2.engine.checkpoints.weight_arithmetic import interpolate, join_parts, kind_of, split_parts
-from zsseg_d2.engine.checkpoints.weights_files import check_output, read_weights, write_weights
+from zsseg_d2.engine.checkpoints.weights_files import check_output, holds_already, read_weights, write_weights
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
 
 numbers = st.floats(-1e4, 1e4, width=32)
@@ -225,6 +225,16 @@ def test_the_tool_splits_and_joins(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="error: 'joined.safetensors' exists already"):
         others = ("model_final_two.safetensors", "model_final_one.safetensors")
         tool("combined_weights", "join", *others, "joined.safetensors")
+
+
+def test_files_count_as_written_by_all_that_they_hold(tmp_path):
+    path, entries = tmp_path / "w.safetensors", {"made_by": ["x", "y"]}
+    write_weights(path, HEAD, metadata=entries)
+    assert holds_already(path, HEAD, entries) and holds_already(path, HEAD, {"made_by": ("x", "y")})
+    assert not holds_already(path, {name: value + 1 for name, value in HEAD.items()}, entries)
+    assert not holds_already(path, HEAD, {"made_by": ["z"]}) and not holds_already(tmp_path / "none", HEAD, entries)
+    path.write_bytes(b"something else")
+    assert not holds_already(path, HEAD, entries)
 
 
 def test_the_export_tool_and_its_messages(tmp_path, monkeypatch, capsys):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from tests.auto_vocabulary.fake import BLUE, GRAY, GREEN, RED, stripes
 from tests.tiny import tiny_config, tiny_dataset
+from zsseg_d2 import add_zsseg_config
 from zsseg_d2.auto_vocabulary.settings import check_auto_vocabulary
+from zsseg_d2.engine.config.packaged import config_root
 
 A = "MODEL.AUTO_VOCABULARY."
 TRAIN = tiny_dataset("tiny_train_auto")
@@ -113,3 +116,45 @@ def test_contradictions_name_the_key(key, value, problem):
     with pytest.raises(ValueError, match=problem) as error:
         check_auto_vocabulary(tiny_config(*OPTIONS, A + key, value, train=TRAIN))
     assert f"{A}{key}" in str(error.value)
+
+
+PAPER = {
+    # what the paper says
+    "SIZES": [384, 512],
+    "CLUSTERS": [2, 3, 4, 5, 6, 7, 8],
+    "POSITION_WIDTH": 256,
+    "MAJORITY_ROUNDS": 8,
+    # where it is silent, its published code
+    "SQUARE": True,
+    "POSITION_WEIGHT": 1.0,
+    "KMEANS_RESTARTS": 8,
+    "KMEANS_ITERATIONS": 100,
+    "KMEANS_TOLERANCE": 1e-4,
+    "VOTE_FLOOR": 1e-6,
+    "CRF_TAPS": 11,
+    "CRF_ITERATIONS": 5,
+    "CRF_WEIGHT": 6.0,
+    "CRF_THETA": 0.8,
+    "PASSES": 5,
+    "MIN_TOKENS": 4,
+    "MAX_TOKENS": 25,
+    "MIN_LETTERS": 3,
+    "MIN_SHARE": 0.0,
+}
+"""AutoSeg (arXiv 2312.04539) and its code."""
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_the_constants_of_blip_are_autosegs(size):
+    """By default, and also after another captioner's file."""
+    files: tuple[tuple[str, ...], ...] = ((), ("blip",), ("mini", "blip"))
+    for captioners in files:
+        cfg = get_cfg()
+        add_zsseg_config(cfg)
+        for name in captioners:
+            file = f"blip_{size}" if name == "blip" else name
+            cfg.merge_from_file(str(config_root() / "captioners" / f"{file}.yaml"))
+        node = cfg.MODEL.AUTO_VOCABULARY
+        assert {key: node[key] for key in PAPER} == PAPER, captioners
+        assert node.CAPTIONER == "blip"
+        assert not captioners or node.CAPTIONER_WEIGHTS.endswith(f"blip-image-captioning-{size}")

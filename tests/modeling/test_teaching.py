@@ -87,6 +87,15 @@ def test_queries_that_become_no_target_leave_evidence():
     assert found.evidence.tolist() == [pytest.approx([max(0.9 * 0.6, 0.3 * 0.8), 0, 0, 0])]
 
 
+def test_a_target_is_no_evidence_beside_its_mask():
+    """The car is a target of the first two pixels; its weak mask in the others says nothing. The unsure person does."""
+    scores = log_probabilities({CAR: 0.6}, {PERSON: 0.3})
+    inside = masks((0.9, 0.8, 0.4, 0.2), (0.1, 0.1, 0.1, 0.45))
+    found = teach(scores, inside, torch.ones(1, 4), OUT, LOOSE)
+    assert len(found.classes) == 1
+    assert found.evidence.tolist() == [pytest.approx([0, 0, 0.3 * 0.1, 0.3 * 0.45])]
+
+
 @pytest.mark.parametrize(
     ("settings", "count"),
     [
