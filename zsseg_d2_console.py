@@ -19,6 +19,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "make-pseudo-labels": ("make_pseudo_labels:main", "label deleted classes of a training set with a zero-shot model"),
     "delete-classes": ("delete_classes:main", "write copies of a dataset without the labels of some classes"),
     "wise-ft": ("wise_ft:main", "interpolate zero-shot and fine-tuned weights, and evaluate the curve"),
+    "oracle-study": ("oracle_study:main", "evaluate a model with true classes, or with true masks"),
+    "feature-statistics": (
+        "feature_statistics:main",
+        "compute statistics of CLIP's embeddings over a dataset",
+    ),
     "run-suite": ("run_suite:main", "run all methods of a suite over several seeds, and compare them"),
     "export-weights": ("export_weights:main", "write the weights of a checkpoint alone"),
     "combined-weights": ("combined_weights:main", "split the checkpoint of two models, or join two"),
@@ -28,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare-phrasecut": ("prepare_phrasecut:main", "validate a download of PhraseCut"),
     "pretrain-mini-clip": ("pretrain_mini_clip:main", "train an embedded mini CLIP"),
     "pretrain-mini-captioner": ("pretrain_mini_captioner:main", "train the embedded captioner"),
+    "train-mini-composites": ("train_mini_composites:main", "train the embedded net of composites"),
     "analyze-smoothness": ("analyze_smoothness:main", "compare grey levels within and across objects"),
     "benchmark": ("benchmark:main", "time fast forms against plain ones"),
     "benchmark-methods": ("benchmark_methods:main", "time a training step of each method"),
@@ -56,7 +62,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int | No
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            _import("zsseg_d2.process").end_if_nobody_reads()
+            import_without_torch("zsseg_d2.process").end_if_nobody_reads()
 
 
 def _run(argv: Sequence[str], prog: str | None) -> int | None:
@@ -81,10 +87,11 @@ def _run(argv: Sequence[str], prog: str | None) -> int | None:
 
 def import_program(name: str) -> ModuleType:
     """Import a module of ``zsseg_d2.cli`` without torch, which its program loads once its arguments are parsed."""
-    return _import(f"zsseg_d2.cli.{name}")
+    return import_without_torch(f"zsseg_d2.cli.{name}")
 
 
-def _import(name: str) -> ModuleType:
+def import_without_torch(name: str) -> ModuleType:
+    """Import a module of ``zsseg_d2`` that needs nothing of what :func:`zsseg_d2.load` loads."""
     global importing_a_program
     importing_a_program = True
     try:

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import zsseg_d2  # noqa: F401
+from tests.data.tiny_garden import make_garden
+from zsseg_d2.data import PANOPTIC_FAMILIES, unregister_panoptic_family
 
 torch.set_num_threads(1)
 
@@ -30,3 +32,18 @@ def _log_of_its_own():
     log_files = sys.modules.get("zsseg_d2.engine.log_files")
     if log_files is not None:
         log_files.stop_logging()
+
+
+@pytest.fixture
+def only_old_families():
+    """Datasets that a test registers are gone after it."""
+    before = set(PANOPTIC_FAMILIES)
+    yield
+    for prefix in set(PANOPTIC_FAMILIES) - before:
+        unregister_panoptic_family(prefix)
+
+
+@pytest.fixture
+def garden(tmp_path):
+    """The YAML file of the garden dataset."""
+    return make_garden(tmp_path / "garden")

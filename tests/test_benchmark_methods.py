@@ -9,11 +9,15 @@ import pytest
 from zsseg_d2.cli import benchmark_methods as tool
 
 
-def test_methods_are_measured_against_a_single_model(capsys):
-    methods = ["--methods", "combined", "--json"]
-    tool.main([*methods, "--repeat", "2", "--batch", "1", "--height", "64", "--width", "64", "MODEL.DEVICE", "cpu"])
+@pytest.mark.parametrize(
+    ("options", "methods"),
+    [([], ["EWC", "combined"]), (["--inference"], ["naive intersection", "per-image interpolation"])],
+)
+def test_methods_are_measured_against_a_single_model(options, methods, capsys):
+    words = [*options, "--methods", *methods, "--json", "--repeat", "2", "--batch", "1"]
+    tool.main([*words, "--height", "64", "--width", "64", "MODEL.DEVICE", "cpu"])
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert list(report["methods"]) == ["single model", "combined"] and report["size"] == [1, 3, 64, 64]
+    assert list(report["methods"]) == ["single model", *methods] and report["size"] == [1, 3, 64, 64]
     for name, row in report["methods"].items():
         assert 0 < row["spread"][0] <= row["seconds"] <= row["spread"][1] and row["ratio"] > 0
         assert row["memory_gb"] > 0 and (row["ratio"] == row["memory_ratio"] == 1) == (name == "single model")

@@ -12,7 +12,7 @@ import pytest
 import zsseg_d2_console
 from tests.faults.cases import GB, judge, run_program
 from tests.faults.damage import damage_files
-from tests.faults.interruptions import compare, fill_the_disk, kill_and_repeat
+from tests.faults.interruptions import commands, compare, fill_the_disk, kill_and_repeat
 from tests.faults.mutations import damage_bytes, damage_structure, mutate
 from tests.faults.workspace import Workspace
 
@@ -29,12 +29,12 @@ def test_damaged_files_end_in_a_sentence(workspace):
 
 
 def test_killed_programs_complete_their_work_when_repeated(workspace):
-    counts, bad = kill_and_repeat(workspace, cases=5, seed=0)
+    counts, bad = kill_and_repeat(workspace, cases=len(commands()), seed=0)
     assert not bad, "\n".join(bad)
 
 
 def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(workspace):
-    counts, bad = fill_the_disk(workspace, cases=5, seed=0)
+    counts, bad = fill_the_disk(workspace, cases=len(commands()), seed=0)
     assert not bad, "\n".join(bad)
 
 

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from tests.holders import holding
 from zsseg_d2 import files
 from zsseg_d2.files import atomic_path, remove_orphans
 from zsseg_d2.folder_lock import LOCK, writing
 
 
-def hold(path: Path, told: Connection) -> None:
-    with atomic_path(path) as part:
-        part.write_bytes(b"half")
-        told.send("held")
-        time.sleep(60)
-
-
 @pytest.fixture
 def holder(tmp_path):
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-    process = context.Process(target=hold, args=(tmp_path / "weights.pth", there))
-    process.start()
-    assert here.recv() == "held"
-    yield process
-    process.kill()
-    process.join()
+    with holding(lambda: atomic_path(tmp_path / "weights.pth")) as process:
+        yield process
 
 
 def names(folder: Path) -> list[str]:

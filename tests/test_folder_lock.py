@@ -11,28 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.holders import holding
 from zsseg_d2 import folder_lock
 from zsseg_d2.files import atomic_path
 from zsseg_d2.folder_lock import LOCK, FolderInUse, writing
 
 
-def hold(folder: Path, told: Connection) -> None:
-    with writing(folder, "train_net.py"), atomic_path(folder / "model.pth") as part:
-        part.write_bytes(b"half")
-        told.send("held")
-        time.sleep(60)
-
-
 @pytest.fixture
 def holder(tmp_path):
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-    process = context.Process(target=hold, args=(tmp_path, there))
-    process.start()
-    assert here.recv() == "held"
-    yield process
-    process.kill()
-    process.join()
+    @contextlib.contextmanager
+    def locked_and_open():
+        with writing(tmp_path, "train_net.py"), atomic_path(tmp_path / "model.pth") as part:
+            yield part
+
+    with holding(locked_and_open) as process:
+        yield process
 
 
 def test_the_second_writer_is_told_who_writes(tmp_path, holder):

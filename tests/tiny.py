@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
 from detectron2.structures import Instances
+from torch import nn
 
 from zsseg_d2 import Vocabulary, add_zsseg_config
 
@@ -42,6 +46,18 @@ def tiny_config(*options, train: str | None = None, test: str | None = None) -> 
         ]
     )
     return cfg
+
+
+def tiny_model(architecture: str, *options, train: str | None = None) -> nn.Module:
+    """Build a model of a tiny config, with the weights of seed 0."""
+    torch.manual_seed(0)
+    return build_model(tiny_config("MODEL.META_ARCHITECTURE", architecture, *options, train=train))
+
+
+def seeded_losses(model: nn.Module, items: list[dict]) -> dict[str, torch.Tensor]:
+    """Compute the losses of a batch with random points of seed 1; the items stay as they are."""
+    torch.manual_seed(1)
+    return model.train()(copy.deepcopy(items))
 
 
 def random_image(height: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -198,30 +198,48 @@ class ClassSets:
         kept = tuple(i for i in range(len(vocabulary)) if training_vocabulary == "all" or i not in deleted)
         return TrainingClasses(vocabulary, kept, deleted, tuple(sorted({*deleted, *pseudo})))
 
-    def _replayed(self, name: str) -> TrainingClasses:
-        """Resolve the classes of the replayed dataset, all of which are in the classifier for its images.
+    def check_pretraining(self, key: str, name: str) -> Metadata:
+        """Check a dataset of the pre-training, whose labels a method reads besides those of DATASETS.TRAIN.
+
+        Args:
+            key: Config key that names it.
+            name: Of the dataset.
+
+        Returns:
+            Its metadata.
 
         Raises:
-            ValueError: It is a training set, has no vocabulary, or labels classes that DATASETS.TRAIN deletes.
+            ValueError: None is named, it is a training set, has no vocabulary, or labels classes that DATASETS.TRAIN
+                deletes.
         """
+        fix = "Fix: name the set of the pre-training."
+        if not name:
+            raise ValueError(f"{key} is empty. {fix}")
         metadata = MetadataCatalog.get(name)
         vocabulary = metadata.get("vocabulary")
         if vocabulary is None or name in self._train:
             problem = "is one of DATASETS.TRAIN" if vocabulary else "has no vocabulary"
-            raise ValueError(f"ZSSEG.REPLAY.DATASET={name}: it {problem}. Fix: name the set of the pre-training.")
-        without = {*metadata.get("deleted_contiguous_ids", ()), *metadata.get("pseudo_label_contiguous_ids", ())}
-        own = self.training.vocabulary
+            raise ValueError(f"{key}={name}: it {problem}. {fix}")
+        own, without = self.training.vocabulary, _unlabeled(metadata)
         if sorted(map(clip_tokens, vocabulary.names)) == sorted(map(clip_tokens, own.names)):
-            labeled = [clip_tokens(name) for k, name in enumerate(vocabulary.names) if k not in without]
+            labeled = [clip_tokens(word) for k, word in enumerate(vocabulary.names) if k not in without]
             told = [own.names[k] for k in self.training.unlabeled if clip_tokens(own.names[k]) in labeled]
             if told:
                 raise ValueError(
-                    f"ZSSEG.REPLAY.DATASET={name}: it has ground truth of {', '.join(told)}, which DATASETS.TRAIN "
-                    "deletes. Fix: name the set of the pre-training."
+                    f"{key}={name}: it has ground truth of {', '.join(told)}, which DATASETS.TRAIN deletes. {fix}"
                 )
         vocabulary.check_distinct()
-        deleted = tuple(metadata.get("deleted_contiguous_ids", ()))
-        return TrainingClasses(vocabulary, tuple(range(len(vocabulary))), deleted, tuple(sorted(without)))
+        return metadata
+
+    def _replayed(self, name: str) -> TrainingClasses:
+        """Resolve the classes of the replayed dataset, all of which are in the classifier for its images.
+
+        Raises:
+            ValueError: See :meth:`check_pretraining`.
+        """
+        metadata = self.check_pretraining("ZSSEG.REPLAY.DATASET", name)
+        vocabulary, deleted = metadata.vocabulary, tuple(metadata.get("deleted_contiguous_ids", ()))
+        return TrainingClasses(vocabulary, tuple(range(len(vocabulary))), deleted, tuple(sorted(_unlabeled(metadata))))
 
     @property
     def _train_metadata(self) -> Metadata | None:
@@ -293,6 +311,11 @@ class ClassSets:
         except ValueError as error:
             raise ValueError(f"ZSSEG.OUT_CLASSES={list(self._out_classes)}, '{metadata.name}': {error}") from None
         return tuple(sorted(found))
+
+
+def _unlabeled(metadata: Metadata) -> set[int]:
+    """Return the contiguous ids of a dataset that have no ground truth."""
+    return {*metadata.get("deleted_contiguous_ids", ()), *metadata.get("pseudo_label_contiguous_ids", ())}
 
 
 def _same_words(some: Sequence[str], others: Sequence[str]) -> bool:

@@ -255,6 +255,16 @@ def _add_methods(cfg: CN) -> None:
     a.WEIGHTS = ""  # weights that the trained ones are pulled back to
     a.WEIGHT = 0.01  # w of the penalty w / 2 · squared distance
 
+    e = z.EWC = CN()
+    e.DATASET = ""  # registered dataset of the pre-training, whose gradients say how much each weight matters there
+    e.IMAGES = 200  # number of its images, evenly spread over it; 0: all
+
+    i = z.INTERPOLATION = CN()  # of InterpolatedFCCLIP, between MODEL_ONE and MODEL_TWO for each image
+    i.STATISTICS_ONE = ""  # of CLIP's embeddings over the first model's training set: tools/feature_statistics.py
+    i.STATISTICS_TWO = ""  # the same of the second one's
+    i.SHRINKAGE = 0.1  # of covariances towards a multiple of the identity, from 0 to 1
+    i.TEMPERATURE = 1.0  # log-likelihoods are divided by it; the larger, the nearer to equal shares
+
     w = z.LOW_RANK = CN()
     w.RANK = 8  # r of the trained updates of frozen matrices
     w.ALPHA = 16.0  # an update is multiplied by ALPHA / RANK

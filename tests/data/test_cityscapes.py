@@ -24,7 +24,7 @@ from zsseg_d2.data import (
 )
 from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 
-from .tiny_cityscapes import make_tiny_cityscapes
+from .tiny_cityscapes import make_tiny_cityscapes, panoptic_json
 
 
 @pytest.fixture
@@ -39,10 +39,6 @@ def name():
     for catalog in (DatasetCatalog, MetadataCatalog):
         if "tests_some_dataset" in catalog.list():
             catalog.remove("tests_some_dataset")
-
-
-def panoptic_json(root: Path) -> Path:
-    return root / "gtFine" / "cityscapes_panoptic_train.json"
 
 
 def edit(root: Path, change) -> None:

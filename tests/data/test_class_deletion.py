@@ -27,7 +27,7 @@ from zsseg_d2.data.class_deletion import label_maps
 from zsseg_d2.data.class_deletion.configurations import chosen_configurations
 from zsseg_d2.data.panoptic.cityscapes import CATEGORIES
 
-from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes
+from .tiny_cityscapes import TRAIN_IDS, make_tiny_cityscapes, panoptic_json
 
 
 @pytest.fixture(scope="module")
@@ -377,7 +377,3 @@ def test_damaged_sources(tmp_path, capsys, pattern, damage, expected, workers):
     assert expected in error and damaged.name in error
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert not panoptic_json(tmp_path / "out").exists()
-
-
-def panoptic_json(root: Path) -> Path:
-    return root / "gtFine" / "cityscapes_panoptic_train.json"

@@ -17,23 +17,11 @@ from zsseg_d2.data import (
     family_from_file,
     read_panoptic_png,
     register_dataset_file,
-    unregister_panoptic_family,
 )
 
 from .tiny_garden import CLASSES, YAML, make_garden
 
-
-@pytest.fixture(autouse=True)
-def only_old_families():
-    before = set(PANOPTIC_FAMILIES)
-    yield
-    for prefix in set(PANOPTIC_FAMILIES) - before:
-        unregister_panoptic_family(prefix)
-
-
-@pytest.fixture
-def garden(tmp_path):
-    return make_garden(tmp_path / "garden")
+pytestmark = pytest.mark.usefixtures("only_old_families")
 
 
 def write(path, *changes, extra=""):

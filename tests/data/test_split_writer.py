@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contents import snapshot
 from zsseg_d2.cli import delete_classes as tool
 from zsseg_d2.data import DatasetError, load_cityscapes_panoptic
 from zsseg_d2.data.panoptic.split_writer import ResumableSplitWriter, read_manifest
@@ -43,10 +44,6 @@ def exit_with(*arguments, **options) -> None:
     os._exit(run(*arguments, **options))
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 @pytest.mark.parametrize("delay", [0, 0.005, 0.01, 0.02, 0.04, 0.08])
 def test_two_at_once_never_mix_their_files(root, tmp_path, delay):
     chosen = {"001": 0.0, "008": delay}
@@ -62,7 +59,7 @@ def test_two_at_once_never_mix_their_files(root, tmp_path, delay):
         process.join(60)
     codes = [process.exitcode for process in both]
     assert sorted(codes) == [0, 1]
-    assert files(tmp_path / "out") == files(tmp_path / list(chosen)[codes.index(0)])
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / list(chosen)[codes.index(0)])
 
 
 def hold(folder: Path, ready, stop) -> None:
@@ -114,13 +111,13 @@ def test_a_damaged_manifest_is_told(root, tmp_path, content, capsys):
     output = tmp_path / "out"
     assert run(root, output, "001") == 0
     (output / "manifest.json").write_text(content)
-    before = files(output)
+    before = snapshot(output)
     capsys.readouterr()
     for words in ((), ("--overwrite",)):
         assert run(root, output, "001", *words) == 1
         error = capsys.readouterr().err
         assert "manifest.json: " in error and "Fix: move " in error and len(error.splitlines()) == 1
-    assert files(output) == before
+    assert snapshot(output) == before
 
 
 @pytest.mark.parametrize("entry", [{"images": 3}, {"arguments": []}, {"arguments": {}, "written_by": "other"}])
@@ -128,10 +125,10 @@ def test_a_split_that_another_program_describes_is_not_replaced(root, tmp_path, 
     output = tmp_path / "out"
     assert run(root, output, "001") == 0
     (output / "manifest.json").write_text(json.dumps({"splits": {"train": entry}}))
-    before = files(output)
+    before = snapshot(output)
     assert run(root, output, "001", "--overwrite") == 1
     assert "was not made by this tool" in capsys.readouterr().err
-    assert files(output) == before
+    assert snapshot(output) == before
 
 
 JOURNALS = (

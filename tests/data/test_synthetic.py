@@ -14,6 +14,7 @@ import pytest
 from cityscapesscripts.helpers.labels import id2label, name2label
 from PIL import Image
 
+from tests.contents import snapshot
 from zsseg_d2.data.synthetic import CITY, PRETRAINING, folders, minicity, miniphrases, miniworld, render_scene
 from zsseg_d2.data.synthetic.palette import COLOUR_NAMES, name_pixels
 
@@ -251,10 +252,6 @@ def test_a_foreign_folder_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match="minicity.*another root"):
         minicity.ensure_minicity(tmp_path)
     assert (tmp_path / "minicity" / "precious.txt").read_text() == "mine"
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.mark.parametrize("made_earlier", [False, True], ids=["with a list", "without a list of files"])

@@ -56,3 +56,8 @@ def make_tiny_cityscapes(root: Path, split: str = "train", images: int = 4, size
     with contextlib.redirect_stdout(io.StringIO()):
         convert2panoptic(str(root / "gtFine"), str(root / "gtFine"), setNames=[split])
     return root
+
+
+def panoptic_json(root: Path) -> Path:
+    """Return the annotations of the train split."""
+    return root / "gtFine" / "cityscapes_panoptic_train.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import socket
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from tests.auto_vocabulary.fake import BLUE, GRAY, GREEN, RED, ColorCaptioner, stripes
+from tests.contents import content, snapshot
 from zsseg_d2.auto_vocabulary.registry import CAPTIONER_REGISTRY
 from zsseg_d2.class_sets import ClassSets
 from zsseg_d2.cli import predict as tool
@@ -176,10 +178,6 @@ def run(*words):
     return tool.main([*map(str, words), *QUICK])
 
 
-def content(path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def test_an_image_and_the_origin_of_its_words(photos, capsys, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("a socket was opened")
@@ -202,7 +200,7 @@ def test_a_folder_of_images_has_one_list_of_categories(photos, capsys):
     assert "c: no caption names anything" in capsys.readouterr().out
     folder = photos.parent / "found"
     written = content(folder / "panoptic.json")
-    assert [c["name"] for c in written["categories"]] == ["car", "sky", "tree", "road"]
+    assert [c["name"] for c in written["categories"]] == ["car", "road", "sky", "tree"]
     words = {image["id"]: [w["name"] for w in image["words"]] for image in content(folder / "words.json")["images"]}
     assert words == {"a": ["car", "sky", "tree", "road"], "b": ["car", "road"], "c": []}
     for annotation in written["annotations"]:
@@ -221,8 +219,52 @@ def test_an_interrupted_run_keeps_its_categories(photos, capsys):
     assert run("photos", "--words", "auto", "--output", "found") == 0
     assert "1 of 3 files are finished already" in capsys.readouterr().err
     both = content(photos.parent / "found" / "panoptic.json")
-    assert both["categories"][: len(first)] == first and len(both["annotations"]) == 3
-    assert [c["id"] for c in both["categories"]] == [1, 2, 3, 4]
+    assert all(category in both["categories"] for category in first) and len(first) == 2
+    assert [a["image_id"] for a in both["annotations"]] == ["a", "b", "c"]
+    assert [c["name"] for c in both["categories"]] == ["car", "road", "sky", "tree"]
+    assert sorted(c["id"] for c in both["categories"]) == [1, 2, 3, 4]
+
+
+def by_name(document):
+    """What a COCO panoptic file says with names in place of ids, and its order of everything."""
+    names = {c["id"]: (c["name"], c["isthing"], c["color"]) for c in document["categories"]}
+    segments = [
+        [a["image_id"], *({**s, "category_id": names[s["category_id"]]} for s in a["segments_info"])]
+        for a in document["annotations"]
+    ]
+    return document["images"], segments, list(names.values())
+
+
+def test_another_order_of_the_images_changes_ids_of_a_folder_alone(photos, capsys):
+    """Names, colors, scores, pictures and the order of everything are the same; ids count in the order of finding."""
+    ahead, back = [f"photos/{name}.png" for name in "abc"], [f"photos/{name}.png" for name in "cba"]
+    assert run(*ahead, "--words", "auto", "--output", "one", "--semantic", "--csv") == 0
+    assert run("photos/b.png", "--words", "auto", "--output", "two", "--semantic", "--csv") == 0
+    assert run(*back, "--words", "auto", "--output", "two", "--semantic", "--csv") == 0
+    one, two = photos.parent / "one", photos.parent / "two"
+    written = [content(folder / "panoptic.json") for folder in (one, two)]
+    assert by_name(written[0]) == by_name(written[1])
+    assert [c["id"] for c in written[0]["categories"]] != [c["id"] for c in written[1]["categories"]]
+    assert (one / "segments.csv").read_bytes() == (two / "segments.csv").read_bytes()
+    for kind in ("overlay", "panoptic"):
+        assert snapshot(one / kind) == snapshot(two / kind) and len(snapshot(one / kind)) == 3
+    for name in "abc":
+        maps = [np.array(Image.open(folder / "semantic" / f"{name}.png")) for folder in (one, two)]
+        named = [np.vectorize(ids.get)(pixels) for ids, pixels in zip(map(ids_of, written), maps)]
+        assert np.array_equal(*named)
+
+
+def ids_of(document):
+    return {0: "", **{c["id"]: c["name"] for c in document["categories"]}}
+
+
+def test_another_order_of_the_images_changes_no_json(photos, capsys):
+    for number, order in enumerate(("abc", "cba")):
+        files = [f"photos/{name}.png" for name in order]
+        assert run(*files, "--words", "auto", "--json", f"{number}.json") == 0
+    ahead, back = (content(photos.parent / f"{k}.json") for k in (0, 1))
+    assert [c["id"] for c in ahead["categories"]] == [1, 2, 3, 4] and ahead["categories"] == back["categories"]
+    assert ahead["annotations"] == back["annotations"][::-1] and ahead["images"] == back["images"][::-1]
 
 
 def test_clusters_that_are_asked_for_later_are_drawn(photos):
@@ -255,7 +297,7 @@ def test_damaged_ids_are_one_line(photos):
 def test_a_json_without_a_folder(photos, capsys):
     assert run("photos/a.png", "photos/b.png", "--words", "auto", "--json", "out.json") == 0
     written = content(photos.parent / "out.json")
-    assert [c["name"] for c in written["categories"]] == ["car", "sky", "tree", "road"]
+    assert [c["name"] for c in written["categories"]] == ["car", "road", "sky", "tree"]
     assert "b: car, road" in capsys.readouterr().out
 
 
@@ -290,7 +332,12 @@ def test_categories_have_one_id_a_name_and_kind():
     assert len({c.color for c in found.all}) == 3
     other = FoundCategories()
     other.remember([(2, "car", True), (1, "road", False), (2, "car", True)])
-    assert other.all == found.all[:2]
+    assert other.all == tuple(c for c in found.all if c.id < 3)
+    assert [(c.name, c.isthing) for c in found.all] == [("car", True), ("road", False), ("road", True)]
+    back = FoundCategories()
+    back.of([("road", True), ("road", False)])
+    back.of([("car", True)])
+    assert [replace(c, id=0) for c in back.all] == [replace(c, id=0) for c in found.all]
 
 
 # A thousand vocabularies

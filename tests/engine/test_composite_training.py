@@ -14,6 +14,7 @@ from detectron2.engine import hooks
 from PIL import Image
 
 from tests.engine import test_trainer
+from tests.engine.stopping import Stop
 from tests.engine.test_trainer import equal
 from tests.engine.tiny_composites import config, write_parts
 from zsseg_d2.engine.config.packaged import packaged_configs
@@ -93,10 +94,6 @@ def uninterrupted(parts, tmp_path_factory):
 def test_the_rate_falls_on_a_plateau(uninterrupted):
     assert uninterrupted.rates == [0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.0025, 0.0025]
     assert isinstance(uninterrupted.optimizer, torch.optim.Adam)
-
-
-class Stop(Exception):
-    pass
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7])

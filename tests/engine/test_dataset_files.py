@@ -8,25 +8,13 @@ import pytest
 import yaml
 from detectron2.data import DatasetCatalog
 
-from tests.data.tiny_garden import YAML, make_garden
+from tests.data.tiny_garden import YAML
 from zsseg_d2.cli import make_pseudo_labels, run_suite, train_net, wise_ft
-from zsseg_d2.data import PANOPTIC_FAMILIES, unregister_panoptic_family
 from zsseg_d2.engine.config.packaged import config_root
 from zsseg_d2.engine.config.setup import setup_cfg
 from zsseg_d2.engine.errors import ConfigError
 
-
-@pytest.fixture(autouse=True)
-def only_old_families():
-    before = set(PANOPTIC_FAMILIES)
-    yield
-    for prefix in set(PANOPTIC_FAMILIES) - before:
-        unregister_panoptic_family(prefix)
-
-
-@pytest.fixture
-def garden(tmp_path):
-    return make_garden(tmp_path / "garden")
+pytestmark = pytest.mark.usefixtures("only_old_families")
 
 
 def setup(config, *options, **more):

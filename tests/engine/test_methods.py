@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from contextlib import suppress
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import default_argument_parser, hooks
+from detectron2.engine import default_argument_parser
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
+from tests.engine import stopping
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine import setup_cfg
 from zsseg_d2.engine.checkpoints.reading import read_checkpoint
@@ -22,6 +22,7 @@ from zsseg_d2.engine.launch import launch
 from zsseg_d2.engine.run import run_process
 from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.files import local_path
+from zsseg_d2.tensor_files import read_tensors, write_tensors
 
 MINI = "zsseg_d2://weights/mini_fcclip.safetensors"
 SMALL = (
@@ -48,6 +49,9 @@ def data_sets(tmp_path_factory):
     names["methods_world"] = "train", "008"  # stands for the set of the pre-training
     for name, (split, configuration) in names.items():
         register_cityscapes_panoptic(name, root, split, deleted=configuration)
+    for name, mean in (("ONE", 0.0), ("TWO", 0.01)):
+        STATISTICS[name] = str(root / f"{name}.safetensors")
+        write_tensors(STATISTICS[name], {"mean": torch.full((128,), mean), "covariance": torch.eye(128)})
     yield
     for name in names:
         DatasetCatalog.remove(name)
@@ -57,22 +61,32 @@ def data_sets(tmp_path_factory):
 METHODS = [n[9:-5] for n in packaged_configs() if n.startswith("minicity/") and n != "minicity/auto_vocabulary.yaml"]
 
 
+UNTRAINED = ("zero_shot", "naive", "interpolated")
+STATISTICS: dict[str, str] = {}
+
+
 def options_of(name: str) -> list[str]:
     """Where a packaged config's data and second weights are taken from here."""
     if "naive" in name:
         return ["ZSSEG.MODEL_TWO.WEIGHTS", MINI]
+    if name == "interpolated":
+        files = [word for key, file in STATISTICS.items() for word in (f"ZSSEG.INTERPOLATION.STATISTICS_{key}", file)]
+        return ["ZSSEG.MODEL_TWO.WEIGHTS", MINI, *files]
     if "zero_shot" in name:
         return []
     deleted = name not in ("full_finetune", "invocab")
     if name == "l2_sp":
         return ["DATASETS.TRAIN", "('methods_train_008',)", "ZSSEG.ANCHOR.WEIGHTS", MINI]
+    if name == "ewc":
+        studied = ["ZSSEG.EWC.DATASET", "methods_world", "ZSSEG.EWC.IMAGES", 2]
+        return ["DATASETS.TRAIN", "('methods_train_008',)", "ZSSEG.ANCHOR.WEIGHTS", MINI, *studied]
     replay = ["ZSSEG.REPLAY.DATASET", "methods_world"] if "replay" in name else []
     return ["DATASETS.TRAIN", f"('methods_train{'_008' if deleted else ''}',)", *replay]
 
 
 def config(name: str, output, *options):
     opts = [str(o) for o in (*SMALL, *options_of(name), "OUTPUT_DIR", output, *options)]
-    return setup_cfg(argparse.Namespace(config_file=f"minicity/{name}.yaml", opts=opts, eval_only="naive" in name))
+    return setup_cfg(argparse.Namespace(config_file=f"minicity/{name}.yaml", opts=opts, eval_only=name in UNTRAINED))
 
 
 def run(name: str, output, *options, flags=()):
@@ -82,7 +96,7 @@ def run(name: str, output, *options, flags=()):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_two_iterations_and_an_evaluation(name, tmp_path):
-    untrained = name in ("zero_shot", "naive")
+    untrained = name in UNTRAINED
     results = run(name, tmp_path, "SOLVER.MAX_ITER", 2, flags=["--eval-only"] if untrained else [])
     assert 0 <= results["panoptic_seg"]["PQ"] <= 100
     assert json.loads((tmp_path / "inference" / "methods_val" / "panoptic_quality.json").read_text())["num_images"] == 2
@@ -120,25 +134,10 @@ def test_a_held_out_set_is_evaluated_at_the_end_alone(tmp_path):
     assert alone == {"panoptic_seg": results["panoptic_seg"]}, "what is evaluated besides changes nothing"
 
 
-class Stop(Exception):
-    pass
-
-
-def train(name: str, output, *options, resume=False, stop_before=None):
-    """Four iterations without an evaluation, saved after the second; or up to ``stop_before``, as a crash would."""
-    trainer = Trainer(
-        config(name, output, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, *options, "DATASETS.TEST", "()")
-    )
-    trainer.resume_or_load(resume=resume)
-
-    def crash(running) -> None:
-        if running.iter == stop_before:
-            raise Stop
-
-    trainer.register_hooks([hooks.CallbackHook(before_step=crash)])
-    with suppress(Stop):
-        trainer.train()
-    return trainer
+def train(name: str, output, *options, **how):
+    """Four iterations without an evaluation, saved after the second."""
+    four = ("SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2)
+    return stopping.train(config(name, output, *four, *options, "DATASETS.TEST", "()"), **how)
 
 
 @pytest.mark.parametrize("name", ["combined_entropy", "distill_kl"])
@@ -168,14 +167,50 @@ def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
     assert not all(torch.equal(v, saved[k]) for k, v in averaged.items())
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_resumed_run_has_the_fisher_information_that_it_had(kept, tmp_path, caplog):
+    """From its file, to the last bit; and where that is lost, computed anew with the same result."""
+    through = train("ewc", tmp_path / "through")
+    train("ewc", tmp_path / "stopped", stop_before=3)
+    file = tmp_path / "stopped" / "study.safetensors"
+    assert file.read_bytes() == (tmp_path / "through" / "study.safetensors").read_bytes()
+    studied = read_tensors(file).tensors
+    assert studied and all(torch.equal(v, studied[k]) for k, v in through.model.importance.items())
+    if not kept:
+        file.write_bytes(file.read_bytes()[:-8])
+    resumed = train("ewc", tmp_path / "stopped", resume=True)
+    assert resumed.start_iter == 2 and ("computed anew" in caplog.text) != kept
+    state = through.model.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in resumed.model.state_dict().items())
+    saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
+    assert saved.keys() == read_checkpoint(str(local_path(MINI)))["model"].keys(), "an ordinary checkpoint"
+
+
+def test_a_training_studies_anew_where_another_one_has_been(tmp_path):
+    train("ewc", tmp_path, "ZSSEG.EWC.IMAGES", 1)
+    before = (tmp_path / "study.safetensors").read_bytes()
+    train("ewc", tmp_path)
+    assert (tmp_path / "study.safetensors").read_bytes() != before
+
+
+def test_what_was_studied_of_another_model_is_refused(tmp_path):
+    train("ewc", tmp_path, stop_before=3)
+    write_tensors(tmp_path / "study.safetensors", {"void_embedding.weight": torch.zeros(1, 3)})
+    with pytest.raises(CheckpointError, match="study.safetensors: its values are of other weights. Fix: remove it"):
+        train("ewc", tmp_path, resume=True)
+
+
 @pytest.mark.parametrize(
-    "name", ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "low_rank", "low_rate"]
+    "name",
+    ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "ewc", "low_rank", "low_rate"]
+    + ["interpolated"],
 )
 def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
     """On the mini tower with random weights."""
     options = (*SMALL, *options_of(name), "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)
     files = [f"cityscapes/{name}.yaml", "towers/mini.yaml"]
-    args = default_argument_parser().parse_args(["--config-file", files[0], *map(str, options)])
+    flags = ["--eval-only"] if name in UNTRAINED else []
+    args = default_argument_parser().parse_args(["--config-file", files[0], *flags, *map(str, options)])
     args.config_file = files
     results = run_process(args)
     assert 0 <= results["panoptic_seg"]["PQ"] <= 100
@@ -285,6 +320,12 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
         ("replay", ("ZSSEG.REPLAY.DATASET", "methods_wold"), "REPLAY.DATASET: there is no dataset 'methods_wold'"),
         ("replay", ("ZSSEG.REPLAY.SHARE", 0.0), "REPLAY.SHARE=0.0: it must be"),
         ("l2_sp", ("ZSSEG.ANCHOR.WEIGHTS", ""), "ZSSEG.ANCHOR.WEIGHTS is empty"),
+        ("interpolated", ("ZSSEG.INTERPOLATION.STATISTICS_TWO", ""), "INTERPOLATION.STATISTICS_TWO is empty"),
+        ("interpolated", ("ZSSEG.INTERPOLATION.SHRINKAGE", 1.5), "SHRINKAGE=1.5: it must be in .0, 1"),
+        ("interpolated", ("ZSSEG.INTERPOLATION.TEMPERATURE", 0.0), "TEMPERATURE=0.0: it must be"),
+        ("ewc", ("ZSSEG.EWC.DATASET", ""), "ZSSEG.EWC.DATASET is empty. Fix: name the set of the pre-training"),
+        ("ewc", ("ZSSEG.EWC.DATASET", "methods_wold"), "EWC.DATASET: there is no dataset 'methods_wold'"),
+        ("ewc", ("ZSSEG.EWC.DATASET", "methods_train"), "EWC.DATASET=methods_train: it has ground truth of person"),
     ],
 )
 def test_contradictions_end_before_any_work(name, options, message, tmp_path):
@@ -301,11 +342,13 @@ def test_weights_that_saw_deleted_labels_are_refused(tmp_path):
         ("in_class_finetune", "MODEL.WEIGHTS"),
         ("combined_mean", "ZSSEG.MODEL_ONE.WEIGHTS"),
         ("naive", "ZSSEG.MODEL_TWO.WEIGHTS"),
+        ("interpolated", "ZSSEG.MODEL_TWO.WEIGHTS"),
+        ("ewc", "ZSSEG.ANCHOR.WEIGHTS"),
     ):
         with pytest.raises(
             ConfigError, match=f"{key}: .* was trained on 'methods_train', with ground truth of person, rider"
         ):
-            run(name, tmp_path / "refused", key, told, flags=["--eval-only"] if name == "naive" else [])
+            run(name, tmp_path / "refused", key, told, flags=["--eval-only"] if name in UNTRAINED else [])
     run(
         "in_class_finetune", tmp_path / "evaluated", "MODEL.WEIGHTS", told, flags=["--eval-only"]
     )  # nothing is kept here
@@ -333,9 +376,10 @@ def test_a_resumed_run_keeps_its_method(tmp_path):
             run(name, tmp_path, *options, "SOLVER.MAX_ITER", 4, flags=["--resume"])
 
 
-def test_a_merge_has_nothing_to_train(tmp_path):
+@pytest.mark.parametrize("name", ["naive", "interpolated"])
+def test_a_merge_has_nothing_to_train(name, tmp_path):
     with pytest.raises(ConfigError, match="nothing to train. Fix: add --eval-only"):
-        run("naive", tmp_path)
+        run(name, tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="several processes on CPU; on GPUs they are Detectron2's")

@@ -17,6 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import zsseg_d2_console
+from tests.contents import content
 from zsseg_d2.cli import predict as tool
 from zsseg_d2.cli import train_net
 from zsseg_d2.data import PanopticCategory, check_segments, load_coco_panoptic, read_panoptic_png
@@ -62,10 +63,6 @@ def run(*words: object) -> int:
 
 def files(folder) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"}
-
-
-def content(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_folder_of_images(photos, capsys):

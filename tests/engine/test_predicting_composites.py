@@ -62,6 +62,7 @@ def test_relative_depth_has_no_unit(tmp_path):
     words = ("--image", PICTURE, "--background", BACKGROUND, "--output", tmp_path, "MODEL.COMPOSITES.DEPTH_MAX", 1.0)
     assert not run(*words, "INPUT.COMPOSITES.DEPTH_KIND", "relative")
     assert json.loads((tmp_path / "depth.json").read_text()) == {"kind": "relative", "near_is": "small"}
+    assert {path.name for path in tmp_path.glob("*depth*.png")} == {"composite_input_relative_depth.png"}
 
 
 def test_metres_stay_metres_if_the_largest_is_one(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.contents import content
 from zsseg_d2.cli import predict as tool
 from zsseg_d2.data import read_panoptic_png
 from zsseg_d2.data.synthetic import write_minicity
@@ -61,10 +62,6 @@ def run(*words: object) -> int:
 def files(folder) -> dict[str, bytes]:
     found = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
-
-
-def content(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def expected_files(names, ending="png", kinds=("panoptic",)):

@@ -184,6 +184,34 @@ def test_packaged_weights_are_known():
     assert fcclip["datasets"][0]["classes"] == [synonyms[0] for synonyms in world.classes]
 
 
+def test_the_record_of_packaged_weights_is_what_their_files_say(tmp_path):
+    """A hash of another file, a step that was changed by hand or one that is missing would not come back."""
+    folder = shutil.copytree(WEIGHTS, tmp_path / "weights")
+    origin.record_weights(folder)
+    assert (folder / "provenance.json").read_bytes() == (WEIGHTS / "provenance.json").read_bytes()
+    with (folder / "mini_fcclip.safetensors").open("r+b") as file:  # its own entry is all that says where it is from
+        file.seek(-1, 2)
+        file.write(b"\1")
+    origin.record_weights(folder)
+    lost = json.loads((WEIGHTS / "provenance.json").read_text())
+    del lost[hashlib.sha256((WEIGHTS / "mini_fcclip.safetensors").read_bytes()).hexdigest()]
+    assert json.loads((folder / "provenance.json").read_text()) == lost
+
+
+def test_an_export_among_packaged_weights_brings_their_record_up_to_date(told, tmp_path):
+    record, output = tmp_path / "provenance.json", tmp_path / "mine.safetensors"
+    export_weights.main([str(told), str(output)])
+    assert not record.exists()
+    record.write_text(json.dumps({"0" * 64: {"program": "train"}}))  # of a file that was replaced
+    for options in ((), ("--half",)):
+        export_weights.main([str(told), str(output), *options])
+        own, parent = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (output, told))
+        steps = json.loads(record.read_text())
+        assert list(steps) == [own, parent] and steps[own]["parents"] == [parent]
+        assert steps[own]["program"] == "export_weights" and steps[parent]["program"] == "train"
+        assert steps[parent]["datasets"][0]["name"] == "tiny_engine_train"
+
+
 @pytest.mark.parametrize("entry", [3, {"step": 5}, {"step": {"program": "x", "datasets": [{}]}}, {"ancestors": [1]}])
 def test_a_damaged_entry_counts_as_unknown(tmp_path, caplog, entry):
     write_weights(tmp_path / "w.safetensors", {"a": torch.ones(1)}, metadata={ENTRY: entry})

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import default_argument_parser, hooks
+from detectron2.engine import default_argument_parser
 from PIL import Image
 
 from tests.data.tiny_phrasecut import make_tiny_phrasecut, task
+from tests.engine.stopping import train
 from tests.tiny_referring import write_clip
 from zsseg_d2.data import register_phrasecut
 from zsseg_d2.engine.checkpoints.reading import read_checkpoint
@@ -102,25 +102,6 @@ def test_samples_show_the_same_tasks_over_the_iterations(finished):
     assert model.training, "the model is left as it was"
     gif = Image.open(shown / "samples.gif")
     assert gif.n_frames == 2 and Image.open(shown / "strip.png").width > gif.width
-
-
-class Stop(Exception):
-    pass
-
-
-def train(cfg, resume=False, stop_before=None) -> Trainer:
-    """Up to the end, or to ``stop_before``, as a crash would end it."""
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=resume)
-
-    def crash(running) -> None:
-        if running.iter == stop_before:
-            raise Stop
-
-    trainer.register_hooks([hooks.CallbackHook(before_step=crash)])
-    with suppress(Stop):
-        trainer.train()
-    return trainer
 
 
 def in_processes(count: int, cfg, *flags) -> None:

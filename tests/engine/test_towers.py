@@ -22,7 +22,9 @@ CLIPS = {  # tower: (open_clip name, pre-training, width, masks that are empty a
     "r101": ("RN101-quickgelu", "openai", 512, True),
     "convnext_large": ("convnext_large_d_320", "laion2b_s29b_b131k_ft_soup", 768, False),
 }
-ONE_MODEL = ("FCCLIP", "AnchoredFCCLIP", "FrozenQueriesFCCLIP", "LowRankFCCLIP", "MeanTeacherFCCLIP")
+ONE_MODEL = (
+    *("FCCLIP", "AnchoredFCCLIP", "ElasticFCCLIP", "FrozenQueriesFCCLIP", "LowRankFCCLIP", "MeanTeacherFCCLIP"),
+)
 FCCLIP = {"r50": "fcclip_cocopan_r50.pth", "r101": "fcclip_cocopan_r101.pth", "convnext_large": "fcclip_cocopan.pth"}
 
 
@@ -63,7 +65,7 @@ def test_a_former_name_gives_method_and_tower(name, tower, warnings):
     in_class = f"output/cityscapes/in_class_finetune_{tower}/model_final.pth"
     expected = {
         "CombinedFCCLIP": ("", start, start, ""),
-        "NaiveIntersection": ("", start, in_class, ""),
+        **dict.fromkeys(("NaiveIntersection", "InterpolatedFCCLIP"), ("", start, in_class, "")),
         "DistilledFCCLIP": (start, "", "", start),
         **dict.fromkeys(ONE_MODEL, (start, "", "", "")),
     }

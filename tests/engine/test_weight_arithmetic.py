@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,8 +197,16 @@ def test_the_tool_splits_and_joins(tmp_path, monkeypatch):
     torch.save({"model": join_parts(HEAD, two), "iteration": 3}, "model_final.pth")
     tool("combined_weights", "split", "model_final.pth")
     assert same(load_file("model_final_one.safetensors"), HEAD) and same(load_file("model_final_two.safetensors"), two)
-    with pytest.raises(SystemExit, match="error: 'model_final_one.safetensors' exists already"):
+    before = Path("model_final_one.safetensors").stat().st_mtime_ns
+    Path("model_final_two.safetensors").unlink()  # as if the program had been killed between its two files
+    tool("combined_weights", "split", "model_final.pth")
+    assert same(load_file("model_final_two.safetensors"), two)
+    assert Path("model_final_one.safetensors").stat().st_mtime_ns == before
+    Path("model_final_one.safetensors").unlink()
+    Path("model_final_two.safetensors").write_bytes(b"something else")
+    with pytest.raises(SystemExit, match="error: 'model_final_two.safetensors' exists already"):
         tool("combined_weights", "split", "model_final.pth")
+    assert not Path("model_final_one.safetensors").exists()
     with pytest.raises(SystemExit, match="error: --output-one and --output-two are the same file"):
         outputs = ("--output-one", "a.safetensors", "--output-two", "a.safetensors")
         tool("combined_weights", "split", "model_final.pth", *outputs)
@@ -212,6 +221,10 @@ def test_the_tool_splits_and_joins(tmp_path, monkeypatch):
         "joined.safetensors",
     )
     assert same(load_file("joined.safetensors"), join_parts(HEAD, two))
+    tool("combined_weights", "join", "model_final_one.safetensors", "model_final_two.safetensors", "joined.safetensors")
+    with pytest.raises(SystemExit, match="error: 'joined.safetensors' exists already"):
+        others = ("model_final_two.safetensors", "model_final_one.safetensors")
+        tool("combined_weights", "join", *others, "joined.safetensors")
 
 
 def test_the_export_tool_and_its_messages(tmp_path, monkeypatch, capsys):

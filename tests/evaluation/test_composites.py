@@ -99,6 +99,7 @@ def test_depth_scores_by_hand():
     assert found["depth_rmse"] == pytest.approx(math.sqrt((1 + 0 + 4) / 3))
     assert found["abs_rel"] == pytest.approx(100 * (0.5 + 0 + 0.2) / 3)
     assert found["delta_1.25"] == pytest.approx(100 / 3)  # 10 / 8 is 1.25, and not below
+    assert not any(key.startswith("aligned") for key in found)
     assert found["depth_rmse_percent"] == pytest.approx(100 * found["depth_rmse"] / 8)
     assert found["constant_rmse_percent"] == pytest.approx(100 * np.std([2.0, 4.0, 10.0]) / 8)
     assert compare_depths(np.ones((2, 2)), np.zeros((2, 2)), "metric", 1.0) is None
@@ -110,7 +111,8 @@ def test_relative_depth_is_aligned_and_never_mixed_with_metres():
     best = np.polyfit(predicted.ravel(), truth.ravel(), 1)
     aligned = depth_scores([compare_depths(3 * predicted + 7, truth, "relative", 1.0)])
     assert aligned["aligned_rmse"] == pytest.approx(np.sqrt(np.mean((np.polyval(best, predicted) - truth) ** 2)))
-    assert not {"depth_rmse", "abs_rel", "delta_1.25"} & set(aligned)
+    assert aligned["aligned_rmse_percent"] == pytest.approx(100 * aligned["aligned_rmse"] / np.ptp(truth))
+    assert not {"depth_rmse", "depth_rmse_percent", "abs_rel", "delta_1.25"} & set(aligned)
     metric = compare_depths(predicted, truth, "metric", 1.0)
     with pytest.raises(ValueError, match="cannot be scored together"):
         depth_scores([metric, compare_depths(predicted, truth, "relative", 1.0)])

@@ -9,6 +9,9 @@ import pytest
 from tests.experiments import suite_stub
 from tests.experiments.suite_stub import calls, run_program, write_suite
 from zsseg_d2.experiments import program as program_module
+from zsseg_d2.experiments.gather import gather
+from zsseg_d2.experiments.runs import make_jobs
+from zsseg_d2.experiments.suite_file import load_suite
 
 
 @pytest.fixture
@@ -30,6 +33,14 @@ def run(tools, tmp_path, monkeypatch):
         return status, new
 
     return start
+
+
+@pytest.fixture
+def results(finished):
+    """What a finished suite has to say; ``finished`` is (folder, tools, file of the suite), of each module."""
+    _, tools, path = finished
+    suite = load_suite(path, tools)
+    return gather(suite, make_jobs(suite))
 
 
 @pytest.fixture(scope="session")

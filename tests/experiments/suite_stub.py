@@ -46,6 +46,7 @@ def write_tools(folder: Path, **behaviour: dict) -> Path:
 
     Args:
         behaviour: by name of the run: ``fail`` (a message), ``wait`` (seconds an iteration or an evaluation),
+            ``until`` (a file that it waits for),
             ``silent`` (writes no metrics), ``ignore`` (does not stop when asked to), ``curve`` (writes curve.json),
             ``commit``, ``makes`` (a manifest.json of a dataset: refuses to replace one of other options, as
             make_pseudo_labels does) and ``seconds`` (that it notes there).
@@ -82,6 +83,11 @@ def calls(folder: Path) -> list[dict]:
 def names(started: list[dict]) -> list[str]:
     """Return run and seed of each call."""
     return [f"{call['run']} {call['seed']}" for call in started]
+
+
+def row(results, name):
+    """Return the row of a run, of results."""
+    return next(r for r in results.rows if r.run.name == name)
 
 
 def write_suite(path: Path, **changes: object) -> Path:
@@ -201,6 +207,8 @@ def _work(
     pq_in, pq_out = (value + k * seed for k, value in zip((1, 2), FIGURES.get(name, (10.0, 10.0))))
     for k in range(0 if eval_only else first, 1 if eval_only else iterations):
         time.sleep(mine.get("wait", 0))
+        while "until" in mine and not Path(mine["until"]).exists():
+            time.sleep(0.05)
         if not eval_only:
             with open(folder / "metrics.json", "a") as file:
                 file.write(json.dumps({"iteration": k, "time": 2.0}) + "\n")

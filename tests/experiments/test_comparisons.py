@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.experiments.suite_stub import write_suite, write_tools
+from tests.experiments.suite_stub import row, write_suite, write_tools
 from zsseg_d2.evaluation.panoptic.bootstrap import ImageCounts, Interval, bootstrap_difference, quality
 from zsseg_d2.evaluation.panoptic.panoptic_counts import PanopticCounts, class_quality, group_quality
 from zsseg_d2.experiments.comparisons import IMAGES, Comparison, compare, comparison_table
@@ -114,13 +114,9 @@ def results(tmp_path) -> Results:
         rows.append(Row(run, seeds, "labels" if run.name == "upper" else None))
     frame = tidy(rows)
     summary = frame.groupby(["run", "measure"])["value"].agg(["mean", "std", "count"])
-    for row in rows:
-        row.summary = summary[summary.index.get_level_values("run") == row.run.name].droplevel("run")
+    for of_run in rows:
+        of_run.summary = summary[summary.index.get_level_values("run") == of_run.run.name].droplevel("run")
     return Results(suite, rows, frame, "now")
-
-
-def row(results, name):
-    return next(r for r in results.rows if r.run.name == name)
 
 
 def test_pairs_of_seeds_against_scipy(results):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.experiments import suite_stub
-from tests.experiments.suite_stub import calls, run_program, write_suite
+from tests.experiments.suite_stub import calls, row, run_program, write_suite
 from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.job_record import Action, state
 from zsseg_d2.experiments.panoptic_plots import forgetting, in_out_scatter, over_configurations
@@ -40,17 +40,6 @@ def finished(tmp_path_factory):
     path = write_suite(folder / "suite.yaml", seeds=[1], **KEYS)
     assert run_program([str(path), "--jobs", "2"], tools) == 0
     return folder, tools, path
-
-
-@pytest.fixture
-def results(finished):
-    _, tools, path = finished
-    suite = load_suite(path, tools)
-    return gather(suite, make_jobs(suite))
-
-
-def row(results, name):
-    return next(r for r in results.rows if r.run.name == name)
 
 
 def test_every_run_is_evaluated_on_both_further_sets(finished):

@@ -65,7 +65,8 @@ def test_a_run_that_does_not_stop_is_killed_at_the_third_ctrl_c(run, tools, tmp_
 
 def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path, capfd):
     """The suite is killed; its run continues, and is recognized when it has finished."""
-    set_behaviour(tools, both={"wait": 0.5})
+    go_on = tmp_path / "go_on"
+    set_behaviour(tools, both={"until": str(go_on)})
     words, folder = ("--seeds", "1", "--only", "both"), tmp_path / "out" / "seed_1" / "both"
     killed = multiprocessing.get_context("fork").Process(target=run, args=words)
     killed.start()
@@ -74,6 +75,7 @@ def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path
     killed.join()
     assert run(*words)[0] == 1
     assert "still running in" in capfd.readouterr().err
+    go_on.touch()
     wait_for((folder / "run.json").exists)
     time.sleep(0.2)
     wait_for(lambda: not job_record.in_use(folder))

@@ -8,7 +8,6 @@ import json
 import pytest
 import yaml
 
-from tests.experiments import suite_stub
 from tests.experiments.suite_stub import calls, run_program
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.report_files import ReportFiles
@@ -16,11 +15,6 @@ from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import ENVIRONMENT, load_suite
 
 RUN = {"name": "a", "config": "minicity/zero_shot.yaml", "eval_only": True, "seeds": "once"}
-
-
-@pytest.fixture
-def tools(tmp_path):
-    return suite_stub.write_tools(tmp_path / "tools")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.experiments import suite_stub
-from tests.experiments.suite_stub import run_program, set_behaviour, write_suite
+from tests.experiments.suite_stub import row, run_program, set_behaviour, write_suite
 from zsseg_d2.experiments.gather import gather, history, read_lines, training_seconds
 from zsseg_d2.experiments.measures import IN, PANOPTIC, Measure
 from zsseg_d2.experiments.remarks import remarks
@@ -67,17 +67,6 @@ def finished(tmp_path_factory):
     path.write_text(text + f"- {runs}" + published)
     assert run_program([str(path), "--jobs", "2"], tools) == 0
     return folder, tools, path
-
-
-@pytest.fixture
-def results(finished):
-    _, tools, path = finished
-    suite = load_suite(path, tools)
-    return gather(suite, make_jobs(suite))
-
-
-def row(results, name):
-    return next(r for r in results.rows if r.run.name == name)
 
 
 def values(row, key):

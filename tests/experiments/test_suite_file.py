@@ -12,6 +12,7 @@ from zsseg_d2.data.pseudo_labels.dataset import pseudo_labels_folder
 from zsseg_d2.engine.config.packaged import config_root, packaged_configs, packaged_suites
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.checks import check_configs, check_weights
+from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.leak_free import check_claims, find_leaks
 from zsseg_d2.experiments.measures import TASKS, Target
 from zsseg_d2.experiments.referring_plots import decoder_of, loss_of
@@ -71,13 +72,20 @@ def test_packaged_suites_of_composites_are_complete(name):
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
     configs = check_configs(jobs)
-    assert suite.task is TASKS["composites"] and all(run.trains and run.has_row for run in suite.runs)
-    assert len(suite.seeds) == 3 and len([run for run in suite.runs if not run.once]) == 4
+    assert suite.task is TASKS["composites"] and all(run.has_row for run in suite.runs)
+    assert suite.test == "composites_test" and {cfg.DATASETS.TEST for cfg in configs.values()} == {("composites_val",)}
+    assert len(suite.seeds) == 3 and len([run for run in suite.runs if run.trains and not run.once]) == 4
     settings = [cfg.MODEL.COMPOSITES for cfg in configs.values()]
     assert {s.INPUT for s in settings} == {"pair", "composite", "grey"} and len({s.NET for s in settings}) > 1
     assert len({s.MASK_LOSS for s in settings}) > 3 and len({s.DEPTH_LOSS for s in settings}) > 3
-    assert [n for n, cfg in configs.items() if not cfg.INPUT.COMPOSITES.DISTURBANCE.ENABLED] == ["clean"]
-    assert len({cfg.SOLVER.MAX_ITER for cfg in configs.values()}) == 1
+    trained = {n: cfg for n, cfg in configs.items() if suite.run(n).trains}
+    assert len({cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH for cfg in trained.values()}) == 1
+    # Trained on clean or disturbed backgrounds, and tested on either: four rows of one net.
+    clean = {n for n, cfg in configs.items() if not cfg.INPUT.COMPOSITES.DISTURBANCE.ENABLED}
+    assert clean == {"clean", "disturbed_clean"} and {n for n in configs if not suite.run(n).competes} == clean
+    for row, needed in (("clean_disturbed", "clean"), ("disturbed_clean", "unet")):
+        run = suite.run(row)
+        assert run.eval_only and run.needs == (needed,) and run.config == suite.run(needed).config
     assert {cfg.DATASETS.FINAL_TEST for cfg in configs.values()} == {("composites_test",)}
     check_weights(configs, suite.output)
 
@@ -160,6 +168,16 @@ def test_what_a_run_needs_comes_before_it(load):
     assert suite.run("c").needs == ("b", "a") and suite.run("d").needs == ("c",)
 
 
+def test_a_run_may_have_fewer_seeds(load):
+    runs = [{**PLAIN, "seeds": "once"}, {**PLAIN, "name": "b"}, {**PLAIN, "name": "c", "seeds": 2, "needs": ["a", "b"]}]
+    suite = load([*runs, {"name": "d", "of": "c", "metrics": "other.json"}], seeds=[7, 8, 9])
+    made = [(job.name, job.seed) for job in make_jobs(suite)]
+    assert made == [("a", None), ("b", 7), ("c", 7), ("b", 8), ("c", 8), ("b", 9)]
+    assert suite.seeds_of(suite.run("d")) == (7, 8)
+    rows = {row.run.name: list(row.seeds) for row in gather(suite, make_jobs(suite)).rows}
+    assert rows == {"a": ["once"], "b": ["7", "8", "9"], "c": ["7", "8"], "d": ["7", "8"]}
+
+
 def test_a_row_of_another_run_is_as_often(load):
     suite = load([{**PLAIN, "seeds": "once"}, {"name": "b", "of": "a", "metrics": "other.json"}])
     assert suite.run("b").once and suite.run("b").tool is None
@@ -200,8 +218,14 @@ def test_a_row_of_another_run_is_as_often(load):
             "no program 'trane_net.py' of this project. Did you mean train_net.py",
         ),
         ([{"name": "a"}], {}, "train_net.py needs a `config`"),
-        ([{**PLAIN, "seeds": [1]}], {}, "the only `seeds` of a run are `once`"),
-        ([{**PLAIN, "seeds": "twice"}], {}, "the only `seeds` of a run are `once`"),
+        ([{**PLAIN, "seeds": [1]}], {}, "seeds=.1.: it must be `once`, or a number"),
+        ([{**PLAIN, "seeds": "twice"}], {}, "seeds='twice': it must be `once`, or a number"),
+        ([{**PLAIN, "seeds": 0}], {}, "seeds=0: it must be `once`, or a number"),
+        (
+            [{**PLAIN, "seeds": 1}, {**PLAIN, "name": "b", "needs": ["a"]}],
+            {"seeds": [1, 2]},
+            "'b' is run for more seeds than 'a', which it needs",
+        ),
         ([{**PLAIN, "role": "king"}], {}, "role is 'king'; choose one of zero_shot"),
         ([{**PLAIN, "eval_only": "true"}], {}, "eval_only='true' is of the wrong type"),
         ([{**PLAIN, "eval_only": "yes"}], {}, "eval_only='yes' is of the wrong type .expected bool, got str."),

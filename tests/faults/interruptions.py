@@ -26,7 +26,7 @@ Command = tuple[str, tuple[str, ...], str]
 
 
 def commands() -> list[Command]:
-    """Return programs that write a folder, and one that writes a file."""
+    """Return programs that write a folder, and some that write a file or two."""
     train = ("train", "--config-file", "minicity/in_class_finetune.yaml", *SMALL, *TRAIN)
     label = ("make-pseudo-labels", "--configuration", "008", "--output", "{out}")
     return [
@@ -37,6 +37,10 @@ def commands() -> list[Command]:
         ("make-pseudo-labels", (*label, "--config-file", "minicity/zero_shot.yaml", *SMALL), ""),
         ("train", (*train, "SOLVER.MAX_ITER", "3", "OUTPUT_DIR", "{out}"), "--resume"),
         ("export-weights", ("export-weights", "trained/model_final.pth", "{out}/weights.safetensors"), ""),
+        ("combined-weights split", ("combined-weights", "split", "combined.safetensors", "--output-one",
+                                    "{out}/one.safetensors", "--output-two", "{out}/two.safetensors"), ""),
+        ("combined-weights join", ("combined-weights", "join", "exported.safetensors", "weights.safetensors",
+                                   "{out}/both.safetensors"), ""),
     ]  # fmt: skip
 
 

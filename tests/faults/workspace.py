@@ -102,6 +102,7 @@ class Workspace:
         self._must(*_train("trained"), "SOLVER.MAX_ITER", "2")
         self._must(*_phrases("phrases"), "SOLVER.MAX_ITER", "1")
         self._must("export-weights", "trained/model_final.pth", "exported.safetensors")
+        self._must("combined-weights", "join", "exported.safetensors", "weights.safetensors", "combined.safetensors")
         self._must("delete-classes", "--root", "datasets/minicity", "--configuration", "008", "--output", "deleted")
         make_garden(self.root / "garden", images=2)
         self._must(*_predict("found"))
@@ -129,6 +130,7 @@ class Workspace:
             Target("trained/model_final.pth", (*evaluate, "MODEL.WEIGHTS", "trained/model_final.pth")),
             Target("trained/model_final.pth", ("export-weights", "trained/model_final.pth", "{out}/x.pth")),
             Target("exported.safetensors", (*evaluate, "MODEL.WEIGHTS", "exported.safetensors")),
+            Target("combined.safetensors", _split("{out}")),
             Target("suite.yaml", ("run-suite", "suite.yaml", "--dry-run", "--output", "{out}")),
             Target("manifest.json", delete, "deleted"),
             Target("found/.predictions.jsonl", _predict("{out}"), "found"),
@@ -176,6 +178,11 @@ def _train(output: str) -> tuple[str, ...]:
 def _phrases(output: str) -> tuple[str, ...]:
     config = ("train", "--config-file", "miniphrases/clipseg_model1.yaml", *SMALL, *PHRASES)
     return (*config, "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "()", "OUTPUT_DIR", output)
+
+
+def _split(output: str) -> tuple[str, ...]:
+    parts = ("--output-one", f"{output}/one.safetensors", "--output-two", f"{output}/two.safetensors")
+    return ("combined-weights", "split", "combined.safetensors", *parts)
 
 
 def _predict(output: str) -> tuple[str, ...]:

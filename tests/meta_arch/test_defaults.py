@@ -12,8 +12,10 @@ from detectron2.config import get_cfg
 
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.engine import setup_cfg
-from zsseg_d2.meta_arch.fcclip import FCCLIP, ResultSettings, ScoringSettings
+from zsseg_d2.meta_arch.fcclip import FCCLIP
+from zsseg_d2.meta_arch.results import ResultSettings
 from zsseg_d2.modeling.fcclip.criterion import SetCriterion
+from zsseg_d2.modeling.fcclip.ensemble import ScoringSettings
 from zsseg_d2.modeling.fcclip.layers import sine_position
 from zsseg_d2.modeling.fcclip.matcher import pair_queries
 from zsseg_d2.modeling.fcclip.pixel_decoder import MSDeformAttnPixelDecoder

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
-from detectron2.modeling import build_model
 
-from tests.tiny import random_image, tiny_config, tiny_dataset, training_item
+from tests.tiny import random_image, seeded_losses, tiny_config, tiny_dataset, tiny_model, training_item
 from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer
 from zsseg_d2.engine.training.solver import parameter_rules
 from zsseg_d2.meta_arch.frozen_queries import answering_for
@@ -20,9 +17,7 @@ IMAGES = [{"image": random_image(64, 96, 3)}, {"image": random_image(96, 96, 4)}
 
 
 def build(*options, architecture="FrozenQueriesFCCLIP"):
-    torch.manual_seed(0)
-    options = ("MODEL.META_ARCHITECTURE", architecture, "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", 0.1, *options)
-    return build_model(tiny_config(*options, train=TRAIN))
+    return tiny_model(architecture, "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", 0.1, *options, train=TRAIN)
 
 
 def started(*options):
@@ -43,11 +38,6 @@ def naming_something(model):
         if hasattr(model, "kept"):
             model.kept.void_embedding.weight.copy_(void)
     return model
-
-
-def seeded_losses(model, items=ITEMS):
-    torch.manual_seed(1)
-    return model.train()(copy.deepcopy(items))
 
 
 def test_a_query_answers_for_its_own_classes_by_hand():
@@ -88,7 +78,7 @@ def test_only_the_new_queries_are_trained():
     assert names and all(name.startswith("kept.") for name in names)
     assert {n.split(".")[2] for n in names if n.startswith("kept.sem_seg_head.")} == {"predictor", "pixel_decoder"}
     assert all("adapter" in n for n in names if ".pixel_decoder." in n)
-    losses = seeded_losses(model)
+    losses = seeded_losses(model, ITEMS)
     sum(losses.values()).backward()
     for part in ("predictor.mask_embed", "predictor.query_feat", "mask_adapter.up", "void_embedding"):
         assert any(part in n and p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters())
@@ -113,7 +103,7 @@ def test_deleted_classes_are_answered_as_before_however_the_new_queries_change()
 
 def test_the_losses_are_those_of_in_class_fine_tuning_at_the_start():
     """Nothing is adapted yet, so the new queries see what the plain model sees."""
-    found, plain = seeded_losses(started()), seeded_losses(build(architecture="FCCLIP"))
+    found, plain = seeded_losses(started(), ITEMS), seeded_losses(build(architecture="FCCLIP"), ITEMS)
     assert {k: v.item() for k, v in found.items()} == pytest.approx({k: v.item() for k, v in plain.items()}, rel=1e-5)
 
 

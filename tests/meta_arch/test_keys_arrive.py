@@ -148,12 +148,26 @@ MEAN_TEACHER = [
     Attribute(Z + "PSEUDO_LABELS.MIN_AREA", 7, lambda m: m.teaching.min_area, AVERAGED),
     Attribute(Z + "PSEUDO_LABELS.MIN_VISIBLE", 0.3, lambda m: m.teaching.min_visible, AVERAGED),
 ]
+ELASTIC, MIXED = "ElasticFCCLIP", "InterpolatedFCCLIP"
+
+
+def part_weights(part):
+    return lambda m: m.initial_weights[part].path
+
+
 REPLAYED = tiny_dataset("tiny_world_keys", ("person", "hat"))
 ATTRIBUTES += [
     *MEAN_TEACHER,
     Attribute(Z + "FROZEN_QUERIES.ADAPTER", 5, adapter_width, "FrozenQueriesFCCLIP"),
     Attribute(Z + "ANCHOR.WEIGHT", 0.5, lambda m: m.weight, "AnchoredFCCLIP"),
     Attribute(Z + "ANCHOR.WEIGHTS", "a.pth", lambda m: m.initial_weights["anchor"].path, "AnchoredFCCLIP"),
+    Attribute(Z + "EWC.DATASET", REPLAYED, lambda m: len(m.anchor.classes.training.vocabulary), ELASTIC, expected=2),
+    *(
+        Attribute(Z + f"INTERPOLATION.STATISTICS_{n.upper()}", "s.safetensors", part_weights(f"statistics_{n}"), MIXED)
+        for n in ("one", "two")
+    ),
+    Attribute(Z + "INTERPOLATION.SHRINKAGE", 0.3, lambda m: m.shrinkage, MIXED),
+    Attribute(Z + "INTERPOLATION.TEMPERATURE", 4.0, lambda m: m.temperature, MIXED),
     Attribute(Z + "LOW_RANK.RANK", 3, lambda m: first_update(m).a.shape[0], "LowRankFCCLIP"),
     Attribute(Z + "LOW_RANK.ALPHA", 4.0, lambda m: first_update(m).scale, "LowRankFCCLIP", expected=0.5),
     Attribute(Z + "REPLAY.DATASET", REPLAYED, lambda m: len(m.classes.replay.vocabulary), expected=2),
@@ -195,16 +209,16 @@ AUTO_ATTRIBUTES = [
 ]
 ATTRIBUTES += [Attribute(*row, "AutoVocabularyFCCLIP", COLORS) for row in AUTO_ATTRIBUTES]
 
-FCCLIP_FILE, CRITERION = "meta_arch.fcclip.", "modeling.fcclip.criterion."
+SCORES, RESULTS, CRITERION = "modeling.fcclip.ensemble.", "meta_arch.results.", "modeling.fcclip.criterion."
 DISTILL, MERGE = "meta_arch.distilled.class_distillation", "meta_arch.naive_intersection.merge_panoptic"
 INSTANCES = (FORMER + "TEST.INSTANCE_ON", True)
 ARGUMENTS = [
-    Argument(CLIP + "GEOMETRIC_ENSEMBLE_ALPHA", 0.3, FCCLIP_FILE + "geometric_ensemble", "alpha"),
-    Argument(CLIP + "GEOMETRIC_ENSEMBLE_BETA", 0.7, FCCLIP_FILE + "geometric_ensemble", "beta"),
-    Argument(Z + "VOID_SUPPRESSION", 0.3, FCCLIP_FILE + "suppress_void", "weight"),
-    Argument(FORMER + "TEST.OBJECT_MASK_THRESHOLD", 0.05, FCCLIP_FILE + "panoptic_inference", "object_mask_threshold"),
-    Argument(FORMER + "TEST.OVERLAP_THRESHOLD", 0.35, FCCLIP_FILE + "panoptic_inference", "overlap_threshold"),
-    Argument("TEST.DETECTIONS_PER_IMAGE", 4, FCCLIP_FILE + "instance_inference", "top", more=INSTANCES),
+    Argument(CLIP + "GEOMETRIC_ENSEMBLE_ALPHA", 0.3, SCORES + "geometric_ensemble", "alpha"),
+    Argument(CLIP + "GEOMETRIC_ENSEMBLE_BETA", 0.7, SCORES + "geometric_ensemble", "beta"),
+    Argument(Z + "VOID_SUPPRESSION", 0.3, SCORES + "suppress_void", "weight"),
+    Argument(FORMER + "TEST.OBJECT_MASK_THRESHOLD", 0.05, RESULTS + "panoptic_inference", "object_mask_threshold"),
+    Argument(FORMER + "TEST.OVERLAP_THRESHOLD", 0.35, RESULTS + "panoptic_inference", "overlap_threshold"),
+    Argument("TEST.DETECTIONS_PER_IMAGE", 4, RESULTS + "instance_inference", "top", more=INSTANCES),
     Argument(FORMER + "CLASS_WEIGHT", 3.0, CRITERION + "matching_cost", "class_weight", True),
     Argument(FORMER + "MASK_WEIGHT", 7.0, CRITERION + "matching_cost", "mask_weight", True),
     Argument(FORMER + "DICE_WEIGHT", 1.5, CRITERION + "matching_cost", "dice_weight", True),
@@ -231,6 +245,7 @@ ELSEWHERE = {
     "tests/meta_arch/test_auto_vocabulary.py": (AUTO + "WORD_LISTS",),
     "tests/engine/test_config_files.py": (Z + "OUT_CLASSES",),
     "tests/engine/test_replay.py": (Z + "REPLAY.SHARE", Z + "REPLAY.SIZE"),
+    "tests/engine/test_methods.py": (Z + "EWC.IMAGES",),
     "tests/modeling/test_query_decoder.py": (FORMER + "TRANSFORMER_DECODER_NAME",),
     "read by the engine and the data": (
         *(

@@ -6,9 +6,8 @@ import copy
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 
-from tests.tiny import random_image, tiny_config, tiny_dataset, training_item
+from tests.tiny import random_image, seeded_losses, tiny_config, tiny_dataset, tiny_model, training_item
 from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer
 from zsseg_d2.engine.training.solver import parameter_rules
 from zsseg_d2.meta_arch.mean_teacher import strong_view
@@ -19,9 +18,7 @@ M = "ZSSEG.MEAN_TEACHER."
 
 
 def build(*options, architecture="MeanTeacherFCCLIP"):
-    torch.manual_seed(0)
-    options = ("MODEL.META_ARCHITECTURE", architecture, "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", 0.02, *options)
-    return build_model(tiny_config(*options, train=TRAIN))
+    return tiny_model(architecture, "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", 0.02, *options, train=TRAIN)
 
 
 def naming_cars(model):
@@ -36,11 +33,6 @@ def naming_cars(model):
         teacher.void_embedding.weight.copy_(-text[5:6])
         teacher.sem_seg_head.predictor.mask_embed.layers[-1].bias.add_(0.5)
     return model
-
-
-def seeded_losses(model, items=ITEMS):
-    torch.manual_seed(1)
-    return model.train()(copy.deepcopy(items))
 
 
 def own(state):
@@ -63,7 +55,7 @@ def test_both_start_alike_and_the_teacher_follows_by_hand():
 
 def test_the_teacher_is_neither_trained_nor_in_training_mode():
     model = naming_cars(build(M + "ENSEMBLE", False))
-    losses = seeded_losses(model)
+    losses = seeded_losses(model, ITEMS)
     sum(losses.values()).backward()
     assert not model.teacher.training and all(p.grad is None for p in model.teacher.parameters())
     assert model.sem_seg_head.predictor.class_embed.layers[0].weight.grad.abs().sum() > 0

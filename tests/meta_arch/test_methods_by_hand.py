@@ -7,18 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 
-from tests.tiny import tiny_config, tiny_dataset, training_item
-from zsseg_d2.meta_arch.fcclip import DecoderOutput
+from tests.tiny import tiny_dataset, tiny_model, training_item
+from zsseg_d2.modeling.fcclip.decoder_output import DecoderOutput
 from zsseg_d2.modeling.fcclip.interfaces import Queries
 
 TRAIN = tiny_dataset("tiny_train_by_hand", deleted=(2, 3))
 
 
 def build(architecture: str, *options):
-    torch.manual_seed(0)
-    return build_model(tiny_config("MODEL.META_ARCHITECTURE", architecture, *options, train=TRAIN))
+    return tiny_model(architecture, *options, train=TRAIN)
 
 
 def exchanged_queries():

@@ -12,7 +12,9 @@ from torch import Tensor
 from tests.tiny import tiny_config, tiny_dataset, training_item
 from tests.two_processes import on_two_processes
 from zsseg_d2.modeling.distillation import mask_distillation
-from zsseg_d2.modeling.fcclip.criterion import Prediction, SetCriterion, Target, class_loss
+from zsseg_d2.modeling.fcclip.criterion import SetCriterion
+from zsseg_d2.modeling.fcclip.set_losses import class_loss
+from zsseg_d2.modeling.fcclip.targets import Prediction, Target
 
 TRAIN = tiny_dataset("tiny_train_processes", deleted=(2, 3))
 OUT = ("ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0, "ZSSEG.DISTILLATION.WEIGHT", 0.01)

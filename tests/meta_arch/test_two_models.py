@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from detectron2.modeling import build_model
 
-from tests.tiny import random_image, tiny_config, tiny_dataset, training_item
+from tests.tiny import random_image, seeded_losses, tiny_config, tiny_dataset, tiny_model, training_item
 from zsseg_d2.engine.training.solver import parameter_rules
 from zsseg_d2.modeling.fusion import FUSIONS
 from zsseg_d2.modeling.merging import merge_panoptic
@@ -19,14 +17,7 @@ IMAGES = [{"image": random_image(64, 96, 3), "height": 128, "width": 192}, {"ima
 
 
 def build(architecture: str, *options):
-    torch.manual_seed(0)
-    options = ("MODEL.META_ARCHITECTURE", architecture, "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", 0.1, *options)
-    return build_model(tiny_config(*options, train=TRAIN))
-
-
-def seeded_losses(model, items=ITEMS):
-    torch.manual_seed(1)
-    return model.train()(copy.deepcopy(items))
+    return tiny_model(architecture, "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", 0.1, *options, train=TRAIN)
 
 
 def same(one, two) -> bool:
@@ -51,22 +42,22 @@ def test_clip_sees_a_batch_once(architecture):
 
 def test_combined_adds_the_losses_of_two_models_and_of_their_fusion():
     model = build("CombinedFCCLIP")
-    losses = seeded_losses(model)
+    losses = seeded_losses(model, ITEMS)
     names = {k for k in losses if k.startswith("m1_")}
-    assert names == {"m1_" + k for k in seeded_losses(model.model_one)}
+    assert names == {"m1_" + k for k in seeded_losses(model.model_one, ITEMS)}
     assert {k for k in losses if k.startswith("m2_")} == {"m2_" + k[3:] for k in names}
     assert {k for k in losses if k.startswith("com_")} == {"com_loss_ce", "com_loss_mask", "com_loss_dice"}
     # Model one draws its points first, so alone it draws the same.
-    for key, value in seeded_losses(model.model_one).items():
+    for key, value in seeded_losses(model.model_one, ITEMS).items():
         assert losses[f"m1_{key}"].item() == value.item()
-    deep = seeded_losses(build("CombinedFCCLIP", "ZSSEG.FUSION.DEEP_SUPERVISION", True))
+    deep = seeded_losses(build("CombinedFCCLIP", "ZSSEG.FUSION.DEEP_SUPERVISION", True), ITEMS)
     assert sum(k.startswith("com_") for k in deep) == len(names)
 
 
 @pytest.mark.parametrize("name", sorted(FUSIONS.names()))
 def test_the_fused_loss_reaches_both_models(name):
     model = build("CombinedFCCLIP", "ZSSEG.FUSION.NAME", name)
-    losses = seeded_losses(model)
+    losses = seeded_losses(model, ITEMS)
     sum(v for k, v in losses.items() if k.startswith("com_")).backward()
     for part in (model.model_one, model.model_two):
         gradients = {n: p.grad for n, p in part.named_parameters() if p.grad is not None}
@@ -126,9 +117,9 @@ def test_naive_intersection_is_the_merge_of_both_maps():
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(options):
     model = build("DistilledFCCLIP", *options)
     model.teacher.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("teacher.")})
-    losses = seeded_losses(model)
+    losses = seeded_losses(model, ITEMS)
     assert losses.pop("loss_distill").item() == pytest.approx(0, abs=1e-5)
-    alone = seeded_losses(build("FCCLIP"))
+    alone = seeded_losses(build("FCCLIP"), ITEMS)
     assert {k: v.item() for k, v in losses.items()} == {k: v.item() for k, v in alone.items()}
 
 
@@ -136,7 +127,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(options):
 def test_the_teacher_teaches_and_stays_as_it_is(pairing):
     model = build("DistilledFCCLIP", "ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0, "ZSSEG.DISTILLATION.PAIRING", pairing)
     before = {k: v.clone() for k, v in model.teacher.state_dict().items()}
-    losses = seeded_losses(model)
+    losses = seeded_losses(model, ITEMS)
     (losses["loss_distill"] + losses["loss_distill_mask"]).backward()
     assert model.sem_seg_head.predictor.class_embed.layers[0].weight.grad.abs().sum() > 0
     assert not model.teacher.training and all(p.grad is None for p in model.teacher.parameters())
@@ -161,9 +152,9 @@ def test_an_untrained_teacher_needs_deleted_classes():
 )
 def test_mixed_precision_gives_nearly_the_same_losses(architecture, options):
     model = build(architecture, *options)
-    exact = {k: v.item() for k, v in seeded_losses(model).items()}
+    exact = {k: v.item() for k, v in seeded_losses(model, ITEMS).items()}
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = seeded_losses(model)
+        mixed = seeded_losses(model, ITEMS)
     sum(mixed.values()).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
     for name, value in exact.items():
@@ -181,5 +172,5 @@ def test_sums_over_points_stay_within_half_precision(architecture):
         for part in models:
             part.sem_seg_head.predictor.mask_embed.layers[-1].weight.mul_(100)
     with torch.autocast("cpu", torch.float16):
-        losses = seeded_losses(model)
+        losses = seeded_losses(model, ITEMS)
     assert all(v.isfinite() for v in losses.values())

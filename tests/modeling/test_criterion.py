@@ -10,8 +10,11 @@ import torch
 
 from tests.parity import small_recording
 from zsseg_d2.modeling.fcclip import matcher
-from zsseg_d2.modeling.fcclip.criterion import Prediction, SetCriterion, Target, class_loss, mask_losses
-from zsseg_d2.modeling.fcclip.matcher import hungarian, matching_cost, sample_points
+from zsseg_d2.modeling.fcclip.criterion import SetCriterion
+from zsseg_d2.modeling.fcclip.matcher import hungarian, matching_cost
+from zsseg_d2.modeling.fcclip.points import sample_points
+from zsseg_d2.modeling.fcclip.set_losses import class_loss, mask_losses
+from zsseg_d2.modeling.fcclip.targets import Prediction, Target
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from tests.plain import criterion as plain
-from zsseg_d2.modeling.fcclip.criterion import Prediction, SetCriterion, Target, class_loss, uncertain_points
+from zsseg_d2.modeling.fcclip.criterion import SetCriterion
 from zsseg_d2.modeling.fcclip.matcher import matching_cost, pair_queries
+from zsseg_d2.modeling.fcclip.points import uncertain_points
+from zsseg_d2.modeling.fcclip.set_losses import class_loss
+from zsseg_d2.modeling.fcclip.targets import Prediction, Target
 
 
 def random_case(seed: int, ignore: bool) -> tuple:

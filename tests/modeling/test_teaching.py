@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from zsseg_d2.modeling.averaging import move_average
-from zsseg_d2.modeling.fcclip.criterion import Doubt, Prediction, SetCriterion, Target, class_loss, mask_losses
+from zsseg_d2.modeling.fcclip.criterion import SetCriterion
+from zsseg_d2.modeling.fcclip.set_losses import class_loss, mask_losses
+from zsseg_d2.modeling.fcclip.targets import Doubt, Prediction, Target
 from zsseg_d2.modeling.teaching import TeachingSettings, free_share, teach, with_taught
 
 ROAD, SKY, PERSON, CAR, VOID = range(5)

@@ -2,6 +2,7 @@
 
     python tools/benchmark_methods.py                                             the mini model
     python tools/benchmark_methods.py --config-file configs/cityscapes/full_finetune.yaml --height 512 --width 512
+    python tools/benchmark_methods.py --inference                                 inference instead
 
 Times are taken in turns; each method has a process of its own, whose peak memory is reported (on CUDA: of the device).
 """
@@ -27,9 +28,20 @@ METHODS = {
     "frozen queries": ("FrozenQueriesFCCLIP",),
     "replay": ("FCCLIP", "ZSSEG.REPLAY.DATASET", "miniworld_panoptic_train"),
     "mean teacher, replay": ("MeanTeacherFCCLIP", "ZSSEG.REPLAY.DATASET", "miniworld_panoptic_train"),
+    "L2-SP": ("AnchoredFCCLIP",),
+    "EWC": ("ElasticFCCLIP", "ZSSEG.EWC.DATASET", "miniworld_panoptic_train"),
+    "low-rank updates": ("LowRankFCCLIP",),
     "combined": ("CombinedFCCLIP",),
     "combined, queries matched": ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian"),
 }
+INFERENCE = {
+    SINGLE: ("FCCLIP",),
+    "frozen queries": ("FrozenQueriesFCCLIP",),
+    "combined": ("CombinedFCCLIP",),
+    "naive intersection": ("NaiveIntersection",),
+    "per-image interpolation": ("InterpolatedFCCLIP",),
+}
+"""Methods that infer otherwise than a single model."""
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -38,9 +50,9 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help=f"of {list(METHODS)}"
-    )
+    parser.add_argument("--inference", action="store_true", help="time inference in place of training steps")
+    known = list(dict.fromkeys((*METHODS, *INFERENCE)))
+    parser.add_argument("--methods", nargs="+", choices=known, default=known, metavar="NAME", help=f"of {known}")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_config_arguments("default: minicity/full_finetune.yaml")
     args = parser.parse_args(argv)
@@ -57,8 +69,8 @@ def main(args: argparse.Namespace) -> None:
     from zsseg_d2.engine.benchmark.measure import in_turns, machine
 
     setup_cfg(args, check=False)  # mistakes end here, before any process is started
-    methods = [name for name in METHODS if name in (SINGLE, *args.methods)]
-    forms = in_turns({name: partial(make_step, name, args) for name in methods}, args.repeat)
+    methods = [name for name in (INFERENCE if args.inference else METHODS) if name in (SINGLE, *args.methods)]
+    forms = in_turns({name: partial(make_work, name, args) for name in methods}, args.repeat)
     rows: dict[str, dict] = {}
     for name, form in forms.items():
         found = form.finish()
@@ -75,12 +87,27 @@ def main(args: argparse.Namespace) -> None:
         return
     print(f"{' '.join(args.config_file)}, batch {args.batch} x 3 x {args.height} x {args.width}, on {machine()}")
     table = [[name, r["seconds"], "{} to {}".format(*r["spread"]), *list(r.values())[2:]] for name, r in rows.items()]
-    print(tabulate(table, headers=["training step of", "seconds", "spread", "ratio", "peak GB", "ratio"]))
+    print(
+        tabulate(
+            table,
+            headers=[
+                "inference of" if args.inference else "training step of",
+                "seconds",
+                "spread",
+                "ratio",
+                "peak GB",
+                "ratio",
+            ],
+        )
+    )
 
 
-def make_step(method: str, args: argparse.Namespace):
-    """Make the training step of a method."""
-    from zsseg_d2.engine.benchmark.model_work import training_step
+def make_work(method: str, args: argparse.Namespace):
+    """Make the training step of a method, or its inference."""
+    from zsseg_d2.engine.benchmark.model_work import inference, training_step
 
-    options = ["ZSSEG.DISTILLATION.CLASSES", "all", *args.opts, "MODEL.META_ARCHITECTURE", *METHODS[method]]
-    return training_step(args.config_file, (args.height, args.width), args.batch, options)
+    size, architecture = (args.height, args.width), (INFERENCE if args.inference else METHODS)[method]
+    options = ["ZSSEG.DISTILLATION.CLASSES", "all", *args.opts, "MODEL.META_ARCHITECTURE", *architecture]
+    if args.inference:
+        return inference(args.config_file, size, options, args.batch)
+    return training_step(args.config_file, size, args.batch, options)

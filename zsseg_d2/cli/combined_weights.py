@@ -11,10 +11,15 @@ model_final_two.safetensors (the in-vocabulary one) to the folder of its input.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zsseg_d2.cli.arguments import ArgumentParser
 from zsseg_d2.cli.program import program
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -36,37 +41,44 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
 def split_file(args: argparse.Namespace) -> None:
     from zsseg_d2.engine.checkpoints.provenance import ENTRY, derived
     from zsseg_d2.engine.checkpoints.weight_arithmetic import split_parts
-    from zsseg_d2.engine.checkpoints.weights_files import (
-        SUFFIX,
-        check_output,
-        find_weights,
-        read_weights,
-        write_weights,
-    )
+    from zsseg_d2.engine.checkpoints.weights_files import SUFFIX, check_output, find_weights, read_weights
 
     source = find_weights(args.combined)
     names = {"one": args.output_one, "two": args.output_two}
-    outputs = [
-        check_output(name or source.with_name(f"{source.stem}_{part}{SUFFIX}"), overwrite=args.overwrite)
-        for part, name in names.items()
-    ]
+    outputs = [check_output(name or source.with_name(f"{source.stem}_{part}{SUFFIX}")) for part, name in names.items()]
     if outputs[0].absolute() == outputs[1].absolute():
         raise FileExistsError(f"--output-one and --output-two are the same file, '{outputs[0]}'.")
+    parts = split_parts(read_weights(source), f"'{args.combined}'")
     metadata = {ENTRY: derived("combined_weights split", [source]).as_entry()}
-    for output, state in zip(outputs, split_parts(read_weights(source), f"'{args.combined}'")):
-        print(write_weights(output, state, metadata=metadata))
+    write(dict(zip(outputs, parts)), metadata, args.overwrite)
 
 
 def join_files(args: argparse.Namespace) -> None:
     from zsseg_d2.engine.checkpoints.provenance import ENTRY, derived
     from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts
-    from zsseg_d2.engine.checkpoints.weights_files import check_output, find_weights, read_weights, write_weights
+    from zsseg_d2.engine.checkpoints.weights_files import check_output, find_weights, read_weights
 
-    output = check_output(args.output, overwrite=args.overwrite)
+    output = check_output(args.output)
     files = [find_weights(path) for path in (args.one, args.two)]
     one, two = (read_weights(path) for path in files)
     joined = join_parts(one, two, sources=(f"'{args.one}'", f"'{args.two}'"))
-    print(write_weights(output, joined, metadata={ENTRY: derived("combined_weights join", files).as_entry()}))
+    metadata = {ENTRY: derived("combined_weights join", files).as_entry()}
+    write({output: joined}, metadata, args.overwrite)
+
+
+def write(outputs: Mapping[Path, Mapping[str, Tensor]], metadata: Mapping, overwrite: bool) -> None:
+    """Write files of weights; those that an earlier run of the same command has completed are kept.
+
+    Raises:
+        FileExistsError: one of them is something else, and is not to be replaced. No file has been written then.
+    """
+    from zsseg_d2.engine.checkpoints.weights_files import check_output, holds_already, write_weights
+
+    kept = {path for path, state in outputs.items() if not overwrite and holds_already(path, state, metadata)}
+    for path in outputs.keys() - kept:
+        check_output(path, overwrite=overwrite)
+    for path, state in outputs.items():
+        print(f"kept {path}: it holds these weights" if path in kept else write_weights(path, state, metadata=metadata))
 
 
 @program(parse_arguments)

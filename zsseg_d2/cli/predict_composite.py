@@ -4,8 +4,9 @@
     python tools/predict_composite.py --image a.png b.png --background scene.png --output found/
 
 One background serves all pictures, or each has its own. For each picture, --output receives <name>_mask.png (white is
-the object), <name>_depth.png (16 bits; unit and direction in depth.json) and <name>_cutout.png (RGBA). Without
---config-file, the embedded small net is used, which knows the drawn scenes of the embedded composites only.
+the object), <name>_cutout.png (RGBA) and <name>_depth.png (16 bits; unit and direction are in depth.json), called
+<name>_relative_depth.png where there are no metres. Without --config-file, the embedded small net is used, which knows
+the drawn scenes of the embedded composites only.
 """
 
 from __future__ import annotations

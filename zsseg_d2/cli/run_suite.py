@@ -88,6 +88,6 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
 @program(parse_arguments)
 def main(args: argparse.Namespace, *, tools: Path | None = None) -> int:
     """Run a suite, and return the exit status."""
-    from zsseg_d2.experiments import run_suite
+    from zsseg_d2.experiments.program import run_suite
 
     return run_suite(args, tools or scripts_folder())

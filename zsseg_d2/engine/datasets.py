@@ -7,9 +7,11 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..data import PANOPTIC_FAMILIES
 from ..data.errors import DatasetError
+from ..meta_arch.base import Study
 
 _PLACES = ("image_root", "panoptic_root", "panoptic_json", "sem_seg_root", "root")
 """Metadata that name a folder or file of a dataset."""
@@ -27,7 +29,7 @@ def check_datasets_exist(cfg: CfgNode, *, training: bool) -> None:
     """
     for key, names in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN if training else ()),
-        ("ZSSEG.REPLAY.DATASET", every_training(cfg)[len(cfg.DATASETS.TRAIN) :] if training else ()),
+        *((key, (name,)) for key, name in further_training(cfg).items() if training),
         ("DATASETS.TEST", cfg.DATASETS.TEST),
         ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST),
     ):
@@ -38,9 +40,25 @@ def check_datasets_exist(cfg: CfgNode, *, training: bool) -> None:
                 raise DatasetError(f"{key}: {name}: {error}") from error
 
 
+def further_training(cfg: CfgNode) -> dict[str, str]:
+    """Map config key to dataset for those whose labels a training reads besides DATASETS.TRAIN."""
+    named = {"ZSSEG.REPLAY.DATASET": cfg.ZSSEG.REPLAY.DATASET}
+    study = study_of(cfg)
+    if study is not None:
+        named[study.key] = study.dataset
+    return {key: name for key, name in named.items() if name}
+
+
+def study_of(cfg: CfgNode) -> Study | None:
+    """Return which labeled images the method of a config studies before its first iteration; None: none."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    architecture = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    return getattr(architecture, "study_of", lambda _: None)(cfg)
+
+
 def every_training(cfg: CfgNode) -> tuple[str, ...]:
-    """Return the datasets of DATASETS.TRAIN, and ZSSEG.REPLAY.DATASET behind them."""
-    return (*cfg.DATASETS.TRAIN, *filter(None, [cfg.ZSSEG.REPLAY.DATASET]))
+    """Return the datasets of DATASETS.TRAIN, and those of :func:`further_training` behind them."""
+    return tuple(dict.fromkeys((*cfg.DATASETS.TRAIN, *further_training(cfg).values())))
 
 
 def every_test(cfg: CfgNode) -> tuple[str, ...]:

@@ -1,5 +1,1 @@
-"""Suites: many runs over several seeds, from one file to one table. The program behind ``tools/run_suite.py``."""
-
-from .program import run_suite
-
-__all__ = ["run_suite"]
+"""Suites: many runs over several seeds, from one file to one table. Imports nothing: jobs of a suite start at once."""

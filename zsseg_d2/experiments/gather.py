@@ -34,7 +34,7 @@ def gather(suite: Suite, jobs: Sequence[RunJob]) -> Results:
     leaks, unknown = find_leaks(jobs, configs, suite.output), find_unknown(jobs, configs, suite.output)
     rows = []
     for run in suite.runs:
-        own = [(None, "once")] if run.once else [(seed, str(seed)) for seed in suite.seeds]
+        own = [(seed, "once" if seed is None else str(seed)) for seed in suite.seeds_of(run)]
         found = {text: _seed_result(suite, run, by_run[run.of or run.name, seed]) for seed, text in own}
         name = run.of or run.name
         rows.append(Row(run, found, leaks.get(name), unknown.get(name)))

@@ -1,6 +1,6 @@
 """A job of a suite: its settings, its record on disk, and what they leave to do.
 
-The program that runs jobs imports this file alone, so it imports nothing but portalocker.
+The program that runs jobs imports this module alone, so it imports nothing that takes long, such as torch.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from types import NoneType
 from typing import IO, Any, NamedTuple
 
+import msgspec
 import portalocker
 
-_LARGEST = 2**24  # bytes of a record
+from ..reading import MB, UnusableFile, read_json
+
+_LARGEST = 16 * MB  # of a record
 RECORD = "suite_job.json"
 LOG = "suite.log"
 FINISHED = "suite_finished.json"
@@ -99,25 +101,53 @@ class Job:
         return cls(**{**content, "folder": Path(content["folder"]), "result": result, "needs": needs})
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("run", "status", "fingerprint", "made", "started", "session", "reason", "message"), str),
-    **dict.fromkeys(("environment", "settings", "needs"), dict),
-    **dict.fromkeys(("attempts", "threads", "side_by_side", "pid", "log_start"), int),
-    **{"command": list, "seconds": (int, float), "resumed": bool},
-    **{"replaced": (str, NoneType), "gpu": (str, NoneType), "seed": (int, NoneType), "result_sha256": (str, NoneType)},
-}
-"""Types of a record's entries, each of which may be missing."""
+class _Settings(msgspec.Struct):
+    values: dict[str, Any] = {}
+
+
+class _Need(msgspec.Struct):
+    fingerprint: str
+    made: str | None
+
+
+class _Record(msgspec.Struct):
+    """Entries of a record, each of which may be missing."""
+
+    run: str = ""
+    status: str = ""
+    fingerprint: str = ""
+    made: str = ""
+    started: str = ""
+    session: str = ""
+    reason: str = ""
+    message: str = ""
+    environment: dict[str, str] = {}
+    settings: _Settings = msgspec.field(default_factory=_Settings)
+    needs: dict[str, _Need] = {}
+    command: list[str] = []
+    attempts: int = 0
+    threads: int = 0
+    side_by_side: int = 0
+    pid: int = 0
+    log_start: int = 0
+    seconds: float = 0.0
+    resumed: bool = False
+    seed: int | None = None
+    gpu: str | None = None
+    replaced: str | None = None
+    result_sha256: str | None = None
+
+
+class _RunRecord(msgspec.Struct):
+    """What the job reads of the tool's own run.json."""
+
+    mode: str = ""
+    status: str = ""
 
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Read the suite's record in a folder; empty if there is none that can be read and has the right structure."""
-    record = _read_json(folder / RECORD)
-    if not all(isinstance(record[key], kind) for key, kind in _TYPES.items() if key in record):
-        return {}
-    nested = (*record.get("needs", {}).values(), record.get("settings", {}).get("values", {}))
-    if not all(isinstance(value, dict) for value in nested):
-        return {}
-    return record if all(isinstance(word, str) for word in record.get("command", [])) else {}
+    return _read_json(folder / RECORD, _Record)
 
 
 def write_record(folder: Path, content: Mapping[str, Any]) -> None:
@@ -148,7 +178,7 @@ def _has_finished(job: Job, record: Mapping[str, Any]) -> bool:
     """Return whether the job finished, by its record or, if that was cut off, by the tool's own run.json."""
     status = record.get("status")
     if status == "running" and job.mode:
-        own = _read_json(job.folder / "run.json")
+        own = _read_json(job.folder / "run.json", _RunRecord)
         status = own.get("status") if own.get("mode") == job.mode else status
     return status == "finished" and lost_result(job, record) is None
 
@@ -267,14 +297,14 @@ def result_digest(job: Job) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Read a JSON object as it is; empty if it cannot be read, or not as `kind`."""
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            return {}
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path, dict[str, Any], limit=_LARGEST)
+        msgspec.convert(content, kind)
+    except (OSError, UnusableFile, msgspec.ValidationError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

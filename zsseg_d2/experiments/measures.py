@@ -20,6 +20,7 @@ class Measure:
     scalar: str = ""  # its name in the metrics.json of a training that evaluates on the way
     point: str = ""  # its name in the points of a curve file
     ranks: bool = True  # higher is better
+    optional: bool = False  # left out of tables where no row has it
 
     def of(self, prefix: str) -> Measure:
         """Return the same column of another dataset, such as ``"test_"``, whose figures choose nothing."""
@@ -153,13 +154,15 @@ REFERRING = Task(
 # Composites: mask and depth, beside the subtraction of the background.
 
 MASK_IOU = Measure("mask_iou", "mask IoU", ("mask_iou",), scalar="composites/mask_iou")
-DEPTH_PERCENT = Measure(
-    "depth_rmse_percent",
-    "depth RMSE (% of range)",
-    ("depth_rmse_percent",),
-    scalar="composites/depth_rmse_percent",
-    ranks=False,
-)
+
+
+def _depth_percent(key: str, label: str) -> Measure:
+    path = {"path": (key,), "scalar": f"composites/{key}"}
+    return Measure(key, f"{label} (% of range)", **path, ranks=False, optional=True)
+
+
+DEPTH_PERCENT = _depth_percent("depth_rmse_percent", "depth RMSE")
+ALIGNED_PERCENT = _depth_percent("aligned_rmse_percent", "aligned RMSE of relative depth")
 COMPOSITES = Task(
     "composites",
     "composites.json",
@@ -169,8 +172,9 @@ COMPOSITES = Task(
         Measure("boundary_f", "boundary F", ("boundary_f",)),
         Measure("subtraction_iou", "subtraction IoU", ("subtraction_baseline", "mask_iou"), ranks=False),
         DEPTH_PERCENT,
-        Measure("abs_rel", "AbsRel", ("abs_rel",), ranks=False),
-        Measure("delta", "δ < 1.25", ("delta_1.25",)),
+        ALIGNED_PERCENT,
+        Measure("abs_rel", "AbsRel", ("abs_rel",), ranks=False, optional=True),
+        Measure("delta", "δ < 1.25", ("delta_1.25",), optional=True),
     ),
     lambda _: {"per_class": {}},
     logged=(LOSS,),

@@ -192,12 +192,13 @@ def table(results: Results, *, markdown: bool) -> str:
     Args:
         markdown: for results.md, with the best leak-free figure of a column in bold; else for a terminal.
     """
-    measures, facts = results.suite.measures, FACTS[results.task.name]
+    rows, facts = results.table(), FACTS[results.task.name]
+    measures = [m for m in results.suite.measures if not m.optional or any(row.has(m.key) for row in rows)]
     best = {m.key: results.best(m.key) for m in measures if m.ranks and len(results.competitors(m.key)) > 1}
     best |= {f"test_{key}": row for key, row in best.items()}  # what validation chooses is bold on the test set, too
     marks, _ = footnotes(results)
     lines = []
-    for row in results.table():
+    for row in rows:
         cells = [figure(row, m) for m in measures]
         if markdown:
             cells = [f"**{cell}**" if best.get(m.key) is row else cell for m, cell in zip(measures, cells)]

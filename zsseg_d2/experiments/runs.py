@@ -62,6 +62,7 @@ class Run:
     trains: bool = False  # resumes with --resume; SOLVER options of the suite reach it; its iterations are timed
     is_own: bool = False  # the program is the user's, named on the command line
     once: bool = False  # nothing random: one run for all seeds
+    most_seeds: int | None = None  # the first so many seeds of the suite; None: all
     needs: tuple[str, ...] = ()  # runs that must have finished
     of: str = ""
     metrics: str = ""  # file in inference/<dataset>/; "": the run has none, and no row
@@ -126,6 +127,10 @@ class Suite:
     def run(self, name: str) -> Run:
         return next(r for r in self.runs if r.name == name)
 
+    def seeds_of(self, run: Run) -> tuple[int | None, ...]:
+        """Return the seeds of a run; (None,) of one that is run once for all."""
+        return (None,) if run.once else self.seeds[: run.most_seeds]
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunJob(Job):
@@ -187,7 +192,7 @@ def make_jobs(suite: Suite, options: Options = (), only: Collection[str] = ()) -
     made: dict[tuple[str, int | None], RunJob] = {}
     for seed in (None, *suite.seeds):
         for run in in_order(suite):
-            if run.tool is not None and run.once == (seed is None):
+            if run.tool is not None and seed in suite.seeds_of(run):
                 names = dict.fromkeys(suite.run(name).of or name for name in run.needs)
                 needs = [made[name, None if suite.run(name).once else seed] for name in names]
                 made[run.name, seed] = _job(suite, run, seed, options, tuple(needs))
@@ -288,7 +293,8 @@ def _values(run: Run, options: Mapping[str, str]) -> dict[str, Any]:
     found = dict(leaves(CfgNode(read_yaml(find_config(run.config)))))
     found |= {key: _literal(value) for key, value in options.items()}
     unused = _WITHOUT_EFFECT if run.trains else (*_WITHOUT_EFFECT, *_OF_TRAINING)
-    return json.loads(json.dumps({k: v for k, v in found.items() if not k.startswith(unused)}, default=str))
+    kept = {k: v for k, v in found.items() if not k.startswith(unused)}
+    return json.loads(json.dumps(kept, default=str), parse_constant=str)  # JSON has no infinity
 
 
 def _outside(text: str) -> Path:

@@ -46,7 +46,7 @@ _OF_A_ROW = {
     )
 }
 """Keys that a row may have that is read from another run's files."""
-_DERIVED = {"once", "is_own"}
+_DERIVED = {"once", "most_seeds", "is_own"}
 """Fields of a run that are not keys of a suite file."""
 
 
@@ -166,8 +166,12 @@ def _run(entry: Any, path: Path, programs: Mapping[str, Path], own: Collection[s
         )
     where = f"{path}: run '{entry['name']}'"
     keys = {"label": str(entry["name"]).replace("_", " "), **entry}
-    if keys.pop("seeds", "once") != "once":
-        raise ConfigError(f"{where}: the only `seeds` of a run are `once`; others run with the seeds of the suite.")
+    seeds = keys.pop("seeds", None)
+    counted = seeds if type(seeds) is int and seeds > 0 else None
+    if seeds not in (None, "once", counted):
+        raise ConfigError(
+            f"{where}: seeds={seeds!r}: it must be `once`, or a number: the first so many seeds of the suite."
+        )
     if keys.get("role", ROLES[0]) not in ROLES:
         raise ConfigError(f"{where}: role is '{keys['role']}'; choose one of {', '.join(ROLES)}.")
     if "curve_row" in keys and "curve" not in keys:
@@ -196,7 +200,8 @@ def _run(entry: Any, path: Path, programs: Mapping[str, Path], own: Collection[s
         run,
         tool=tool,
         is_own=name in own,
-        once="seeds" in entry,
+        once=seeds == "once",
+        most_seeds=counted,
         trains=keys.get("trains", trainer and not run.eval_only),
         metrics=keys.get("metrics", task.metrics_file if trainer else ""),
         needs=tuple(dict.fromkeys(name for name in named if name not in RESERVED)),
@@ -237,7 +242,7 @@ def _with_source(run: Run, runs: Sequence[Run], path: Path) -> Run:
         raise ConfigError(
             f"{path}: run '{run.name}' is read `of` '{run.of}', which is itself read from another run's files."
         )
-    return run if source is None else replace(run, once=source.once)
+    return run if source is None else replace(run, once=source.once, most_seeds=source.most_seeds)
 
 
 def _check_names(suite: Suite) -> None:
@@ -259,6 +264,10 @@ def _check_names(suite: Suite) -> None:
             if run.once and not suite.run(name).once:
                 raise ConfigError(
                     f"{suite.path}: run '{run.name}' is run once, but needs '{name}', which is run for every seed."
+                )
+            if not suite.run(name).once and not set(suite.seeds_of(run)) <= set(suite.seeds_of(suite.run(name))):
+                raise ConfigError(
+                    f"{suite.path}: run '{run.name}' is run for more seeds than '{name}', which it needs."
                 )
     list(in_order(suite))
 

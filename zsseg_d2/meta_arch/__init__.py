@@ -4,8 +4,10 @@ from .anchored import AnchoredFCCLIP
 from .auto_vocabulary import AutoVocabularyFCCLIP
 from .combined import CombinedFCCLIP
 from .distilled import DistilledFCCLIP
+from .elastic import ElasticFCCLIP
 from .fcclip import FCCLIP
 from .frozen_queries import FrozenQueriesFCCLIP
+from .interpolated import InterpolatedFCCLIP
 from .low_rank import LowRankFCCLIP
 from .mask_depth_unet import MaskDepthUNet
 from .mean_teacher import MeanTeacherFCCLIP
@@ -18,7 +20,9 @@ __all__ = [
     "AutoVocabularyFCCLIP",
     "CombinedFCCLIP",
     "DistilledFCCLIP",
+    "ElasticFCCLIP",
     "FrozenQueriesFCCLIP",
+    "InterpolatedFCCLIP",
     "LowRankFCCLIP",
     "MaskDepthUNet",
     "MeanTeacherFCCLIP",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
@@ -34,6 +34,7 @@ class AnchoredFCCLIP(FCCLIP):
         super().__init__(**base)
         self.anchor = self.with_shared_backbone(make_anchor_head()).requires_grad_(False).eval()
         self.weight = weight
+        self.importance: Mapping[str, Tensor] = {}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -50,11 +51,23 @@ class AnchoredFCCLIP(FCCLIP):
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """Compute the weighted losses of a training batch, and the penalty."""
-        return {**super().losses(batched_inputs), "loss_anchor": self.weight / 2 * squared_distance(self, self.anchor)}
+        distance = squared_distance(self, self.anchor, self.importance)
+        return {**super().losses(batched_inputs), "loss_anchor": self.weight / 2 * distance}
 
 
-def squared_distance(model: nn.Module, anchor: nn.Module) -> Tensor:
-    """Return () ‖θ - θ₀‖² over the trained weights θ of a model; the anchor has θ₀ under the same names."""
+def squared_distance(model: nn.Module, anchor: nn.Module, importance: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Compute Σ F_i (θ_i - θ₀_i)² over the trained weights θ of a model.
+
+    Args:
+        model: Has θ.
+        anchor: Has θ₀ under the same names.
+        importance: F by name, in the shapes of the weights; empty or None: 1.
+
+    Returns:
+        ().
+    """
     fixed = dict(anchor.named_parameters())
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    return sum(((p - fixed[name]).square().sum() for name, p in trained), start=trained[0][1].new_zeros(()))
+    squares = ((name, (p - fixed[name]).square()) for name, p in trained)
+    terms = ((importance[name] * square if importance else square).sum() for name, square in squares)
+    return sum(terms, start=trained[0][1].new_zeros(()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ..modeling.padding import Padding
+from .batches import PaddedBatch
 
 
 class PartWeights(NamedTuple):
@@ -20,18 +21,15 @@ class PartWeights(NamedTuple):
     path: str
 
 
-class PaddedBatch(NamedTuple):
-    """Images of one padded size: their positions in the input, and (B, 3, H, W) normalized pixels."""
+class Study(NamedTuple):
+    """Labeled images that a method looks at before its first iteration.
 
-    positions: list[int]
-    images: Tensor
+    ``key`` is the config key that names the ``dataset``, ``images`` their number, evenly spread over it (0: all).
+    """
 
-
-class TrainingBatch(NamedTuple):
-    """Images of a training batch: (B, 3, H, W) normalized pixels, and which part is image; None: all."""
-
-    images: Tensor
-    padding: Padding | None
+    key: str
+    dataset: str
+    images: int
 
 
 class SegmentationModel(nn.Module, ABC):
@@ -106,6 +104,26 @@ class SegmentationModel(nn.Module, ABC):
     @abstractmethod
     def inference(self, batched_inputs: list[dict]) -> list[dict]:
         """Compute one result per item, in the order of the input."""
+
+    @classmethod
+    def study_of(cls, cfg: CfgNode) -> Study | None:
+        """Return which labeled images are studied before the first iteration; None: none."""
+        return None
+
+    def study(self, items: Iterable[dict]) -> dict[str, Tensor]:
+        """Compute what training has to know of the images of :meth:`study_of`, by name; it is kept for resuming.
+
+        Args:
+            items: Training items, one an image, made when they are asked for.
+        """
+        raise NotImplementedError(f"{type(self).__name__} studies no images.")
+
+    def use_study(self, found: Mapping[str, Tensor]) -> None:
+        """Take what :meth:`study` computed.
+
+        Raises:
+            ValueError: It does not belong to this model.
+        """
 
     def after_step(self) -> None:
         """Do what follows each step of the optimizer, such as moving an average of the weights."""

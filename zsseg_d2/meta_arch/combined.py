@@ -11,8 +11,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
-from ..modeling.fcclip.criterion import Prediction
 from ..modeling.fcclip.matcher import pair_queries
+from ..modeling.fcclip.targets import Prediction
 from ..modeling.fusion import Fusion, FusionSettings, build_fusion
 from .two_models import TwoModels
 

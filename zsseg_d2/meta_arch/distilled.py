@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ..class_sets import ClassSets
 from ..modeling.distillation import class_distillation, mask_distillation, out_queries
+from ..modeling.fcclip.decoder_output import DecoderOutput, ImageQueries
 from ..modeling.fcclip.head import FCCLIPHead
-from ..modeling.fcclip.matcher import pair_queries, sample_points
+from ..modeling.fcclip.matcher import pair_queries
+from ..modeling.fcclip.points import sample_points
 from .base import PartWeights
-from .fcclip import FCCLIP, DecoderOutput, ImageQueries
+from .fcclip import FCCLIP
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,95 +14,20 @@ from torch import Tensor, nn
 from ..class_sets import ClassSets, EvalClasses, TrainingClasses
 from ..modeling.clip.backbone import CLIP
 from ..modeling.clip.text_classifier import TextClassifier
-from ..modeling.fcclip.criterion import Prediction, SetCriterion, Target
-from ..modeling.fcclip.ensemble import apply_void_rule, geometric_ensemble, suppress_void
+from ..modeling.fcclip.criterion import SetCriterion
+from ..modeling.fcclip.decoder_output import DecoderOutput
+from ..modeling.fcclip.ensemble import ScoringSettings, join_scores
 from ..modeling.fcclip.head import FCCLIPHead
 from ..modeling.fcclip.query_decoder import Queries, class_logits
+from ..modeling.fcclip.targets import Prediction, Target
 from ..modeling.padding import Padding
-from ..modeling.postprocessing import instance_inference, panoptic_inference, semantic_inference, semantic_labels
-from ..modeling.upsampling import Upsampler, downsample_masks
+from ..modeling.upsampling import downsample_masks
 from ..text_cache import TextCache
 from ..vocabulary import Vocabulary
-from .base import PaddedBatch, PanopticModel, TrainingBatch
-
-
-@dataclass(frozen=True)
-class ScoringSettings:
-    """How in-vocabulary and CLIP's scores become one (MODEL.FC_CLIP and ZSSEG).
-
-    Attributes:
-        ensemble: Join CLIP's scores of regions; if False, the decoder's scores alone count.
-        alpha: Weight of CLIP's score for seen classes.
-        beta: Weight of CLIP's score for unseen classes.
-        on_valid_mask: Leave CLIP's score out where a mask is empty at stride 32.
-        void_rule: Scale class scores by 1 - p_void; if False, no query is void.
-        void_suppression: w of p_void · (1 - w · max CLIP probability), in [0, 1].
-    """
-
-    ensemble: bool = True
-    alpha: float = 0.4
-    beta: float = 0.8
-    on_valid_mask: bool = False
-    void_rule: bool = True
-    void_suppression: float = 0.0
-
-
-@dataclass(frozen=True)
-class ResultSettings:
-    """Which results are computed, and by which thresholds (MODEL.MASK_FORMER.TEST).
-
-    Attributes:
-        semantic: Results have ``sem_seg``.
-        instance: Results have ``instances``.
-        panoptic: Results have ``panoptic_seg``.
-        object_mask_threshold: Queries below this class score take no part in the panoptic map.
-        overlap_threshold: Part of its mask's area that a segment must win.
-        semantic_at_full_size: Sum semantic scores at the output's size instead of resizing them afterwards.
-        max_instances: Instances per image.
-    """
-
-    semantic: bool = True
-    instance: bool = False
-    panoptic: bool = False
-    object_mask_threshold: float = 0.0
-    overlap_threshold: float = 0.8
-    semantic_at_full_size: bool = False
-    max_instances: int = 100
-
-
-@dataclass(frozen=True)
-class ImageQueries:
-    """Queries of one image after the last layer.
-
-    Attributes:
-        logits: (Q, K + 1), void last.
-        mask_embed: (Q, C).
-        mask_features: (C, h, w).
-    """
-
-    logits: Tensor
-    mask_embed: Tensor
-    mask_features: Tensor
-
-
-@dataclass(frozen=True)
-class DecoderOutput:
-    """Output of the head for a batch in training.
-
-    Attributes:
-        logits: [layer] (B, Q, K + 1) of all names and void; a list of (Q, K + 1) where images differ in their names.
-        mask_embed: [layer] (B, Q, C).
-        mask_features: [image] (C, h, w) of the image's own part.
-    """
-
-    logits: Sequence[Tensor | list[Tensor]]
-    mask_embed: list[Tensor]
-    mask_features: list[Tensor]
-
-    def images(self) -> Iterator[ImageQueries]:
-        """Yield the queries of each image after the last layer."""
-        for of_image in zip(self.logits[-1], self.mask_embed[-1], self.mask_features):
-            yield ImageQueries(*of_image)
+from .base import PanopticModel
+from .batches import PaddedBatch, TrainingBatch, padded_batches, padded_sizes, training_batch
+from .results import ResultSettings, image_results
+from .targets import ground_truth
 
 
 @META_ARCH_REGISTRY.register()
@@ -166,7 +90,7 @@ class FCCLIP(PanopticModel):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         classes = ClassSets.from_config(cfg)
         classes.evaluation()  # contradictions end here, before weights are read
-        former, clip, zsseg, test = cfg.MODEL.MASK_FORMER, cfg.MODEL.FC_CLIP, cfg.ZSSEG, cfg.MODEL.MASK_FORMER.TEST
+        former = cfg.MODEL.MASK_FORMER
         backbone = build_backbone(cfg)
         return {
             **cls.base_arguments(cfg),
@@ -182,28 +106,13 @@ class FCCLIP(PanopticModel):
             ),
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
             "classes": classes,
-            "text_classifier": TextClassifier(TextCache.from_setting(zsseg.TEXT_CACHE)),
+            "text_classifier": TextClassifier(TextCache.from_setting(cfg.ZSSEG.TEXT_CACHE)),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": max(backbone.size_divisibility, former.SIZE_DIVISIBILITY),
             "deep_supervision": former.DEEP_SUPERVISION,
-            "scoring": ScoringSettings(
-                ensemble=zsseg.ENSEMBLE,
-                alpha=clip.GEOMETRIC_ENSEMBLE_ALPHA,
-                beta=clip.GEOMETRIC_ENSEMBLE_BETA,
-                on_valid_mask=clip.ENSEMBLE_ON_VALID_MASK,
-                void_rule=zsseg.VOID_RULE,
-                void_suppression=zsseg.VOID_SUPPRESSION,
-            ),
-            "results": ResultSettings(
-                semantic=test.SEMANTIC_ON,
-                instance=test.INSTANCE_ON,
-                panoptic=test.PANOPTIC_ON,
-                object_mask_threshold=test.OBJECT_MASK_THRESHOLD,
-                overlap_threshold=test.OVERLAP_THRESHOLD,
-                semantic_at_full_size=test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
-                max_instances=cfg.TEST.DETECTIONS_PER_IMAGE,
-            ),
+            "scoring": ScoringSettings.from_config(cfg),
+            "results": ResultSettings.from_config(cfg),
         }
 
     def with_shared_backbone(self, sem_seg_head: FCCLIPHead) -> FCCLIP:
@@ -232,35 +141,14 @@ class FCCLIP(PanopticModel):
 
     def padded_batches(self, batched_inputs: Sequence[Mapping]) -> list[PaddedBatch]:
         """Normalize and pad the images, one batch per padded size; padding is the mean color."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for position, size in enumerate(self._padded_sizes(batched_inputs)):
-            groups.setdefault(size, []).append(position)
-        return [
-            PaddedBatch(positions, self._on_canvas([batched_inputs[p] for p in positions], size))
-            for size, positions in groups.items()
-        ]
+        return padded_batches(batched_inputs, self.size_divisibility, self.pixel_mean, self.pixel_std)
 
     def training_batch(self, batched_inputs: Sequence[Mapping]) -> TrainingBatch:
         """Normalize the images and pad them to one size; what lies beyond an image's own padded size is to be masked.
 
         An image's own padding, up to a multiple of ``size_divisibility``, is the mean color, as at test time.
         """
-        sizes = self._padded_sizes(batched_inputs)
-        padding = Padding.of(sizes)
-        canvas = sizes[0] if padding is None else padding.canvas
-        return TrainingBatch(self._on_canvas(batched_inputs, canvas), padding)
-
-    def _padded_sizes(self, batched_inputs: Sequence[Mapping]) -> list[tuple[int, int]]:
-        """Return height and width of each image, padded to multiples of ``size_divisibility``."""
-        step, shapes = self.size_divisibility, [item["image"].shape[-2:] for item in batched_inputs]
-        return [(-h % step + h, -w % step + w) for h, w in shapes]
-
-    def _on_canvas(self, items: Sequence[Mapping], size: tuple[int, int]) -> Tensor:
-        batch = self.pixel_mean.new_zeros(len(items), 3, *size)
-        for slot, item in zip(batch, items):
-            image = item["image"].to(self.device)
-            slot[:, : image.shape[1], : image.shape[2]] = (image - self.pixel_mean) / self.pixel_std
-        return batch
+        return training_batch(batched_inputs, self.size_divisibility, self.pixel_mean, self.pixel_std)
 
     def clip_features(self, images: Tensor, padding: Padding | None = None) -> dict[str, Tensor]:
         return self.backbone(images, padding)
@@ -339,34 +227,11 @@ class FCCLIP(PanopticModel):
 
     def targets(self, batched_inputs: Sequence[Mapping]) -> list[Target]:
         """Return the ground truth of each image."""
-        return [self._target(item, size) for item, size in zip(batched_inputs, self._padded_sizes(batched_inputs))]
-
-    def _target(self, item: Mapping, padded: tuple[int, int]) -> Target:
-        """Ground truth on the image's own padded grid, with columns of the training classifier as labels.
-
-        Padded pixels have no loss.
-        """
-        classes = self.classes.training_of(item)
-        leaked = sorted(set(item["instances"].gt_classes.tolist()) & set(classes.deleted))
-        if leaked:
-            raise ValueError(
-                f"{item.get('file_name', 'a training image')} has labels of classes that the dataset deletes: "
-                f"{', '.join(classes.vocabulary.names[k] for k in leaked)}."
-            )
-        instances = item["instances"].to(self.device)
-        column = torch.full((len(classes.vocabulary),), -1, device=self.device)
-        column[list(classes.kept)] = torch.arange(len(classes.kept), device=self.device)
-        labels = column[instances.gt_classes]
-
-        def pad(mask: Tensor, value: bool) -> Tensor:
-            return F.pad(mask, (0, padded[1] - mask.shape[-1], 0, padded[0] - mask.shape[-2]), value=value)
-
-        ignore, size = item.get("ignore"), instances.gt_masks.shape[-2:]
-        if ignore is None and tuple(size) != padded:
-            ignore = torch.zeros(size, dtype=torch.bool)
-        return Target(
-            labels, pad(instances.gt_masks, False), None if ignore is None else pad(ignore.to(self.device), True)
-        )
+        sizes = padded_sizes(batched_inputs, self.size_divisibility)
+        return [
+            ground_truth(item, size, self.classes.training_of(item), self.device)
+            for item, size in zip(batched_inputs, sizes)
+        ]
 
     # inference
 
@@ -418,52 +283,23 @@ class FCCLIP(PanopticModel):
         Returns:
             (B, Q, K + 1), void last.
         """
-        scoring = self.scoring
-        void = in_logits.softmax(-1)[..., -1]
-        if not scoring.void_rule:
-            void = torch.zeros_like(void)
-        if not (scoring.ensemble or scoring.void_suppression):
-            return apply_void_rule(in_logits[..., :-1], void)
+        out_logits = valid = None
+        if self.scoring.reads_regions:
+            out_logits, valid = self._region_logits(masks, dense, classes)
+        seen = torch.tensor(classes.seen, device=self.device)
+        return join_scores(in_logits, out_logits, seen, self.scoring, valid)
+
+    def _region_logits(self, masks: Tensor, dense: Tensor, classes: EvalClasses) -> tuple[Tensor, Tensor | None]:
+        """(B, Q, K) CLIP's class logits of regions, and (B, Q) which masks have any; None: not asked."""
         text = self.text_rows(classes.vocabulary)
         small = downsample_masks(masks, (dense.shape[-2], dense.shape[-1]))
         regions = self.backbone.embed_regions(dense, small).float()
         synonyms = classes.vocabulary.synonyms_per_class
-        out_logits = class_logits(regions, text, synonyms, self.backbone.logit_scale)[..., :-1]
-        valid = (small > 0).flatten(2).any(-1) if scoring.on_valid_mask else None
-        void = suppress_void(void, out_logits, scoring.void_suppression, valid)
-        mixed = in_logits[..., :-1]
-        if scoring.ensemble:
-            seen = torch.tensor(classes.seen, device=self.device)
-            mixed = geometric_ensemble(mixed, out_logits, seen, scoring.alpha, scoring.beta, valid)
-        return apply_void_rule(mixed, void)
+        logits = class_logits(regions, text, synonyms, self.backbone.logit_scale)[..., :-1]
+        return logits, (small > 0).flatten(2).any(-1) if self.scoring.on_valid_mask else None
 
     def postprocess(
         self, scores: Tensor, masks: Tensor, item: Mapping, padded: tuple[int, int], classes: EvalClasses
     ) -> dict:
-        """Make the results of one image from class log-probabilities (Q, K + 1) and mask logits (Q, h, w).
-
-        An item may ask for ``semantic_labels`` (H, W), which take less memory than ``sem_seg``, and give
-        ``encode_masks`` for its instances (see :func:`instance_inference`).
-        """
-        settings = self.results
-        image = (item["image"].shape[-2], item["image"].shape[-1])
-        size = (item.get("height", image[0]), item.get("width", image[1]))
-        upsample = Upsampler(padded, image, size)
-        result: dict = {}
-        if settings.semantic:
-            if settings.semantic_at_full_size or settings.panoptic or settings.instance:
-                result["sem_seg"] = semantic_inference(scores, masks, upsample)
-            else:
-                coarse = semantic_inference(scores, masks, Upsampler(padded, image, image))
-                result["sem_seg"] = Upsampler(image, image, size)(coarse)
-        if item.get("semantic_labels"):
-            result["semantic_labels"] = semantic_labels(scores, masks, upsample)
-        if settings.panoptic:
-            result["panoptic_seg"] = panoptic_inference(
-                scores, masks, upsample, classes.things, settings.object_mask_threshold, settings.overlap_threshold
-            )
-        if settings.instance:
-            things = classes.things if settings.panoptic else None
-            encode = item.get("encode_masks")
-            result["instances"] = instance_inference(scores, masks, upsample, things, settings.max_instances, encode)
-        return result
+        """Make the results of one image from class log-probabilities (Q, K + 1) and mask logits (Q, h, w)."""
+        return image_results(scores, masks, item, padded, classes.things, self.results)

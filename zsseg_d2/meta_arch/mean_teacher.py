@@ -14,11 +14,11 @@ from torchvision.transforms import v2
 
 from ..class_sets import ClassSets
 from ..modeling.averaging import move_average
-from ..modeling.fcclip.criterion import Target
 from ..modeling.fcclip.head import FCCLIPHead
+from ..modeling.fcclip.targets import Target
 from ..modeling.padding import Padding
 from ..modeling.teaching import TeachingSettings, free_share, teach, with_taught
-from .base import TrainingBatch
+from .batches import TrainingBatch
 from .fcclip import FCCLIP
 
 TEACHER = "teacher"

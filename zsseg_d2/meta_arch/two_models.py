@@ -11,7 +11,8 @@ from detectron2.modeling import build_sem_seg_head
 from torch import Tensor
 
 from ..modeling.padding import Padding
-from .base import PaddedBatch, PanopticModel, PartWeights
+from .base import PanopticModel, PartWeights
+from .batches import PaddedBatch
 from .fcclip import FCCLIP
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fcclip.criterion import mask_losses
+from .fcclip.set_losses import mask_losses
 from .processes import mean_number
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fcclip.criterion import Doubt, Target
+from .fcclip.targets import Doubt, Target
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ NEAR_IS = ("small", "large")
 """Values of "near_is": whether near pixels have small values (a distance) or large ones (an inverse depth)."""
 
 
+def depth_name(kind: str) -> str:
+    """Return what folders and files with depth of a kind are called, so that no metre is read from relative depth."""
+    return "relative_depth" if kind == RELATIVE else "depth"
+
+
 class DepthFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the values of depth files mean.
 

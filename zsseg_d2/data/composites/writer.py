@@ -23,7 +23,7 @@ from ...reading import MB, UnusableFile, printable, read_json, read_text
 from ..errors import DatasetError
 from ..synthetic import workers
 from .composer import Composer, Composite
-from .depth import RELATIVE, DepthFormat
+from .depth import RELATIVE, DepthFormat, depth_name
 from .depth_model import DepthModel
 from .schemes import mask_stem, stem
 
@@ -42,7 +42,7 @@ class Output:
     """How composites are written.
 
     Attributes:
-        folder: where; it gets ``composites``, ``masks``, ``depth`` and ``backgrounds``.
+        folder: where; it gets ``composites``, ``masks``, ``backgrounds`` and ``depth`` or ``relative_depth``.
         scheme: 1 or 2, the published scheme of names.
         jpeg: quality of the composites and backgrounds as JPEG, 0: PNG. Masks and depth maps are always PNG.
     """
@@ -108,7 +108,8 @@ class CompositeWriter:
                     "Fix: write fewer (--count), or choose another disk."
                 )
             _write_json(folder / MANIFEST, {**manifest, "complete": False})
-            for name in ("composites", "masks", "backgrounds", _PARTS, *(["depth"] if self.format else [])):
+            depth = [] if self.format is None else [depth_name(self.format.kind)]
+            for name in ("composites", "masks", "backgrounds", _PARTS, *depth):
                 (folder / name).mkdir(exist_ok=True)
             self._write_backgrounds(indices)
             label = f"composites (x {_CHUNK})"
@@ -151,7 +152,7 @@ class CompositeWriter:
         choice, scheme = self.composer.numbering.choice(index), self.output.scheme
         name = stem(scheme, choice)
         found = [f"composites/{name}{self.output.suffix}", f"masks/{mask_stem(scheme, choice)}.png"]
-        return [*found, f"depth/{name}.png"] if self.format is not None else found
+        return found if self.format is None else [*found, f"{depth_name(self.format.kind)}/{name}.png"]
 
     def _there(self, chunk: range) -> bool:
         return all((self.output.folder / name).is_file() for index in chunk for name in self._names(index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,14 @@ def contiguous_ids(category_ids: Sequence[int], categories: Sequence[PanopticCat
 def distinct_colors(count: int) -> list[tuple[int, int, int]]:
     """Return `count` different RGB colors: hues by the golden ratio, in three shades."""
     return [_color(k) for k in range(count)]
+
+
+def color_of_name(name: str) -> tuple[int, int, int]:
+    """Return an RGB color that depends on the name alone, whatever other names there are.
+
+    Colors of two names may be alike; :func:`distinct_colors` keeps those of a list apart.
+    """
+    return _color(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))
 
 
 def _color(k: int) -> tuple[int, int, int]:

@@ -15,15 +15,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ...class_sets import ClassSets
+from ...meta_arch.two_models import TwoModels
 from ...modeling.clip.text_classifier import TextClassifier
 from ...modeling.deformable_attention import attention as deformable_attention
 from ...text_cache import TextCache
 from ..config.setup import setup_cfg
+from ..datasets import study_of
 from ..training.loaders import images_replayed
 from ..training.solver import build_optimizer
 
@@ -69,15 +72,18 @@ def inference(
     """Infer panoptic maps of noise images, which returns the first; no query is void, which is the most work."""
     model, _ = random_model(config_file, ("MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0", *options))
     model.eval()
+    parts = [model.model_one, model.model_two] if isinstance(model, TwoModels) else [model]
     generator = torch.Generator().manual_seed(0)
     items = [
         {"image": torch.randint(0, 256, (3, *image_size), dtype=torch.uint8, generator=generator)} for _ in range(batch)
     ]
-    model.text_rows(model.classes.evaluation().vocabulary)
-    with torch.no_grad():  # random weights may call every query void: void becomes the queries' opposite
-        (_, images), *_ = model.padded_batches(items[:1])
-        queries, _ = model.decode_last(model.backbone(images))
-        model.void_embedding.weight.copy_(-F.normalize(queries.class_embed[0].float(), dim=-1).mean(0, keepdim=True))
+    for part in parts:
+        part.text_rows(part.classes.evaluation().vocabulary)
+        with torch.no_grad():  # random weights may call every query void: void becomes the queries' opposite
+            (_, images), *_ = model.padded_batches(items[:1])
+            queries, _ = part.decode_last(part.backbone(images))
+            opposite = -F.normalize(queries.class_embed[0].float(), dim=-1).mean(0, keepdim=True)
+            part.void_embedding.weight.copy_(opposite)
 
     return Work(model, lambda: model(items)[0])
 
@@ -110,7 +116,8 @@ def training_step(
 ) -> Work:
     """Run forward, backward and optimizer on the same batch each time, which returns the losses.
 
-    With ZSSEG.REPLAY.DATASET, the last images of the batch count as its own.
+    With ZSSEG.REPLAY.DATASET, the last images of the batch count as its own. What a method studies before the first
+    iteration is one noise image here.
     """
     model, cfg = random_model(config_file, options)
     model.train()
@@ -124,6 +131,10 @@ def training_step(
         of_image = classes.training_of(source)
         labels = [c for c in of_image.kept if c not in of_image.deleted]
         items.append({**scene(image_size, labels, k), **source})
+    study = study_of(cfg)
+    if study is not None:
+        names = MetadataCatalog.get(study.dataset).vocabulary.names
+        model.use_study(model.study([{**scene(image_size, range(len(names)), 0), "dataset_name": study.dataset}]))
 
     def step() -> dict[str, Tensor]:
         optimizer.zero_grad()

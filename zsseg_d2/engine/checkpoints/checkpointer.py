@@ -148,7 +148,8 @@ class ZssegCheckpointer(DetectionCheckpointer):
 
     def _check_kind(self, state: State) -> None:
         """Refuse a checkpoint of one model for an architecture of two, and the other way round."""
-        two, kind = tuple(f"{part}." for part in part_weights(self.model)) == PARTS, kind_of(state)
+        parts = {f"{part}." for part in part_weights(self.model)}
+        two, kind = parts.issuperset(PARTS), kind_of(state)
         if two and kind == "single":
             raise CheckpointError(
                 "MODEL.WEIGHTS is a file of one model, but this architecture has two. Fix: give it as "

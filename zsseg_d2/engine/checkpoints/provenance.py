@@ -16,9 +16,9 @@ import msgspec
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ...files import file_digest, local_path
+from ...files import atomic_path, file_digest, local_path
 from ...reading import UnusableFile, read_json
-from ...tensor_files import read_entries
+from ...tensor_files import SAFETENSORS, read_entries
 from ...vocabulary import Vocabulary, clip_tokens
 from ..config.yaml_files import read_yaml
 from ..datasets import every_training
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 ENTRY = "provenance"
 """Name of the entry in checkpoints, and in the metadata of weights files."""
+RECORD = "provenance.json"
+"""File beside packaged weights: the steps that made them and their ancestors, by SHA-256 of their files."""
 
 _SETTINGS = ("MODEL.META_ARCHITECTURE", "ZSSEG.TRAINING_VOCABULARY", "ZSSEG.DELETED_PIXELS", "SEED")
 
@@ -107,7 +109,7 @@ class Provenance(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=1)
 def packaged_steps() -> dict[str, Step]:
     """Return the steps that made the packaged weights, by SHA-256 of their files."""
-    return read_json(local_path("zsseg_d2://weights/provenance.json"), dict[str, Step])
+    return read_json(local_path(f"zsseg_d2://weights/{RECORD}"), dict[str, Step])
 
 
 def training_set(name: str) -> TrainingSet:
@@ -248,6 +250,37 @@ def _from_config_beside(file: Path) -> Provenance:
 
 def _with_unknown_parent(step: Step | None) -> Step | None:
     return msgspec.structs.replace(step, parents=(*step.parents, "unknown")) if step else None
+
+
+def record_weights(folder: Path) -> None:
+    """Bring the ``provenance.json`` of a folder of weights up to date; a folder without one stays without it.
+
+    What files say of themselves goes first. Files that say nothing keep their entry; entries that no file there has, or
+    builds on, are dropped.
+
+    Raises:
+        UnusableFile: a file of weights or the record cannot be read.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return
+    known = read_json(path, dict[str, Step])
+    waiting = []
+    for file in sorted(folder.glob(f"*{SAFETENSORS}")):
+        waiting.append(file_digest(file))
+        entry = read_entries(file).get(ENTRY)
+        said = Provenance() if entry is None else _decoded(entry, str(file))
+        known |= said.ancestors
+        if said.step is not None:
+            known[waiting[-1]] = said.step
+    kept: dict[str, Step] = {}
+    while waiting:
+        digest = waiting.pop(0)
+        if digest in known and digest not in kept:
+            kept[digest] = known[digest]
+            waiting = [*known[digest].parents, *waiting]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
 
 
 def _digest(file: str | Path) -> str:

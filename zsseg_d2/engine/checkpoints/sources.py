@@ -81,6 +81,9 @@ def local_weights(path: str, key: str = "MODEL.WEIGHTS", *, phrases: bool = Fals
 
 def _remedy(path: str, key: str, phrases: bool) -> str:
     """Say where missing weights come from: a training whose OUTPUT_DIR they lie in, or what their authors released."""
+    if key.startswith("ZSSEG.INTERPOLATION."):
+        program = "python tools/feature_statistics.py --config-file CONFIG --of DATASET --output"
+        return f"They are made by `{program} {path}`."
     command = _training_command(Path(path))
     if command:
         return f"They are made by `{command}`; or give another file: {key} /path/to/file.pth."

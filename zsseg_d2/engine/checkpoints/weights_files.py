@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
-from ...tensor_files import SAFETENSORS, write_tensors
+from ...reading import UnusableFile
+from ...tensor_files import SAFETENSORS, read_tensors, tensor_digest, write_tensors
 from ..errors import CheckpointError, ConfigError
 from .reading import read_checkpoint
 from .sources import local_weights
@@ -52,6 +54,21 @@ def check_output(path: str | os.PathLike, *, overwrite: bool = True) -> Path:
     if path.exists() and not overwrite:
         raise FileExistsError(f"'{path}' exists already. Give another name, or --overwrite to replace it.")
     return path
+
+
+def holds_already(path: Path, state: Mapping[str, Tensor], metadata: Mapping) -> bool:
+    """Return whether a file holds just these weights and entries, as after a run that was killed before its end.
+
+    Args:
+        path: of the file, which may be anything.
+        state: names and tensors.
+        metadata: entries of the file, of JSON's types.
+    """
+    try:
+        found = read_tensors(path)
+    except (OSError, UnusableFile):
+        return False
+    return found.rest == json.loads(json.dumps(metadata)) and tensor_digest(found.tensors) == tensor_digest(state)
 
 
 def write_weights(

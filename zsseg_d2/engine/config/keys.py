@@ -38,9 +38,10 @@ CHOICE = Anything()  # one of validation.CHOICES, or of a registry
 _COLOR = Number(-1e6, 1e6)
 
 _FCCLIP, _REFERRING, _FUSION = "meta_arch/fcclip.py", "meta_arch/referring.py", "meta_arch/combined.py"
+_SCORES, _RESULTS = "modeling/fcclip/ensemble.py", "meta_arch/results.py"
 _MASKS_AND_DEPTHS, _PLATEAU = "meta_arch/mask_depth_unet.py", "engine/training/plateau.py"
 _DISTILLED, _MERGED, _CLASSES = "meta_arch/distilled.py", "meta_arch/naive_intersection.py", "class_sets.py"
-_MEAN_TEACHER = "meta_arch/mean_teacher.py"
+_MEAN_TEACHER, _INTERPOLATED = "meta_arch/mean_teacher.py", "meta_arch/interpolated.py"
 _HEAD, _PIXELS = "modeling/fcclip/head.py", "modeling/fcclip/pixel_decoder.py"
 _QUERIES, _CLIP = "modeling/fcclip/query_decoder.py", "modeling/clip/backbone.py"
 _CLIPSEG, _UNET = "modeling/referring/clipseg_decoder.py", "modeling/referring/unet_decoder.py"
@@ -86,18 +87,18 @@ KEYS: dict[str, Key] = {
     "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": Key(Number(1, 10**7, whole=True), _FCCLIP),
     "MODEL.MASK_FORMER.OVERSAMPLE_RATIO": Key(Number(1, 100), _FCCLIP),
     "MODEL.MASK_FORMER.IMPORTANCE_SAMPLE_RATIO": Key(SHARE, _FCCLIP),
-    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON": Key(FLAG, _FCCLIP),
-    "MODEL.MASK_FORMER.TEST.INSTANCE_ON": Key(FLAG, _FCCLIP),
-    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON": Key(FLAG, _FCCLIP),
-    "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": Key(SHARE, _FCCLIP),
-    "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD": Key(SHARE, _FCCLIP),
-    "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": Key(FLAG, _FCCLIP),
+    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON": Key(FLAG, _RESULTS),
+    "MODEL.MASK_FORMER.TEST.INSTANCE_ON": Key(FLAG, _RESULTS),
+    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON": Key(FLAG, _RESULTS),
+    "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": Key(SHARE, _RESULTS),
+    "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD": Key(SHARE, _RESULTS),
+    "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": Key(FLAG, _RESULTS),
     "MODEL.FC_CLIP.CLIP_MODEL_NAME": Key(NAME, _CLIP),
     "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS": Key(TEXT, _CLIP),
     "MODEL.FC_CLIP.EMBED_DIM": Key(WIDTH, _QUERIES),
-    "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_ALPHA": Key(SHARE, _FCCLIP),
-    "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_BETA": Key(SHARE, _FCCLIP),
-    "MODEL.FC_CLIP.ENSEMBLE_ON_VALID_MASK": Key(FLAG, _FCCLIP),
+    "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_ALPHA": Key(SHARE, _SCORES),
+    "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_BETA": Key(SHARE, _SCORES),
+    "MODEL.FC_CLIP.ENSEMBLE_ON_VALID_MASK": Key(FLAG, _SCORES),
     "MODEL.AUTO_VOCABULARY.CAPTIONER": Key(CHOICE, _AUTO),
     "MODEL.AUTO_VOCABULARY.CAPTIONER_WEIGHTS": Key(NAME, _AUTO),
     "MODEL.AUTO_VOCABULARY.SIZES": Key(
@@ -243,7 +244,7 @@ KEYS: dict[str, Key] = {
     "SOLVER.POLY_LR_CONSTANT_ENDING": Key(SHARE, "detectron2", training=True),
     "TEST.EXPECTED_RESULTS": Key(Listed(Listed(Anything(), 4, 5, "values"), what="results"), _TRAINER),
     "TEST.EVAL_PERIOD": Key(ITERATIONS, _TRAINER),
-    "TEST.DETECTIONS_PER_IMAGE": Key(Number(1, 10**6, whole=True), _FCCLIP),
+    "TEST.DETECTIONS_PER_IMAGE": Key(Number(1, 10**6, whole=True), _RESULTS),
     "OUTPUT_DIR": Key(NAME, _RUN),
     "SEED": Key(Number(-1, 2**32 - 1, whole=True), _RUN),
     "CUDNN_BENCHMARK": Key(FLAG, _RUN),
@@ -261,11 +262,11 @@ KEYS: dict[str, Key] = {
     "ZSSEG.WORD_MAPPING": Key(TEXT, _EVALUATORS),
     "ZSSEG.WORD_COSINE": Key(Number(-1, 1), _EVALUATORS),
     "ZSSEG.VIS_IMAGES": Key(COUNT, _EVALUATORS),
-    "ZSSEG.ENSEMBLE": Key(FLAG, _FCCLIP),
-    "ZSSEG.VOID_RULE": Key(FLAG, _FCCLIP),
+    "ZSSEG.ENSEMBLE": Key(FLAG, _SCORES),
+    "ZSSEG.VOID_RULE": Key(FLAG, _SCORES),
     "ZSSEG.TOWER.NAME": Key(TEXT, "engine/config/setup.py"),
     "ZSSEG.TOWER.WEIGHTS": Key(TEXT, "configs"),
-    "ZSSEG.VOID_SUPPRESSION": Key(SHARE, _FCCLIP),
+    "ZSSEG.VOID_SUPPRESSION": Key(SHARE, _SCORES),
     "ZSSEG.PSEUDO_LABELS.MIN_SCORE": Key(SHARE, _LABELS),
     "ZSSEG.PSEUDO_LABELS.MIN_AREA": Key(Number(0, 10**9, whole=True), _LABELS),
     "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE": Key(SHARE, _LABELS),
@@ -289,6 +290,12 @@ KEYS: dict[str, Key] = {
     "ZSSEG.FROZEN_QUERIES.ADAPTER": Key(Number(0, 65536, whole=True), "meta_arch/frozen_queries.py"),
     "ZSSEG.ANCHOR.WEIGHTS": Key(TEXT, "meta_arch/anchored.py"),
     "ZSSEG.ANCHOR.WEIGHT": Key(WEIGHT, "meta_arch/anchored.py", training=True),
+    "ZSSEG.EWC.DATASET": Key(TEXT, "meta_arch/elastic.py", training=True),
+    "ZSSEG.EWC.IMAGES": Key(Number(0, 10**9, whole=True), "meta_arch/elastic.py", training=True),
+    "ZSSEG.INTERPOLATION.STATISTICS_ONE": Key(TEXT, _INTERPOLATED),
+    "ZSSEG.INTERPOLATION.STATISTICS_TWO": Key(TEXT, _INTERPOLATED),
+    "ZSSEG.INTERPOLATION.SHRINKAGE": Key(SHARE, _INTERPOLATED),
+    "ZSSEG.INTERPOLATION.TEMPERATURE": Key(POSITIVE, _INTERPOLATED),
     "ZSSEG.LOW_RANK.RANK": Key(WIDTH, "meta_arch/low_rank.py"),
     "ZSSEG.LOW_RANK.ALPHA": Key(WEIGHT, "meta_arch/low_rank.py"),
     "ZSSEG.REPLAY.DATASET": Key(TEXT, _LOADERS),

@@ -26,7 +26,7 @@ from ...registry import NamedRegistry
 from .. import composite_task as composites
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
-from ..datasets import every_test, every_training
+from ..datasets import every_test, every_training, further_training
 from ..errors import ConfigError, did_you_mean, explanation
 from ..evaluators import AUTO_VOCABULARY, PANOPTIC, evaluator_type
 from ..training.plateau import PLATEAU, plateau_dataset
@@ -261,7 +261,7 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
     known = DatasetCatalog.list()
     for key, names, needed in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN, not eval_only),
-        ("ZSSEG.REPLAY.DATASET", every_training(cfg)[len(cfg.DATASETS.TRAIN) :], False),
+        *((key, (name,), False) for key, name in further_training(cfg).items()),
         ("DATASETS.TEST", cfg.DATASETS.TEST, eval_only),
         ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST, False),
     ):

@@ -16,7 +16,7 @@ from ...auto_vocabulary.finder import ImageWords, WordFinder
 from ...auto_vocabulary.word_lists import PACKAGED
 from ...auto_vocabulary.words import with_added, without
 from ...class_sets import ClassSets, EvalClasses
-from ...data.panoptic.categories import PanopticCategory, distinct_colors
+from ...data.panoptic.categories import PanopticCategory, color_of_name
 from ...files import file_digest, local_path
 from ...meta_arch.auto_vocabulary import classes_of
 from ...vocabulary import Vocabulary
@@ -101,14 +101,21 @@ def parse_auto(words: WordsLike | None, tested: EvalClasses | None = None) -> Au
 
 @dataclass
 class FoundCategories:
-    """Ids and colors of words, in the order in which they were found, so that those of an image fit the next."""
+    """Ids and colors of words.
+
+    Ids count words in the order in which they are found, so that those of an image fit the next. Colors depend on the
+    word alone.
+    """
 
     by_name: dict[tuple[str, bool], PanopticCategory] = field(default_factory=dict)
+    _sorted: tuple[PanopticCategory, ...] = ()
 
     @property
     def all(self) -> tuple[PanopticCategory, ...]:
-        """Those of all images so far."""
-        return tuple(self.by_name.values())
+        """Those of all images so far, by their names."""
+        if len(self._sorted) < len(self.by_name):
+            self._sorted = tuple(sorted(self.by_name.values(), key=lambda c: (c.name, c.isthing)))
+        return self._sorted
 
     def of(self, kinds: Iterable[tuple[str, bool]]) -> tuple[PanopticCategory, ...]:
         """Return the categories of names and whether they are things; new ones get the next id."""
@@ -116,7 +123,7 @@ class FoundCategories:
         for name, thing in kinds:
             number = len(self.by_name) + 1
             if (name, thing) not in self.by_name:
-                color = distinct_colors(number)[-1]
+                color = color_of_name(f"{name} ({'thing' if thing else 'stuff'})")
                 self.by_name[name, thing] = PanopticCategory(number, name, thing, color)
             found.append(self.by_name[name, thing])
         return tuple(found)

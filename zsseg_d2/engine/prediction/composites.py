@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
-from ...data.composites.depth import DESCRIPTION, METRIC, DepthFormat, write_depth
+from ...data.composites.depth import DESCRIPTION, METRIC, DepthFormat, depth_name, write_depth
 from ...data.images.reading import read_rgb
 from ...data.panoptic.png import write_png
 from ...files import atomic_path
@@ -159,7 +159,9 @@ def output_names(paths: Sequence[str]) -> list[str]:
 def write_prediction(
     folder: Path, name: str, image: np.ndarray, found: CompositePrediction, format: DepthFormat
 ) -> None:
-    """Write ``<name>_mask.png``, ``<name>_cutout.png`` and, with depth, ``<name>_depth.png`` and ``depth.json``.
+    """Write ``<name>_mask.png`` and ``<name>_cutout.png``; with depth also ``depth.json`` and ``<name>_depth.png``.
+
+    Relative depth is in ``<name>_relative_depth.png``.
 
     Args:
         folder: is created if it is missing.
@@ -175,7 +177,7 @@ def write_prediction(
         Image.fromarray(np.dstack([image, alpha])).save(temporary, format="PNG")
     if found.depth is None:
         return
-    with atomic_path(folder / f"{name}_depth.png") as temporary:
+    with atomic_path(folder / f"{name}_{depth_name(format.kind)}.png") as temporary:
         write_depth(temporary, found.depth if format.kind == METRIC else found.depth.clip(0, 1), format)
     description = {key: value for key, value in msgspec.to_builtins(format).items() if key != "unit"}
     if format.kind == METRIC:

@@ -147,14 +147,14 @@ class PredictionFolder:
             journal.write(msgspec.json.encode(entry) + b"\n")
 
     def finish(self, categories: tuple[PanopticCategory, ...], *, instances: bool, table: bool) -> None:
-        """Write the files about all images of the folder.
+        """Write the files about all images of the folder, in the order of their names.
 
         Args:
             categories: (K,) of the settings, or of all words that were found.
             instances: write ``instances.json``.
             table: write ``segments.csv``.
         """
-        entries = list(self.entries.values())
+        entries = [self.entries[key] for key in self._keys()]
         write_json(self.folder / PANOPTIC, self.to_coco(categories))
         if instances:
             write_json(self.folder / INSTANCES, [i for entry in entries for i in entry.instances or ()])
@@ -171,10 +171,10 @@ class PredictionFolder:
 
         Args:
             categories: (K,) of the settings.
-            sources: finished images and frames; None: all of the folder.
+            sources: finished images and frames; None: all of the folder, by their names.
             rle: add the mask of each segment, read from the PNGs.
         """
-        wanted = list(self.entries) if sources is None else [_key(source) for source in sources]
+        wanted = self._keys() if sources is None else [_key(source) for source in sources]
         entries = [self.entries[key] for key in wanted]
         images = with_file_names([entry.image for entry in entries], wanted)
         annotations = [self._with_masks(entry) if rle else entry.annotation for entry in entries]
@@ -182,13 +182,19 @@ class PredictionFolder:
 
     def _words_of_images(self) -> dict[str, Any]:
         """Return the words of each image, with their origin."""
-        images = with_file_names([entry.image for entry in self.entries.values()], list(self.entries))
+        keys = self._keys()
+        entries = [self.entries[key] for key in keys]
+        images = with_file_names([entry.image for entry in entries], keys)
         return {
             "images": [
                 {"id": image["id"], "file_name": image["file_name"], "words": msgspec.to_builtins(entry.words)}
-                for image, entry in zip(images, self.entries.values())
+                for image, entry in zip(images, entries)
             ]
         }
+
+    def _keys(self) -> list[Source]:
+        """Return the finished images and frames by name and number, in whatever order they were finished."""
+        return sorted(self.entries, key=lambda key: (self.entries[key].name, key.frame or 0))
 
     def _ids(self, entry: Entry) -> np.ndarray:
         return read_panoptic_png(self.folder / dict(files_of(entry))["panoptic"], max_pixels=2**31)

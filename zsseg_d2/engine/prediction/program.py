@@ -31,7 +31,7 @@ from .folder import PredictionFolder, print_json
 from .inputs import Source, find_images, is_video, name_images, prepared
 from .listing import NO_WORD, listed
 from .predictor import DEFAULT_CONFIG, Predictor
-from .result import coco_panoptic
+from .result import coco_panoptic, renumbered
 from .videos import FrameReader, all_frames, draw_video, is_finished
 
 EMBEDDED = (
@@ -109,7 +109,10 @@ def _predict(
             content = folder.to_coco(predictor.categories, good, rle=True)
         else:
             images = with_file_names([found[source][0] for source in good], good)
-            content = coco_panoptic(images, [found[source][1] for source in good], predictor.categories)
+            annotations, categories = [found[source][1] for source in good], predictor.categories
+            if predictor.auto:  # ids that depend on no order of images; those of a folder are also in its PNGs
+                annotations, categories = renumbered(annotations, categories)
+            content = coco_panoptic(images, annotations, categories)
         print_json(content, args.json)
     return failed
 

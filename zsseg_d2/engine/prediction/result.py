@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -237,6 +237,23 @@ def coco_panoptic(images: list, annotations: list, categories: tuple[PanopticCat
         for c in categories
     ]
     return {"images": images, "annotations": annotations, "categories": listed}
+
+
+def renumbered(
+    annotations: list[dict[str, Any]], categories: tuple[PanopticCategory, ...]
+) -> tuple[list[dict[str, Any]], tuple[PanopticCategory, ...]]:
+    """Let category ids count from 1 in the order of the categories, in these and in annotations.
+
+    Args:
+        annotations: entries of "annotations" in COCO panoptic format; they stay as they are.
+        categories: (K,) of all segments.
+    """
+    numbers = {category.id: k for k, category in enumerate(categories, start=1)}
+    changed = [
+        {**a, "segments_info": [{**s, "category_id": numbers[s["category_id"]]} for s in a["segments_info"]]}
+        for a in annotations
+    ]
+    return changed, tuple(replace(category, id=numbers[category.id]) for category in categories)
 
 
 def encoded(mask: np.ndarray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from PIL import Image
 
+from ...data.composites.depth import METRIC
 from ...data.panoptic.png import write_png
 from ...evaluation.referring.phrase_visualization import paint_mask, panel, save_image, sheet
 from ..composite_task import test_samples
@@ -89,11 +90,16 @@ class CompositeVisualizer(HookBase):
         image, background = (item[key].permute(1, 2, 0).numpy() for key in ("image", "background"))
         return [
             panel(background, "background", _WIDTH),
-            self._pair(image, item["mask"].numpy(), self._shares(item), "truth"),
+            self._pair(image, item["mask"].numpy(), self._shares(item), "truth", self._depth_caption(item)),
         ]
 
     def _shares(self, item: dict) -> np.ndarray | None:
         return item["depth"].numpy() / self._cfg.MODEL.COMPOSITES.DEPTH_MAX if "depth" in item else None
+
+    def _depth_caption(self, item: dict) -> str:
+        if item["depth_kind"] == METRIC:
+            return f"depth, 0 to {self._cfg.MODEL.COMPOSITES.DEPTH_MAX:g} m, near is dark"
+        return "relative depth, near is dark"
 
     def _predicted(self, item: dict, iteration: int) -> Image.Image:
         path = self._folder / str(item["image_id"]) / f"{iteration:07d}.png"
@@ -105,9 +111,12 @@ class CompositeVisualizer(HookBase):
         return self._pair(image, shares[:height] > self._cfg.MODEL.COMPOSITES.THRESHOLD, depth, f"{iteration}")
 
     @staticmethod
-    def _pair(image: np.ndarray, mask: np.ndarray, depth: np.ndarray | None, caption: str) -> Image.Image:
-        """Draw a mask, and below it the depth, near is dark."""
-        painted = [paint_mask(image, mask)]
-        if depth is not None:
-            painted.append(np.rint(255 * depth.clip(0, 1)).astype(np.uint8)[..., None].repeat(3, 2))
-        return panel(np.concatenate(painted), caption, _WIDTH)
+    def _pair(
+        image: np.ndarray, mask: np.ndarray, depth: np.ndarray | None, caption: str, depth_caption: str = "depth"
+    ) -> Image.Image:
+        """Draw a mask, and below it the depth."""
+        painted = panel(paint_mask(image, mask), caption, _WIDTH)
+        if depth is None:
+            return painted
+        grey = np.rint(255 * depth.clip(0, 1)).astype(np.uint8)[..., None].repeat(3, 2)
+        return sheet([[painted], [panel(grey, depth_caption, _WIDTH)]])

@@ -33,6 +33,7 @@ from .divergence import CheckedAMPTrainer, CheckedTrainer
 from .hooks import AfterStep, DataLoadingMonitor, Evaluation, ProgressBar, StopOnSignal
 from .plateau import PLATEAU, PlateauHook
 from .samples import SampleVisualizer
+from .study import prepare_study
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +182,7 @@ class Trainer(DefaultTrainer):
             self.checkpointer.provenance = of_training(self.cfg)
         if self.start_iter >= self.max_iter:
             return self._finish()
+        prepare_study(self.cfg, self.model, resumed=self.start_iter > 0)
         self.data_loader.start_iter = self.start_iter
         self._loop(self.start_iter, self.max_iter)
         results = getattr(self, "_last_eval_results", None)

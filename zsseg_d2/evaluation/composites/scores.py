@@ -192,10 +192,10 @@ def depth_scores(sums: Sequence[DepthSums]) -> dict[str, float]:
     """Compute the scores of N depths of one kind.
 
     Returns:
-        Of metric depth ``depth_rmse`` in metres, ``abs_rel`` and ``delta_1.25``; of relative depth ``aligned_rmse``. Of
-        both ``depth_rmse_percent``, the error in percent of the range of the truth, farthest minus nearest;
-        ``constant_rmse_percent``, the same of the best constant; and ``depth_ssim``. Errors count all pixels together,
-        SSIM is a mean over images. All but errors in the unit of depth are in percent.
+        Of metric depth ``depth_rmse`` in metres, ``abs_rel`` and ``delta_1.25``; of relative depth ``aligned_rmse``.
+        ``depth_rmse_percent`` or ``aligned_rmse_percent`` is this error in percent of the range of the truth, farthest
+        minus nearest; ``constant_rmse_percent`` is the same of the best constant. Of both ``depth_ssim``. Errors count
+        all pixels together, SSIM is a mean over images. All but errors in the unit of depth are in percent.
 
     Raises:
         ValueError: metric and relative depth are mixed.
@@ -207,19 +207,17 @@ def depth_scores(sums: Sequence[DepthSums]) -> dict[str, float]:
     span = max(s.farthest for s in sums) - min(s.nearest for s in sums)
     mean = math.fsum(s.truth for s in sums) / pixels
     spread = math.sqrt(max(0.0, math.fsum(s.truth_squared for s in sums) / pixels - mean**2))
-    if kinds == {METRIC}:
-        rmse = math.sqrt(math.fsum(s.squared for s in sums) / pixels)
-        found = {
-            "depth_rmse": rmse,
+    metric = kinds == {METRIC}
+    name, squared = ("depth", [s.squared for s in sums]) if metric else ("aligned", [s.aligned for s in sums])
+    rmse = math.sqrt(math.fsum(squared) / pixels)
+    found = {f"{name}_rmse": rmse, f"{name}_rmse_percent": 100 * rmse / span if span else math.nan}
+    if metric:
+        found |= {
             "abs_rel": 100 * math.fsum(s.relative for s in sums) / pixels,
             "delta_1.25": 100 * sum(s.close for s in sums) / pixels,
         }
-    else:
-        rmse = math.sqrt(math.fsum(s.aligned for s in sums) / pixels)
-        found = {"aligned_rmse": rmse}
     return {
         **found,
-        "depth_rmse_percent": 100 * rmse / span if span else math.nan,
         "constant_rmse_percent": 100 * spread / span if span else math.nan,
         "depth_ssim": 100 * _mean([s.ssim for s in sums]),
     }

@@ -2,6 +2,7 @@
 
 from .alpha_curve import alpha_name, alpha_table, plot_alpha_curve
 from .evaluator import ClasswiseArithmeticEvaluator, PanopticQualityEvaluator
+from .oracle import TrueClassEvaluator, TrueMaskEvaluator
 from .panoptic_counts import PanopticCounts, class_quality, count_image, group_quality, harmonic_mean
 from .predictions import PredictionWriter
 from .report import format_table, panoptic_report, write_json
@@ -12,6 +13,8 @@ __all__ = [
     "PanopticCounts",
     "PanopticQualityEvaluator",
     "PredictionWriter",
+    "TrueClassEvaluator",
+    "TrueMaskEvaluator",
     "alpha_name",
     "alpha_table",
     "class_quality",

@@ -88,7 +88,7 @@ def count_image(
     pred, pred_class = _listed(pred_segments, num_classes, "predicted")
     crowd = np.array([bool(s["iscrowd"]) for s in gt_segments], dtype=bool)
 
-    overlap = _overlap(gt_ids, gt, pred_ids, pred)
+    overlap = overlap_areas(gt_ids, gt, pred_ids, pred)
     gt_area, pred_area = overlap.sum(1)[1:], overlap.sum(0)[1:]
     in_void, overlap = overlap[0, 1:], overlap[1:, 1:]
 
@@ -115,8 +115,21 @@ def count_image(
     )
 
 
-def _overlap(gt_ids: np.ndarray, gt: np.ndarray, pred_ids: np.ndarray, pred: np.ndarray) -> np.ndarray:
-    """Return pixels in ground truth i - 1 and prediction j - 1, (len(gt) + 1, len(pred) + 1) float64; 0 is void."""
+def overlap_areas(gt_ids: np.ndarray, gt: np.ndarray, pred_ids: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """Count the pixels that each annotated and each predicted segment share.
+
+    Args:
+        gt_ids: (H, W) integers.
+        gt: (G,) ids of the annotated segments; other pixels are void.
+        pred_ids: (H, W) integers, 0 = void.
+        pred: (P,) ids of the predicted segments.
+
+    Returns:
+        (G + 1, P + 1) float64: pixels in annotated segment i - 1 and predicted segment j - 1; 0 is void.
+
+    Raises:
+        ValueError: an id of `pred_ids` is not in `pred`.
+    """
     gt_runs, pred_runs, lengths = run_lengths(gt_ids, pred_ids)
     rows, columns = _number(gt_runs, gt), _number(pred_runs, pred)
     unlisted = (columns == 0) & (pred_runs != 0)

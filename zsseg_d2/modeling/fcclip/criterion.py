@@ -9,59 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..processes import mean_number, mean_over_processes
-from .matcher import hungarian, matching_cost, sample_points
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """How sure the targets of an image are, where a model made some of them.
-
-    Attributes:
-        classes: (N, K + 1) class probabilities of each target, in place of its label in the cross-entropy.
-        weights: (N,) weight of each target in all losses; 1 for ground truth.
-        pixels: (N, H, W) weight of each pixel in the mask losses; 1 for ground truth.
-        void: (H, W) weight of an unmatched query whose mask lies there: 1 where surely no further object is.
-    """
-
-    classes: Tensor
-    weights: Tensor
-    pixels: Tensor
-    void: Tensor
-
-
-@dataclass(frozen=True)
-class Target:
-    """Ground truth of one image on the padded grid.
-
-    Attributes:
-        labels: (N,) columns of the classifier.
-        masks: (N, H, W) bool; or probabilities, with `doubt`.
-        ignore: (H, W) bool, pixels without a loss; None if there are none.
-        doubt: None: the targets are certain.
-    """
-
-    labels: Tensor
-    masks: Tensor
-    ignore: Tensor | None = None
-    doubt: Doubt | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Prediction for one image after one decoder layer.
-
-    Attributes:
-        class_logits: (Q, K + 1), no-object last.
-        mask_embeds: One (Q, C) tensor per model whose masks make the prediction: one, or two that are fused.
-    """
-
-    class_logits: Tensor
-    mask_embeds: tuple[Tensor, ...]
-
-
-_ABSENT = -1e4
-"""Class logit of a class that an image does not have: its probability underflows to 0."""
+from ..processes import mean_number
+from .matcher import hungarian, matching_cost
+from .points import sample_points, uncertain_points
+from .set_losses import class_loss, mask_losses, on_one_vocabulary
+from .targets import Prediction, Target
 
 MaskLogits = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 """Mask embeddings (Q, C) and mask features (C, P) of each model to mask logits (Q, P)."""
@@ -109,78 +61,6 @@ class _MaskLosses:
 
     entropy: Tensor
     dice: Tensor
-
-
-def class_loss(
-    logits: Tensor,
-    labels: Tensor,
-    no_object_weight: float,
-    weight: Tensor | None = None,
-    classes: Tensor | None = None,
-) -> Tensor:
-    """Compute the weighted mean of the cross-entropy; the last class is no-object.
-
-    The weights are summed over all processes, so that the mean of their losses is the loss of the whole batch.
-
-    Args:
-        logits: (M, K + 1).
-        labels: (M,) in 0 … K.
-        no_object_weight: Weight of the queries whose label is K.
-        weight: (M,) extra weight of each query.
-        classes: (M, K + 1) probabilities that replace the labels in the cross-entropy; None: the labels are certain.
-    """
-    per_class = torch.ones(logits.shape[-1], device=logits.device)
-    per_class[-1] = no_object_weight
-    weights = per_class[labels] if weight is None else per_class[labels] * weight
-    losses = F.cross_entropy(logits.float(), labels if classes is None else classes, reduction="none")
-    return (losses * weights).sum() / mean_over_processes(weights.sum()).clamp(min=1e-6)
-
-
-def mask_losses(
-    logits: Tensor,
-    targets: Tensor,
-    num_masks: float,
-    weight: Tensor | None = None,
-    mask_weight: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Compute mask losses, summed over masks and divided by ``num_masks``.
-
-    Binary cross-entropy is a mean over points; dice is 1 - (2·Σpt + 1) / (Σp + Σt + 1).
-
-    Args:
-        logits, targets: (N, P) at the same points.
-        weight: (N, P) of the points; None: all 1.
-        mask_weight: (N,) of the masks; None: all 1.
-    """
-    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    probability = logits.sigmoid()
-    if weight is None:
-        entropy = entropy.mean(-1)
-    else:
-        entropy = (entropy * weight).sum(-1) / weight.sum(-1).clamp(min=1)
-        probability, targets = probability * weight, targets * weight
-    dice = 1 - (2 * (probability * targets).sum(-1) + 1) / (probability.sum(-1) + targets.sum(-1) + 1)
-    if mask_weight is not None:
-        entropy, dice = entropy * mask_weight, dice * mask_weight
-    return entropy.sum() / num_masks, dice.sum() / num_masks
-
-
-def uncertain_points(masks: Tensor, number: int, oversample: float, importance: float) -> Tensor:
-    """Draw random points, preferring those where the mask is least sure (Kirillov et al. 2020, PointRend, section 3.1).
-
-    Args:
-        masks: (N, h, w) logits.
-        number: P.
-
-    Returns:
-        (N, P, 2) as (x, y) in [0, 1].
-    """
-    count, device = len(masks), masks.device
-    candidates = torch.rand(count, int(number * oversample), 2, device=device)
-    uncertainty = -sample_points(masks[:, None], candidates)[:, 0].abs()
-    chosen = uncertainty.topk(int(number * importance), dim=1, sorted=False).indices
-    points = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
-    return torch.cat((points, torch.rand(count, number - points.shape[1], 2, device=device)), dim=1)
 
 
 class SetCriterion(nn.Module):
@@ -256,7 +136,9 @@ class SetCriterion(nn.Module):
         self, layer: Sequence[Prediction], matches: Sequence[_Match], masks: Sequence[_MaskLosses]
     ) -> dict[str, Tensor]:
         """Losses of one layer over all images, before they are weighted."""
-        logits, labels, classes = _on_one_vocabulary([p.class_logits for p in layer], matches)
+        logits, labels, classes = on_one_vocabulary(
+            [p.class_logits for p in layer], [m.labels for m in matches], [m.classes for m in matches]
+        )
         weights = torch.cat([m.weights for m in matches])
         return {
             "loss_ce": class_loss(logits, labels, self.no_object_weight, weights, classes),
@@ -372,27 +254,3 @@ class SetCriterion(nn.Module):
                 mask_weight = target.doubt.weights[index]
         at_points = sample_points(masks[:, None], points)[:, 0]
         return _MaskLosses(*mask_losses(at_points, wanted, num_masks, weight, mask_weight))
-
-
-def _on_one_vocabulary(logits: Sequence[Tensor], matches: Sequence[_Match]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Join the class logits (Q, K + 1), labels and class probabilities of images that may differ in their classes.
-
-    An image with fewer classes than another gets columns before no-object whose probability is 0.
-    """
-    width = max(of_image.shape[-1] for of_image in logits)
-    doubtful = any(match.classes is not None for match in matches)
-    joined, labels, classes = [], [], []
-    for of_image, match in zip(logits, matches):
-        missing = width - of_image.shape[-1]
-        void = of_image.shape[-1] - 1
-        if missing:
-            absent = of_image.new_full((len(of_image), missing), _ABSENT)
-            of_image = torch.cat((of_image[:, :-1], absent, of_image[:, -1:]), 1)
-        joined.append(of_image)
-        own = torch.where(match.labels == void, width - 1, match.labels) if missing else match.labels
-        labels.append(own)
-        if doubtful and match.classes is None:
-            classes.append(F.one_hot(own, width).float())
-        elif match.classes is not None:
-            classes.append(torch.cat((F.pad(match.classes[:, :-1], (0, missing)), match.classes[:, -1:]), 1))
-    return torch.cat(joined), torch.cat(labels), torch.cat(classes) if doubtful else None

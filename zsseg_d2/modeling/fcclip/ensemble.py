@@ -2,8 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How in-vocabulary and CLIP's scores become one (MODEL.FC_CLIP and ZSSEG).
+
+    Attributes:
+        ensemble: Join CLIP's scores of regions; if False, the decoder's scores alone count.
+        alpha: Weight of CLIP's score for seen classes.
+        beta: Weight of CLIP's score for unseen classes.
+        on_valid_mask: Leave CLIP's score out where a mask is empty at stride 32.
+        void_rule: Scale class scores by 1 - p_void; if False, no query is void.
+        void_suppression: w of p_void · (1 - w · max CLIP probability), in [0, 1].
+    """
+
+    ensemble: bool = True
+    alpha: float = 0.4
+    beta: float = 0.8
+    on_valid_mask: bool = False
+    void_rule: bool = True
+    void_suppression: float = 0.0
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> ScoringSettings:
+        clip, zsseg = cfg.MODEL.FC_CLIP, cfg.ZSSEG
+        return cls(
+            ensemble=zsseg.ENSEMBLE,
+            alpha=clip.GEOMETRIC_ENSEMBLE_ALPHA,
+            beta=clip.GEOMETRIC_ENSEMBLE_BETA,
+            on_valid_mask=clip.ENSEMBLE_ON_VALID_MASK,
+            void_rule=zsseg.VOID_RULE,
+            void_suppression=zsseg.VOID_SUPPRESSION,
+        )
+
+    @property
+    def reads_regions(self) -> bool:
+        """Whether CLIP's scores of regions change the result."""
+        return self.ensemble or bool(self.void_suppression)
+
+
+def join_scores(
+    in_logits: Tensor, out_logits: Tensor | None, seen: Tensor, settings: ScoringSettings, valid: Tensor | None = None
+) -> Tensor:
+    """Compute log-probabilities after the ensemble and the void rule.
+
+    Args:
+        in_logits: (..., Q, K + 1) the decoder's class logits, void last.
+        out_logits: (..., Q, K) CLIP's class logits; None: the decoder's alone count.
+        seen: (K,) bool.
+        settings: How the scores are joined.
+        valid: (..., Q) bool; where False, CLIP's score is left out. None: everywhere True.
+
+    Returns:
+        (..., Q, K + 1), void last.
+    """
+    void = in_logits.softmax(-1)[..., -1]
+    if not settings.void_rule:
+        void = torch.zeros_like(void)
+    scores = in_logits[..., :-1]
+    if out_logits is None:
+        return apply_void_rule(scores, void)
+    void = suppress_void(void, out_logits, settings.void_suppression, valid)
+    if settings.ensemble:
+        scores = geometric_ensemble(scores, out_logits, seen, settings.alpha, settings.beta, valid)
+    return apply_void_rule(scores, void)
 
 
 def geometric_ensemble(

@@ -13,19 +13,6 @@ PAIRINGS = ("index", "hungarian")
 """How the queries of two models are paired."""
 
 
-def sample_points(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
-    """Sample maps at points.
-
-    Args:
-        maps: (B, C, h, w).
-        points: (B, P, 2) as (x, y) in [0, 1].
-
-    Returns:
-        (B, C, P).
-    """
-    return F.grid_sample(maps, 2 * points[:, :, None] - 1, mode=mode, align_corners=False)[..., 0]
-
-
 def mask_cost(
     mask_logits: Tensor, targets: Tensor, mask_weight: float, dice_weight: float, weight: Tensor | None = None
 ) -> Tensor:

@@ -174,6 +174,32 @@ class MaskedAttentionDecoder(QueryDecoder):
         class_embed = self.class_embed(self._mask_pooling_proj(pooled) + normed)
         return Queries(class_embed, mask_embed, logits)
 
+    @torch.no_grad()
+    def embed_masks(
+        self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None, masks: Tensor
+    ) -> Tensor:
+        """Embed given masks of one image as :meth:`last` embeds its own.
+
+        Each takes the query of the last layer whose own mask has the largest IoU with it, and pools the mask features
+        in its place.
+
+        Args:
+            scales: (1, C, h, w) at strides 32, 16, 8.
+            features: (1, C, H/4, W/4).
+            projection: as in :meth:`last`.
+            masks: (N, H/4, W/4) bool, none empty.
+
+        Returns:
+            (N, E).
+        """
+        normed, mask_embed = self._layers(scales, features, projection)[-1]
+        mask_features = (features if projection is None else projection(features))[0].flatten(1).float()
+        own, given = (mask_embed[0].float() @ mask_features > 0).float(), masks.flatten(1).float()
+        shared = given @ own.T
+        iou = shared / (given.sum(1)[:, None] + own.sum(1) - shared)
+        pooled = given @ mask_features.T / given.sum(1)[:, None]
+        return self.class_embed(self._mask_pooling_proj(pooled) + normed[0, iou.argmax(1)])
+
     def _layers(
         self, scales: list[Tensor], features: Tensor, projection: nn.Conv2d | None, padding: Padding | None = None
     ) -> list[tuple[Tensor, Tensor]]:
