@@ -157,8 +157,8 @@ MASK_IOU = Measure("mask_iou", "mask IoU", ("mask_iou",), scalar="composites/mas
 
 
 def _depth_percent(key: str, label: str) -> Measure:
-    path = {"path": (key,), "scalar": f"composites/{key}"}
-    return Measure(key, f"{label} (% of range)", **path, ranks=False, optional=True)
+    scalar = f"composites/{key}"
+    return Measure(key, f"{label} (% of range)", (key,), scalar=scalar, ranks=False, optional=True)
 
 
 DEPTH_PERCENT = _depth_percent("depth_rmse_percent", "depth RMSE")
