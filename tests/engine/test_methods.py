@@ -203,7 +203,7 @@ def test_what_was_studied_of_another_model_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "ewc", "low_rank", "low_rate"]
-    + ["interpolated"],
+    + ["interpolated", "distill_replay"],
 )
 def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
     """On the mini tower with random weights."""
