@@ -38,6 +38,7 @@ METHODS = [
     ("MeanTeacherFCCLIP", "ZSSEG.MEAN_TEACHER.STRENGTH", 0.0, "ZSSEG.DELETED_PIXELS", "ignore"),
     ("FrozenQueriesFCCLIP",),
     ("FCCLIP", *REPLAY),
+    ("DistilledFCCLIP", *REPLAY, "ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0),
     ("MeanTeacherFCCLIP", *REPLAY, "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1),
     ("AnchoredFCCLIP",),
     ("ElasticFCCLIP", "ZSSEG.EWC.DATASET", WORLD),

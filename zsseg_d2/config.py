@@ -262,7 +262,7 @@ def _add_methods(cfg: CN) -> None:
     i = z.INTERPOLATION = CN()  # of InterpolatedFCCLIP, between MODEL_ONE and MODEL_TWO for each image
     i.STATISTICS_ONE = ""  # of CLIP's embeddings over the first model's training set: tools/feature_statistics.py
     i.STATISTICS_TWO = ""  # the same of the second one's
-    i.SHRINKAGE = 0.1  # of covariances towards a multiple of the identity, from 0 to 1
+    i.SHRINKAGE = 0.01  # of covariances towards a multiple of the identity, from 0 to 1
     i.TEMPERATURE = 1.0  # log-likelihoods are divided by it; the larger, the nearer to equal shares
 
     w = z.LOW_RANK = CN()

@@ -15,6 +15,7 @@ from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from tests.engine import stopping
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine import setup_cfg
+from zsseg_d2.engine.checkpoints.provenance import provenance_of
 from zsseg_d2.engine.checkpoints.reading import read_checkpoint
 from zsseg_d2.engine.config.setup import packaged_configs
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
@@ -184,6 +185,8 @@ def test_a_resumed_run_has_the_fisher_information_that_it_had(kept, tmp_path, ca
     assert all(torch.equal(v, state[k]) for k, v in resumed.model.state_dict().items())
     saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
     assert saved.keys() == read_checkpoint(str(local_path(MINI)))["model"].keys(), "an ordinary checkpoint"
+    told = [dataset.name for dataset in provenance_of(tmp_path / "stopped" / "model_final.pth").step.datasets]
+    assert told == ["methods_train_008", "methods_world"], "it says whose labels were read"
 
 
 def test_a_training_studies_anew_where_another_one_has_been(tmp_path):
