@@ -6,12 +6,16 @@ import hashlib
 import http.server
 import os
 import threading
+from pathlib import Path
 
 import pytest
+from detectron2.config import get_cfg
 
+from zsseg_d2 import add_zsseg_config
 from zsseg_d2.engine.checkpoints.sources import local_weights
 from zsseg_d2.engine.errors import CheckpointError
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 GOOD, OTHER = b"weights " * 1000, b"others! " * 1000
 
 
@@ -98,3 +102,12 @@ def test_what_is_cut_off_or_a_page_is_refused(serve):
 def test_a_server_that_does_not_answer_names_the_key():
     with pytest.raises(CheckpointError, match=r"ZSSEG\.X: .* could not be fetched .*Fix: download them"):
         local_weights("http://127.0.0.1:9/w.pth", "ZSSEG.X")
+
+
+def test_references_that_were_not_resolved_are_told():
+    """A config that Detectron2 merges by itself keeps ``${…}``."""
+    cfg = get_cfg()
+    add_zsseg_config(cfg)
+    cfg.merge_from_file(str(CONFIGS / "minicity" / "zero_shot.yaml"))
+    with pytest.raises(CheckpointError, match="merged without its references. Fix: .*setup_cfg"):
+        local_weights(cfg.MODEL.WEIGHTS)

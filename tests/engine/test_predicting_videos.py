@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.contents import content
+from tests.engine.batched_scores import differences, pictures
 from zsseg_d2.cli import predict as tool
 from zsseg_d2.data import read_panoptic_png
 from zsseg_d2.data.synthetic import write_minicity
@@ -222,6 +223,12 @@ def test_batches_give_the_maps_of_single_images(films, scene, computed, size):
     for one, other in zip(*(content(films.parent / n / "panoptic.json")["annotations"] for n in ("alone", "found"))):
         for a, b in zip(one["segments_info"], other["segments_info"], strict=True):
             assert {**a, "score": 0} == {**b, "score": 0} and a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+def test_scores_of_a_batch_are_those_of_single_images():
+    """On drawings, noise and a ramp, of segments and of instances."""
+    for found in differences(pictures(90, 150), (2, 4), ("INPUT.MIN_SIZE_TEST", "96")):
+        assert found.maps == 0 and max(found.segments, found.instances) < 2e-5
 
 
 def test_an_image_that_fails_costs_no_other_of_its_batch(films, monkeypatch, capsys):

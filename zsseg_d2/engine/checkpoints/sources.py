@@ -81,6 +81,8 @@ def local_weights(path: str, key: str = "MODEL.WEIGHTS", *, phrases: bool = Fals
 
 def _remedy(path: str, key: str, phrases: bool) -> str:
     """Say where missing weights come from: a training whose OUTPUT_DIR they lie in, or what their authors released."""
+    if path.startswith("${"):
+        return "The config was merged without its references. Fix: load it by zsseg_d2.engine.setup_cfg."
     if key.startswith("ZSSEG.INTERPOLATION."):
         program = "python tools/feature_statistics.py --config-file CONFIG --of DATASET --output"
         return f"They are made by `{program} {path}`."
