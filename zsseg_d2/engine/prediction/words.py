@@ -139,10 +139,10 @@ def _known_things(vocabulary: Vocabulary, tested: EvalClasses | None) -> dict[tu
     """Return for each known name, as :func:`clip_tokens`, whether it is a thing.
 
     A dataset with this very vocabulary comes first, then the test set, COCO and the others; the names of all come
-    before their synonyms.
+    before their synonyms. Datasets of label maps tell no things from stuff, and are left out.
     """
     sources = [] if tested is None else [(tested.vocabulary, tested.things)]
-    for family in (COCO, *PANOPTIC_FAMILIES.values()):
+    for family in (COCO, *(f for f in PANOPTIC_FAMILIES.values() if not f.semantic)):
         sources.append((family.vocabulary, frozenset(k for k, c in enumerate(family.categories) if c.isthing)))
     sources.sort(key=lambda source: source[0] != vocabulary)
     found: dict[tuple[int, ...], bool] = {}
