@@ -221,6 +221,9 @@ def _add_methods(cfg: CN) -> None:
     p.MIN_SCORE = 0.5  # segments whose class score is below take no part
     p.MIN_AREA = 32  # least area of a pseudo-label, in pixels of the original image
     p.MIN_VISIBLE = 0.5  # least part of the predicted segment that lies where no kept label is
+    p.REGIONS = False  # the regions without labels are the masks, and the model names them
+    p.MIN_SHARE = 0.15  # share of a region that a predicted segment covers at least to have a part of it
+    p.MIN_DELETED = 0.0  # least probability that a region shows a deleted class
 
     z.MODEL_ONE = CN()
     z.MODEL_ONE.WEIGHTS = ""  # of two models: initial weights of the first, the out-of-vocabulary specialist

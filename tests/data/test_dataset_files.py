@@ -46,7 +46,8 @@ def problem(path) -> str:
 def test_all_names_of_a_file(garden):
     assert register_dataset_file(garden) is PANOPTIC_FAMILIES["garden"]
     names = {name for name in DatasetCatalog.list() if name.startswith("garden_")}
-    deleted = {"garden_train_no_vehicles", "garden_train_pseudo_labels_no_vehicles"}
+    kinds = ("", "pseudo_labels_", "region_labels_")
+    deleted = {f"garden_train_{kind}no_vehicles" for kind in kinds}
     assert names == {"garden_train", "garden_val", *deleted}
     metadata = MetadataCatalog.get("garden_train_no_vehicles")
     assert metadata.category_names == ["lawn", "sky", "fence", "visitor", "cart", "coach", "lorry"]  # by id

@@ -62,7 +62,8 @@ def classes(name: str) -> set[int]:
 
 def test_all_names_of_a_family(zoo):
     names = [name for name in DatasetCatalog.list() if name.startswith("zoo_")]
-    pseudo = [f"zoo_train_pseudo_labels_{name}" for name in ("no_lions", "no_animals")]
+    kinds = ("pseudo_labels", "region_labels")
+    pseudo = [f"zoo_train_{kind}_{name}" for kind in kinds for name in ("no_lions", "no_animals")]
     deleted = ["zoo_train_no_lions", "zoo_train_no_animals", "zoo_train_without_grass"]
     assert sorted(names) == sorted(["zoo_train", "zoo_val", *deleted, *pseudo])
     assert all(family_of(name) is zoo for name in names)

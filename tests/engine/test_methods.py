@@ -75,7 +75,7 @@ def options_of(name: str) -> list[str]:
         return ["ZSSEG.MODEL_TWO.WEIGHTS", MINI, *files]
     if "zero_shot" in name:
         return []
-    deleted = name not in ("full_finetune", "invocab")
+    deleted = name not in ("full_finetune", "invocab", "regions", "regions_replay")
     if name == "l2_sp":
         return ["DATASETS.TRAIN", "('methods_train_008',)", "ZSSEG.ANCHOR.WEIGHTS", MINI]
     if name == "ewc":
@@ -209,7 +209,7 @@ def test_what_was_studied_of_another_model_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "ewc", "low_rank", "low_rate"]
-    + ["interpolated", "distill_replay"],
+    + ["interpolated", "distill_replay", "regions", "regions_replay"],
 )
 def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
     """On the mini tower with random weights."""

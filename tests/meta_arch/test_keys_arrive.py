@@ -258,7 +258,8 @@ ELSEWHERE = {
             Z + "TOWER.NAME",
             Z + "TOWER.WEIGHTS",
         ),
-        Z + "PSEUDO_LABELS.MIN_SCORE",
+        *(Z + "PSEUDO_LABELS.MIN_SCORE", Z + "PSEUDO_LABELS.REGIONS", Z + "PSEUDO_LABELS.MIN_SHARE"),
+        Z + "PSEUDO_LABELS.MIN_DELETED",
         *(Z + "SAMPLES.PERIOD", Z + "SAMPLES.COUNT", Z + "STRICT_WEIGHTS", Z + "PROCESS_TIMEOUT"),
     ),
     "FC-CLIP's and Mask2Former's, read by nobody": (

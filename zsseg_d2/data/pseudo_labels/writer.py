@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -23,11 +24,15 @@ from ..panoptic.family import PanopticFamily
 from ..panoptic.png import check_segments, read_panoptic_png, write_panoptic_png
 from ..panoptic.registration import PanopticPaths
 from ..panoptic.split_writer import ResumableSplitWriter, check_outside, provide_image, write_json
-from .dataset import FORMAT, KIND, check_pseudo_labels
+from .dataset import FORMAT, KIND, REGIONS, check_pseudo_labels
+from .regions import RegionSettings, find_regions
 from .summary import summarize
-from .targets import Thresholds, add_pseudo_labels
+from .targets import ZERO_SHOT, Thresholds, add_pseudo_labels
 
 TOOL = "make_pseudo_labels"
+
+NameRegions = Callable[[np.ndarray], Sequence[tuple[int, float] | None]]
+"""Numbers of the regions (H, W) -> contiguous id and score of each, in the order of the numbers; None: no target."""
 
 
 class LabeledSegment(TypedDict):
@@ -52,6 +57,7 @@ class PseudoLabelSet:
         configuration: the name of the deleted classes.
         output: the folder to write to.
         thresholds: the least that a predicted segment needs.
+        regions: which regions without labels become targets; None: the predicted segments do.
 
     Attributes:
         records: records after deletion; no other ground truth is ever read.
@@ -63,9 +69,15 @@ class PseudoLabelSet:
     configuration: str
     output: Path
     thresholds: Thresholds
+    regions: RegionSettings | None = None
     records: list[dict] = field(init=False, repr=False)
     files: ResumableSplitWriter = field(init=False, repr=False)
     _arguments: dict = field(init=False, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """Which of :data:`.dataset.KINDS` is written."""
+        return KIND if self.regions is None else REGIONS
 
     @property
     def paths(self) -> PanopticPaths:
@@ -122,13 +134,19 @@ class PseudoLabelSet:
             "configuration": self.configuration,
             "deleted_label_ids": list(self.family.deleted_label_ids(self.configuration)),
             "thresholds": asdict(self.thresholds),
+            **({} if self.regions is None else {"regions": asdict(self.regions)}),
             **predictions,
         }
         own = [self.paths.panoptic_json, self.paths.panoptic_root, self.paths.image_root]
         self.files = ResumableSplitWriter(self.output, own, split=self.split, tool=TOOL, note=list[LabeledSegment])
 
     def add(
-        self, record: Mapping, predicted_ids: np.ndarray, predicted: Sequence[Mapping], part: int | None = None
+        self,
+        record: Mapping,
+        predicted_ids: np.ndarray,
+        predicted: Sequence[Mapping],
+        part: int | None = None,
+        name: NameRegions | None = None,
     ) -> None:
         """Write the files of one image.
 
@@ -137,24 +155,31 @@ class PseudoLabelSet:
             predicted_ids: (H, W) segment ids of the prediction.
             predicted: the segments, each with id, category_id and score.
             part: number of this process, if there are several.
+            name: names the regions without labels, if they become targets.
 
         Raises:
             DatasetError: the panoptic PNG is missing, damaged, or does not belong to the record.
         """
         ids = read_panoptic_png(record["pan_seg_file_name"], predicted_ids.shape)
         check_segments(ids, record["segments_info"], record["pan_seg_file_name"], complete=False)
-        ids, segments = add_pseudo_labels(
+        kept = record["segments_info"]
+        fill = partial(
+            add_pseudo_labels,
             ids,
-            record["segments_info"],
-            predicted_ids,
-            predicted,
+            kept,
             deleted=self.family.deleted_ids(self.configuration),
             categories=self.family.categories,
-            thresholds=self.thresholds,
         )
+        labeled, segments = fill(predicted_ids, predicted, thresholds=self.thresholds)
+        if self.regions is not None and name is not None:
+            parts = np.where(np.isin(labeled, [s["id"] for s in segments if s["origin"] == ZERO_SHOT]), labeled, 0)
+            regions = find_regions((labeled == 0) | (parts > 0), parts, self.regions)
+            found = enumerate(name(regions), start=1)
+            named = [{"id": n, "category_id": c[0], "score": c[1]} for n, c in found if c is not None]
+            labeled, segments = fill(regions, named, thresholds=Thresholds(0.0, self.regions.min_area, 0.0))
         image, panoptic = self._targets(record)
         provide_image(Path(record["file_name"]), image)
-        write_panoptic_png(panoptic, ids)
+        write_panoptic_png(panoptic, labeled)
         keys = ("id", "category_id", "iscrowd", "area", "bbox", "score", "origin")
         label_ids = [c.id for c in self.family.categories]
         note = [{k: s[k] for k in keys} | {"category_id": label_ids[s["category_id"]]} for s in segments]
@@ -184,7 +209,7 @@ class PseudoLabelSet:
         write_json(json_file, self._document())
         deleted, categories = self.family.deleted_ids(self.configuration), self.family.categories
         entry = {
-            "kind": KIND,
+            "kind": self.kind,
             "configuration": self.configuration,
             "deleted": [categories[k].name for k in deleted],
             "images": len(self.records),
@@ -212,7 +237,7 @@ class PseudoLabelSet:
 
     def _is_complete(self) -> bool:
         try:
-            check_pseudo_labels(self.output, self.family, self.split, self.configuration, "")
+            check_pseudo_labels(self.output, self.family, self.split, self.configuration, "", self.kind)
             records = self.family.layout.load(self.output, self.split, self.family.categories)
             return len(records) == len(self.records)
         except DatasetError:

@@ -6,7 +6,9 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,17 +18,20 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import log_every_n_seconds
 from tabulate import tabulate
+from torch import nn
 from tqdm import tqdm
 
 from ...class_sets import ClassSets
 from ...data.panoptic.family import family_of
 from ...data.panoptic.mapper import PanopticMapper
 from ...data.panoptic.split_writer import read_manifest
-from ...data.pseudo_labels.dataset import pseudo_labels_folder, pseudo_labels_name
+from ...data.pseudo_labels.dataset import KIND, REGIONS, pseudo_labels_folder, pseudo_labels_name
+from ...data.pseudo_labels.regions import RegionSettings
 from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
 from ...data.pseudo_labels.writer import TOOL, PseudoLabelSet
 from ...files import file_digest
 from ...folder_lock import writing
+from ...meta_arch.given_masks import name_regions, predicting_model
 from ..checkpoints.sources import local_weights
 from ..config.packaged import config_names
 from ..errors import ConfigError, one_line_errors
@@ -84,7 +89,8 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
     family = family_of(cfg.DATASETS.TEST)
     family.deleted_ids(args.configuration)  # raises for an unknown one
     limits = cfg.ZSSEG.PSEUDO_LABELS
-    default = pseudo_labels_folder(family, args.configuration)
+    kind = REGIONS if limits.REGIONS else KIND
+    default = pseudo_labels_folder(family, args.configuration, kind)
     output = Path(args.output).expanduser() if args.output else default
     target = PseudoLabelSet(
         family,
@@ -92,6 +98,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         args.configuration,
         output,
         Thresholds(limits.MIN_SCORE, limits.MIN_AREA, limits.MIN_VISIBLE),
+        RegionSettings(limits.MIN_AREA, limits.MIN_SHARE, limits.MIN_DELETED) if limits.REGIONS else None,
     )
     weights = weights_files(cfg)
     check_no_leak(cfg, args.configuration, weights.values())
@@ -114,7 +121,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         model = {
             "config_file": " ".join(config_names(args.config_file)),
             "weights": weights,
-            "train_with": pseudo_labels_name(family, args.configuration) if registered else None,
+            "train_with": pseudo_labels_name(family, args.configuration, kind=kind) if registered else None,
         }
         return target.finish(model, seconds), output
 
@@ -153,6 +160,7 @@ def _label(task: Labelling) -> None:
     model = Trainer.build_model(cfg)
     Trainer.build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
     model.eval()
+    namer = _region_namer(cfg, model, task.target)
     by_id = {record["image_id"]: record for record in task.records}
     # Vocabulary and things of the test set, as in the evaluation of the model.
     records = [{**record, "dataset_name": cfg.DATASETS.TEST[0]} for record in task.records]
@@ -169,11 +177,30 @@ def _label(task: Labelling) -> None:
                         f"MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE}: pseudo-labels need a model that "
                         "scores its segments."
                     )
-                task.target.add(by_id[item["image_id"]], ids.cpu().numpy(), segments, part=rank)
+                more = {} if namer is None else {"name": partial(namer, item)}
+                task.target.add(by_id[item["image_id"]], ids.cpu().numpy(), segments, part=rank, **more)
             if not show_bars():
                 log_every_n_seconds(
                     logging.INFO, f"{number} of {len(loader)} images of this process", n=10, name=__name__
                 )
+
+
+def _region_namer(cfg: CfgNode, model: nn.Module, target: PseudoLabelSet) -> Callable | None:
+    """Return the function that names the regions of an item; None if predicted segments are the targets.
+
+    Raises:
+        ConfigError: several models make the predictions.
+    """
+    if target.regions is None:
+        return None
+    namer = predicting_model(model)
+    if namer is None:
+        raise ConfigError(
+            f"ZSSEG.PSEUDO_LABELS.REGIONS=True: MODEL.META_ARCHITECTURE={cfg.MODEL.META_ARCHITECTURE} names no masks. "
+            "Fix: take an FC-CLIP, or set it to False."
+        )
+    deleted = sorted(target.family.deleted_ids(target.configuration))
+    return partial(name_regions, namer, deleted=deleted, least=target.regions.min_deleted)
 
 
 def _label_in_processes(task: Labelling, processes: int, debug: bool) -> None:
