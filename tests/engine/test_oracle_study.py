@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -14,7 +15,7 @@ from tests.tiny import random_image, tiny_config
 from zsseg_d2.cli.oracle_study import parse_arguments
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine.oracle_study import TrueMasks, run_oracle_study
-from zsseg_d2.meta_arch.given_masks import name_masks, on_cells, predicting_model
+from zsseg_d2.meta_arch.given_masks import name_masks, name_regions, on_cells, predicting_model, score_masks
 
 OPTIONS = ["INPUT.MIN_SIZE_TEST", "64", "MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0"]
 OPTIONS += ["DATASETS.TEST", "('study_val',)"]
@@ -66,6 +67,40 @@ def test_no_mask_is_named_void():
     masks[0, :, :48], masks[1, :, 48:] = True, True
     names = name_masks(model, {"image": random_image(64, 96)}, masks)
     assert names.shape == (2,) and set(names.tolist()) <= {0, 1, 2, 3}
+
+
+def test_regions_are_named_by_their_masks():
+    """The class is the likeliest deleted one, the score its share among the deleted ones; each as if it were alone."""
+    model, item = tiny_model(), {"image": random_image(64, 96)}
+    regions = np.zeros((64, 96), np.int32)
+    regions[:40, :30], regions[10:60, 50:90] = 1, 2
+    masks = torch.stack([torch.from_numpy(regions == n) for n in (1, 2)])
+    probabilities = score_masks(model, item, masks).exp().numpy()
+    found = name_regions(model, item, regions, deleted=[1, 3], least=0.0)
+    for (category, score), p in zip(found, probabilities):
+        assert category == (1 if p[1] > p[3] else 3)
+        assert score == pytest.approx(max(p[1], p[3]) / (p[1] + p[3]), rel=1e-5)
+    alone = np.where(regions == 2, 1, 0).astype(np.int32)
+    ((category, score),) = name_regions(model, item, alone, deleted=[1, 3], least=0.0)
+    assert category == found[1][0] and score == pytest.approx(found[1][1], rel=1e-5)
+    together = probabilities[:, [1, 3]].sum(1)
+    least = float(together.mean())
+    some = name_regions(model, item, regions, deleted=[1, 3], least=least)
+    assert [s is None for s in some] == (together < least).tolist() and None in some
+    assert name_regions(model, item, np.zeros((64, 96), np.int32), deleted=[1], least=0.0) == []
+    assert name_regions(model, item, regions, deleted=[2], least=0.0) == [(2, pytest.approx(1.0))] * 2
+
+
+def test_regions_of_a_larger_annotation_are_named_on_the_image():
+    model, item = tiny_model(), {"image": random_image(64, 96)}
+    regions = np.zeros((64, 96), np.int32)
+    regions[:40, :32] = 1
+    twice = regions.repeat(2, 0).repeat(2, 1)
+    assert name_regions(model, item, twice, deleted=[0, 1, 2, 3], least=0.0) == name_regions(
+        model, item, regions, deleted=[0, 1, 2, 3], least=0.0
+    )
+    twice[127, 191] = 2  # a quarter of one pixel of the image
+    assert len(name_regions(model, item, twice, deleted=[0, 1], least=0.0)) == 2
 
 
 @pytest.mark.parametrize(

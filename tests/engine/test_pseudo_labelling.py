@@ -15,6 +15,7 @@ import torch
 from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as oracle
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from scipy import ndimage
 
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.cli import make_pseudo_labels as tool
@@ -412,6 +413,39 @@ def test_the_real_model_labels_through_the_tool(datasets, capsys):
     assert {"MODEL.WEIGHTS", "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"} == set(entry["arguments"]["weights_sha256"])
     kept = DatasetCatalog.get("openvocab_cityscapes_fine_panoptic_train_003")
     assert entry["segments"]["ground_truth"] == sum(len(r["segments_info"]) for r in kept)
+
+
+REGIONS = ("ZSSEG.PSEUDO_LABELS.REGIONS", "True", "ZSSEG.PSEUDO_LABELS.MIN_AREA", "20")
+
+
+def test_regions_without_labels_become_targets(datasets, capsys):
+    """They cover each pixel without a kept label in a large region, and ground truth of Out changes no byte of them."""
+    name = "openvocab_cityscapes_fine_panoptic_train_region_labels_008"
+    with pytest.raises(DatasetError, match="make them with `.*--configuration 008 ZSSEG.PSEUDO_LABELS.REGIONS True`"):
+        DatasetCatalog.get(name)
+    keys = ["DATASETS.TEST", "('openvocab_cityscapes_fine_panoptic_val',)", "INPUT.MIN_SIZE_TEST", "64"]
+    words = ["--config-file", "minicity/zero_shot.yaml", "--configuration", "008", *keys, "MODEL.DEVICE", "cpu"]
+    words += ["DATALOADER.NUM_WORKERS", "0", *REGIONS]
+    entry = run_labelling(tool.parse_arguments(words))
+    folder = datasets / "cityscapes_region_labels_008"
+    assert entry["train_with"] == name and entry["kind"] == "region_labels" and name in capsys.readouterr().out
+    for record in DatasetCatalog.get(name):
+        ids = read_panoptic_png(record["pan_seg_file_name"])
+        check_segments(ids, record["segments_info"], record["pan_seg_file_name"])
+        stuff = (ids > 0) & (ids < 1000)
+        components, _ = ndimage.label(~stuff, np.ones((3, 3)))
+        large = np.isin(components, np.flatnonzero(np.bincount(components.ravel()) >= 20)) & (components > 0)
+        assert (ids[large] > 0).all(), "no pixel of a large region is void"
+    first = snapshot(folder)
+    shutil.rmtree(folder)
+    tiny_labeller.change_deleted_labels(datasets / "cityscapes", THINGS, np.random.default_rng(1))
+    run_labelling(tool.parse_arguments(words))
+    assert snapshot(folder) == first
+
+
+def test_a_model_that_names_no_masks_makes_no_regions(datasets):
+    with pytest.raises(ConfigError, match="META_ARCHITECTURE=TinyLabeller names no masks. Fix: take an FC-CLIP"):
+        make_pseudo_labels(arguments(datasets, *REGIONS))
 
 
 def test_mistakes_are_one_message(datasets):
