@@ -72,7 +72,8 @@ def check_pseudo_labels(
     if entry is None:
         raise DatasetError(f"The pseudo-labels {root} are not finished; run the same command again: `{command}`.")
     if entry.get("kind") != kind:
-        raise DatasetError(f"{root} does not hold such pseudo-labels; move it away, and make them with `{command}`.")
+        what = "pseudo-labels" if kind == KIND else "pseudo-labels of regions"
+        raise DatasetError(f"{root} does not hold {what}; move it away, and make them with `{command}`.")
     if entry.get("configuration") != configuration:
         raise DatasetError(
             f"{root} holds pseudo-labels of configuration {entry.get('configuration')}, not {configuration}; train on "
