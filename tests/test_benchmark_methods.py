@@ -29,3 +29,21 @@ def test_unknown_methods_and_keys_are_refused(capsys):
     assert "invalid choice: 'magic'" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="Unknown config key"):
         tool.main(["MODEL.MAGIC", "1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--inference", "--methods", "replay"], "--methods: 'replay' infers as a single model does; choose from"),
+        (["--methods", "naive intersection"], "--methods: 'naive intersection' has no training step; choose from"),
+    ],
+)
+def test_a_method_that_cannot_be_timed_so_is_refused(words, told, capsys):
+    with pytest.raises(SystemExit):
+        tool.parse_arguments([*words, "--"])
+    assert told in capsys.readouterr().err
+
+
+def test_all_methods_of_a_kind_are_the_default():
+    assert tool.parse_arguments([]).methods == list(tool.METHODS)
+    assert tool.parse_arguments(["--inference"]).methods == list(tool.INFERENCE)

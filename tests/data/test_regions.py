@@ -45,6 +45,11 @@ def test_a_segment_that_covers_too_little_has_no_part():
     assert regions_of(["########"], predicted, RegionSettings(2, 0.125)) == [[1] * 8]
 
 
+def test_pixels_of_a_segment_without_a_part_go_to_the_others():
+    predicted = [[5, 5, 5, 7, 0, 9, 9, 9]]
+    assert regions_of(["########"], predicted) == [[1, 1, 1, 1, 2, 2, 2, 2]]
+
+
 def test_a_segment_in_two_regions_is_two_regions():
     assert regions_of(["##.##"], [[5, 5, 0, 5, 5]]) == [[1, 1, 0, 2, 2]]
 

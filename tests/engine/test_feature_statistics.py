@@ -121,3 +121,9 @@ def test_statistics_that_are_missing_or_of_another_clip(tmp_path):
         wide = {"mean": torch.zeros(3), "covariance": torch.eye(3)}
         torch.save({"model": wide}, tmp_path / "wide.pth")
         evaluate(tmp_path, "ZSSEG.INTERPOLATION.STATISTICS_TWO", tmp_path / "wide.pth")
+
+
+def test_a_negative_number_of_images_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--config-file", "x.yaml", "--of", "y", "--output", "z.safetensors", "--images", "-3"])
+    assert "--images: it must be a number of images" in capsys.readouterr().err

@@ -416,6 +416,7 @@ def test_the_real_model_labels_through_the_tool(datasets, capsys):
 
 
 REGIONS = ("ZSSEG.PSEUDO_LABELS.REGIONS", "True", "ZSSEG.PSEUDO_LABELS.MIN_AREA", "20")
+ALL_SEGMENTS = ("ZSSEG.PSEUDO_LABELS.MIN_SCORE", "0.0", "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", "0.0")
 
 
 def test_regions_without_labels_become_targets(datasets, capsys):
@@ -425,7 +426,10 @@ def test_regions_without_labels_become_targets(datasets, capsys):
         DatasetCatalog.get(name)
     keys = ["DATASETS.TEST", "('openvocab_cityscapes_fine_panoptic_val',)", "INPUT.MIN_SIZE_TEST", "64"]
     words = ["--config-file", "minicity/zero_shot.yaml", "--configuration", "008", *keys, "MODEL.DEVICE", "cpu"]
-    words += ["DATALOADER.NUM_WORKERS", "0", *REGIONS]
+    words += ["DATALOADER.NUM_WORKERS", "0", *ALL_SEGMENTS]
+    segments = run_labelling(tool.parse_arguments([*words, *REGIONS[2:]]))["segments"]
+    assert segments["zero_shot"] > 0, "the model predicts things, which divide regions"
+    words += REGIONS
     entry = run_labelling(tool.parse_arguments(words))
     folder = datasets / "cityscapes_region_labels_008"
     assert entry["train_with"] == name and entry["kind"] == "region_labels" and name in capsys.readouterr().out
@@ -441,6 +445,8 @@ def test_regions_without_labels_become_targets(datasets, capsys):
     tiny_labeller.change_deleted_labels(datasets / "cityscapes", THINGS, np.random.default_rng(1))
     run_labelling(tool.parse_arguments(words))
     assert snapshot(folder) == first
+    with pytest.raises(SystemExit, match=r"other arguments or from another source \(regions\); give --overwrite"):
+        run_labelling(tool.parse_arguments([*words, "ZSSEG.PSEUDO_LABELS.MIN_SHARE", "0.5"]))
 
 
 def test_a_model_that_names_no_masks_makes_no_regions(datasets):

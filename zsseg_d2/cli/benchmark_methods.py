@@ -52,12 +52,22 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--inference", action="store_true", help="time inference in place of training steps")
     known = list(dict.fromkeys((*METHODS, *INFERENCE)))
-    parser.add_argument("--methods", nargs="+", choices=known, default=known, metavar="NAME", help=f"of {known}")
+    parser.add_argument("--methods", nargs="+", choices=known, metavar="NAME", help=f"of {known}; default: all")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_config_arguments("default: minicity/full_finetune.yaml")
     args = parser.parse_args(argv)
+    args.methods = args.methods or list(table_of(args))
+    other = next((name for name in args.methods if name not in table_of(args)), None)
+    if other is not None:
+        what = "infers as a single model does" if args.inference else "has no training step"
+        parser.error(f"--methods: '{other}' {what}; choose from {', '.join(table_of(args))}")
     args.config_file = args.config_file or ["minicity/full_finetune.yaml"]
     return args
+
+
+def table_of(args: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """Return the architecture and options of each method that can be timed."""
+    return INFERENCE if args.inference else METHODS
 
 
 @program(parse_arguments)
@@ -69,7 +79,7 @@ def main(args: argparse.Namespace) -> None:
     from zsseg_d2.engine.benchmark.measure import in_turns, machine
 
     setup_cfg(args, check=False)  # mistakes end here, before any process is started
-    methods = [name for name in (INFERENCE if args.inference else METHODS) if name in (SINGLE, *args.methods)]
+    methods = [name for name in table_of(args) if name in (SINGLE, *args.methods)]
     forms = in_turns({name: partial(make_work, name, args) for name in methods}, args.repeat)
     rows: dict[str, dict] = {}
     for name, form in forms.items():
@@ -106,7 +116,7 @@ def make_work(method: str, args: argparse.Namespace):
     """Make the training step of a method, or its inference."""
     from zsseg_d2.engine.benchmark.model_work import inference, training_step
 
-    size, architecture = (args.height, args.width), (INFERENCE if args.inference else METHODS)[method]
+    size, architecture = (args.height, args.width), table_of(args)[method]
     options = ["ZSSEG.DISTILLATION.CLASSES", "all", *args.opts, "MODEL.META_ARCHITECTURE", *architecture]
     if args.inference:
         return inference(args.config_file, size, options, args.batch)

@@ -23,7 +23,10 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     parser.add_config_arguments("of the evaluation: CLIP, size of images", required=True)
     parser.set_defaults(eval_only=True, resume=False)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.images < 0:
+        parser.error("--images: it must be a number of images, or 0 for all")
+    return args
 
 
 @program(parse_arguments)
