@@ -52,8 +52,19 @@ def test_text_and_yaml_files_hold_the_same(tmp_path_factory, classes):
     )
     (folder / "c.yaml").write_text("\n".join(f'- "{", ".join(c)}"' for c in classes))
     (folder / "d.yaml").write_text("\n".join("- [" + ", ".join(f'"{s}"' for s in c) + "]" for c in classes))
-    for name in ("a.txt", "b.txt", "c.yaml", "d.yaml"):
+    for name in ("a.txt", "c.yaml", "d.yaml"):
         assert Vocabulary.load(folder / name) == expected
+    numbered = Vocabulary.load(folder / "b.txt")
+    assert list(map(sorted, numbered.classes)) == list(map(sorted, expected.classes))
+    if len({c[0].casefold() for c in classes}) == len(classes):
+        assert numbered == expected
+
+
+def test_classes_of_a_numbered_list_are_told_apart_and_lose_no_word(tmp_path):
+    """Two classes are printed by "pot": the one with another word is printed by that. A word given twice stays."""
+    (tmp_path / "list.txt").write_text("0:invalid_class_id\n1:pot,flowerpot,pot\n2:pot\n3:bag,bag\n4:Bag,purse\n")
+    classes = Vocabulary.load(tmp_path / "list.txt").classes
+    assert classes == (("flowerpot", "pot", "pot"), ("pot",), ("bag", "bag"), ("purse", "Bag"))
 
 
 @given(NAMES)

@@ -265,9 +265,9 @@ def _told_apart(entries: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     taken = {entry[0].casefold() for entry in entries if len(entry) == 1}
     found = []
     for entry in entries:
-        free = [word for word in entry if word.casefold() not in taken]
-        if len(entry) > 1 and free:
-            entry = (free[0], *(word for word in entry if word != free[0]))
+        free = next((k for k, word in enumerate(entry) if word.casefold() not in taken), 0)
+        if free:
+            entry = (entry[free], *entry[:free], *entry[free + 1 :])
         found.append(entry)
         taken.add(entry[0].casefold() if entry else "")
     return found

@@ -47,6 +47,8 @@ def damage_files(
         name = f"case {case} (seed {seed}): {targets[case % len(targets)].file}: {done}: {outcome.kind}"
         if outcome.kind not in GOOD:
             bad.append(f"{name}: {outcome.last_line[:300]}")
+            if outcome.kind == "traceback":  # it may stand before the sentence
+                bad.append(outcome.output[outcome.output.index("Traceback") :][:3000])
         if log:
             facts = {"case": name, "kind": outcome.kind, "seconds": outcome.seconds, "memory": outcome.memory}
             output = outcome.output[-4000:] if outcome.kind not in GOOD else ""

@@ -20,7 +20,7 @@ from zsseg_d2.cli.program import program
 
 SINGLE = "single model"
 _MASKS = ("ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DISTILLATION.MASK_WEIGHT", "5.0")
-METHODS = {
+METHODS: dict[str, tuple[str, ...]] = {
     SINGLE: ("FCCLIP",),
     "distillation of classes": ("DistilledFCCLIP",),
     "distillation of classes and masks": ("DistilledFCCLIP", *_MASKS),
@@ -34,7 +34,7 @@ METHODS = {
     "combined": ("CombinedFCCLIP",),
     "combined, queries matched": ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian"),
 }
-INFERENCE = {
+INFERENCE: dict[str, tuple[str, ...]] = {
     SINGLE: ("FCCLIP",),
     "frozen queries": ("FrozenQueriesFCCLIP",),
     "combined": ("CombinedFCCLIP",),
