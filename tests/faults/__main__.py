@@ -21,7 +21,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tests.faults.damage import damage_files
-from tests.faults.interruptions import fill_the_disk, kill_and_repeat
+from tests.faults.disks import fill_the_disk
+from tests.faults.interruptions import kill_and_repeat
 from tests.faults.workspace import Workspace
 
 KINDS = {"files": damage_files, "kills": kill_and_repeat, "disk": fill_the_disk}

@@ -79,6 +79,6 @@ def damage_one(workspace: Workspace, target: Target, rng: random.Random) -> tupl
         try:
             done = mutate(path, rng)
             words = [word.replace("{out}", str(out)) for word in target.words]
-            return workspace.run(*words), done
+            return workspace.run(*words, about=path), done
         finally:
             restore(path, kept)

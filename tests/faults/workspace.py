@@ -7,6 +7,7 @@ import pkgutil
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import zsseg_d2
 from tests.data.tiny_garden import make_garden
@@ -73,6 +74,8 @@ class Workspace:
             self._make()
             done.touch()
         self.targets = self._targets()
+        self.undisturbed: dict[str, Any] = {}
+        """What programs wrote here; see :func:`tests.faults.commands.run_undisturbed`."""
 
     def run(self, *words: str, **options) -> Outcome:
         """Run a program in the workspace; see :func:`tests.faults.cases.run_program`."""
@@ -98,6 +101,9 @@ class Workspace:
 
         for name in ("image.png", "image.jpg", "image.tif", "image.webp", "image.bmp", "image.gif"):
             Image.open(scene).convert("RGB").save(self.root / name)
+        for name, mode in (("foregrounds", "RGBA"), ("backgrounds", "RGB")):
+            (self.root / name).mkdir()
+            Image.open(scene).convert(mode).save(self.root / name / "image.png")
         self._must("evaluate", "--config-file", "config.yaml", *SMALL, "OUTPUT_DIR", "evaluated")
         self._must(*_train("trained"), "SOLVER.MAX_ITER", "2")
         self._must(*_phrases("phrases"), "SOLVER.MAX_ITER", "1")
