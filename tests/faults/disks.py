@@ -151,8 +151,6 @@ def _try(workspace: Workspace, command: Command, start: str, moment: float, disk
     return ("completed" if found == "same files" else found), second.last_line
 
 
-
-
 def why_not(disk: str) -> str:
     """Return why this kind of disk cannot be made here; "" if it can."""
     if disk == "limit":
