@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.faults.workspace import SMALL, TRAIN, Workspace
 
-PER_RUN = ("run.json", "log.txt", "events*", "*.lock", "*config.yaml", "metrics.json", "suite.log", "suite_job.json")
+PER_RUN = ("run.json", "log.txt", "events*", "*.lock", "*config.yaml", "metrics.json", "suite.log", "suite_job.json",
+           ".snakemake/*", ".snakemake/*/*", ".suite/*", "results.json", "results.md")  # fmt: skip
 """Files with times, addresses or logs in them, which no two runs share."""
 
 
