@@ -150,7 +150,14 @@ def test_a_resumed_run_writes_the_bytes_of_one_that_was_not_stopped(
     """Where phrases come again in other batches than those in which they came first."""
     last, saved = (4, 2) if decoder == "unet" else (8, 5)  # the U-Net is slow
     options = ("SOLVER.MAX_ITER", last, "SOLVER.CHECKPOINT_PERIOD", saved, "DATASETS.TEST", ())
-    options += ("SOLVER.LR_SCHEDULER_NAME", schedule, "DATALOADER.NUM_WORKERS", workers, "INPUT.PHRASE.PROMPTS_TRAIN", "plain")
+    options += (
+        "SOLVER.LR_SCHEDULER_NAME",
+        schedule,
+        "DATALOADER.NUM_WORKERS",
+        workers,
+        "INPUT.PHRASE.PROMPTS_TRAIN",
+        "plain",
+    )
     options += ("MODEL.REFERRING.DECODER", decoder)
     torch.manual_seed(0)
     train(phrase_config(*options, output="whole"))
