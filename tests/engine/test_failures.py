@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -73,11 +74,31 @@ def test_a_process_that_hangs_is_named_after_the_stated_time(capfd):
     assert time.monotonic() - start < 50 and "Traceback" not in "".join(capfd.readouterr())
 
 
-def test_who_noticed_a_lost_process_is_named_where_nothing_more_is_known():
-    error = torch.multiprocessing.ProcessRaisedException("RuntimeError: NCCL error: remote process exited", 3, 77)
-    told = r"Process 3 \(pid 77\) of the run lost another one, .* ZSSEG\.PROCESS_TIMEOUT=9 seconds\. Fix: "
-    with pytest.raises(ProcessLost, match=told), _waiting(9):
+NOTICED = """
+
+-- Process 3 terminated with the following error:
+Traceback (most recent call last):
+  File "torch/distributed/distributed_c10d.py", line 1, in all_gather
+    work = group.allgather([tensor_list], [tensor])  # of a ProcessGroup
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("torch.distributed.DistBackendError: NCCL error in: x.cpp:1\nLast error:\nremote process exited", True),
+        ("RuntimeError: Connection closed by peer [127.0.0.1]:1", True),
+        ("ZeroDivisionError: a bug of ours, told of Socket Timeout", False),
+        ("RuntimeError: shape mismatch", False),
+    ],
+)
+def test_who_noticed_a_lost_process_is_named_where_nothing_more_is_known(end, told):
+    error = torch.multiprocessing.ProcessRaisedException(NOTICED.format(end), 3, error_pid=77)
+    with pytest.raises(ProcessLost if told else type(error)) as caught, _waiting(9):
         raise error
+    text = r"Process 3 \(pid 77\) of the run lost another one, .* ZSSEG\.PROCESS_TIMEOUT=9 seconds\. Fix: "
+    assert bool(re.match(text, str(caught.value))) == told
 
 
 @on_cpu

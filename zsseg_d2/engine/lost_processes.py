@@ -12,6 +12,7 @@ _PEER = re.compile(
     r"gloo|Connection (closed|reset) by peer|Broken pipe|NCCL|ProcessGroup|Timed out waiting|Socket Timeout|recvValue",
     re.IGNORECASE,
 )
+_RAISED = re.compile(r"^(?:RuntimeError|torch\.distributed\.Dist\w*Error): ", re.MULTILINE)
 _TIMEOUT = re.compile(r"timed? ?out", re.IGNORECASE)
 _WHY = {
     "SIGKILL": "killed, most likely because the machine ran out of memory",
@@ -51,6 +52,12 @@ def lost_worker(error: BaseException) -> str | None:
 def lost_peer(error: BaseException) -> bool:
     """Return whether another process of the same run ended, or did not answer in time."""
     return isinstance(error, RuntimeError) and bool(_PEER.search(str(error)))
+
+
+def lost_peer_said(report: str) -> bool:
+    """Return whether a traceback of another process, as torch reports it, ends with an error of :func:`lost_peer`."""
+    ends = [found.end() for found in _RAISED.finditer(report)]
+    return bool(ends) and bool(_PEER.search(report, ends[-1]))
 
 
 def timed_out(error: BaseException) -> bool:
