@@ -134,7 +134,7 @@ class Workspace:
             Target("words.yaml", (*evaluate, "ZSSEG.VOCABULARY", "words.yaml")),
             Target("weights.safetensors", (*evaluate, "MODEL.WEIGHTS", "weights.safetensors")),
             Target("trained/model_final.pth", (*evaluate, "MODEL.WEIGHTS", "trained/model_final.pth")),
-            Target("trained/model_final.pth", ("export-weights", "trained/model_final.pth", "{out}/x.pth")),
+            Target("trained/model_final.pth", ("export-weights", "trained/model_final.pth", "{out}/x.safetensors")),
             Target("exported.safetensors", (*evaluate, "MODEL.WEIGHTS", "exported.safetensors")),
             Target("combined.safetensors", _split("{out}")),
             Target("suite.yaml", ("run-suite", "suite.yaml", "--dry-run", "--output", "{out}")),
