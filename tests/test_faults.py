@@ -35,7 +35,9 @@ def test_damaged_files_end_in_a_sentence(workspace):
 
 
 def test_killed_programs_complete_their_work_when_repeated(workspace):
-    names = [c.name for c in commands() if c.short]
+    names = [
+        c.name for c in commands() if c.short and c.name not in ("predict", "evaluate")
+    ]  # slow, and train is killed
     counts, bad = kill_and_repeat(workspace, cases=len(names), seed=0, of=names)
     assert not bad, "\n".join(bad)
 

@@ -112,7 +112,7 @@ class Workspace:
         self._must("delete-classes", "--root", "datasets/minicity", "--configuration", "008", "--output", "deleted")
         make_garden(self.root / "garden", images=2)
         self._must(*_predict("found"))
-        self._must(*_label("labelled"))
+        self._must(*_label("made/labelled"))  # it records the way to the dataset, which is as far from {out}
         self._must("run-suite", "suite.yaml", timeout=300)
 
     def _must(self, *words: str, **options) -> None:
@@ -154,7 +154,7 @@ class Workspace:
         found += [Target(p, evaluate) for p in self._files(f"{city}/leftImg8bit/val", "*.png", 1)]
         found += [Target(p, evaluate) for p in self._files("cache", "*", 3)]
         found += [Target(p, resume, "trained") for p in self._files("trained", "*") if "events" not in p]
-        found += [Target(p, _label("{out}"), "labelled") for p in self._files("labelled", "*.json")]
+        found += [Target(p, _label("{out}"), "made/labelled") for p in self._files("made/labelled", "*.json")]
         found += [Target(p, report, "suite") for p in self._files("suite", "*.json*")]
         validate = ("prepare-phrasecut", "--root", str(phrases.relative_to(self.root)))
         found += [Target(p, validate) for p in self._files(str(phrases.relative_to(self.root)), "*.json")]

@@ -267,7 +267,7 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
         ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST, False),
     ):
         if needed and not names:
-            raise ConfigError(f"{key} is empty; name a dataset.{_examples(known)}")
+            raise ConfigError(f"{key} is empty. Fix: name a dataset.{_examples(known)}")
         for name in names:
             if name not in known:
                 raise ConfigError(
