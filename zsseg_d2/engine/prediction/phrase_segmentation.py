@@ -108,7 +108,7 @@ def segment(
         ConfigError: two phrases are so long that CLIP reads the same of both.
     """
     (template,) = prompt_templates(model.test_prompts)
-    _check_distinct(model, phrases, template)
+    check_distinct(model, phrases)
     small = Image.fromarray(image).resize((model.image_size, model.image_size), Image.Resampling.BILINEAR)
     shared = {"image": _tensor(np.asarray(small)), "height": image.shape[0], "width": image.shape[1]}
     if example is not None:
@@ -120,7 +120,13 @@ def segment(
     return found
 
 
-def _check_distinct(model: ReferringSegmentor, phrases: Sequence[str], template: str) -> None:
+def check_distinct(model: ReferringSegmentor, phrases: Sequence[str]) -> None:
+    """Check that CLIP tells phrases apart.
+
+    Raises:
+        ConfigError: two are so long that it reads the same of both.
+    """
+    (template,) = prompt_templates(model.test_prompts)
     different = {clip_tokens(phrase): phrase for phrase in phrases}.values()
     prompts = {template.format(phrase): phrase for phrase in different}
     same = read_alike(model.backbone.tokenizer, list(prompts))
@@ -176,31 +182,28 @@ def run_segmenting(args: argparse.Namespace) -> int:
     for path in args.image:  # a damaged one is reported now; none is kept, as there may be thousands
         read_rgb(path, limit)
     targets = _targets(args)
+    model = build_segmentor(cfg)
+    example = _example(args, cfg)
+    check_distinct(model, phrases)
+    several = len(args.image) > 1
     folders = [targets[0].parent] if not Path(args.output).suffix else []  # a single file is written at once
     folders += [Path(args.save_masks)] if args.save_masks else []
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(writing(folder, "segment.py"))
-        _segment_all(args, cfg, phrases, targets)
+        for path, target in tqdm(list(zip(args.image, targets)), disable=None if several else True, unit="image"):
+            image = read_rgb(path, limit)
+            found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
+            save_image(overlays(image, found), target)
+            for result in found:
+                share = 100 * result.mask.mean()
+                tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the image")
+            tqdm.write(f"wrote {target}")
+            if args.save_masks:
+                folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
+                save_masks(found, folder)
+                tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
     return 0
-
-
-def _segment_all(args: argparse.Namespace, cfg: CfgNode, phrases: Sequence[str], targets: Sequence[Path]) -> None:
-    model = build_segmentor(cfg)
-    example = _example(args, cfg)
-    several = len(args.image) > 1
-    for path, target in tqdm(list(zip(args.image, targets)), disable=None if several else True, unit="image"):
-        image = read_rgb(path, cfg.INPUT.MAX_PIXELS)
-        found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
-        save_image(overlays(image, found), target)
-        for result in found:
-            share = 100 * result.mask.mean()
-            tqdm.write(f"{path}: {result.phrase!r}: score {result.score:.2f}, {share:.1f} % of the image")
-        tqdm.write(f"wrote {target}")
-        if args.save_masks:
-            folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
-            save_masks(found, folder)
-            tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
 
 
 def segmentor_config(config_file: str | Sequence[str] = DEFAULT_CONFIG, options: Sequence[str] = ()) -> CfgNode:
