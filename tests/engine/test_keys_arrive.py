@@ -77,12 +77,12 @@ def threshold_of_words(cfg):
     return evaluator._threshold
 
 
-def regions(cfg):
-    """Of the settings that say which regions are labeled, by name."""
+def pseudo_labels(cfg):
+    """Thresholds of segments, and the settings of regions."""
     cfg.merge_from_list(["ZSSEG.PSEUDO_LABELS.REGIONS", True])
     args = argparse.Namespace(configuration="008", split="train", output=str(cfg.OUTPUT_DIR))
     with mock.patch.object(labeling, "labelling_config", return_value=cfg), mock.patch.object(labeling, "family_of"):
-        return called(labeling, "PseudoLabelSet", lambda: labeling.make_pseudo_labels(args)).args[5]
+        return called(labeling, "PseudoLabelSet", lambda: labeling.make_pseudo_labels(args)).args[4:6]
 
 
 def phrases(cfg):
@@ -133,8 +133,12 @@ ROWS = {
     "checkpoints": Row("ZSSEG.STRICT_WEIGHTS", False, lambda c: Trainer.build_checkpointer(c, nn.Linear(1, 1)).strict),
     "WiSE-FT": Row("ZSSEG.STRICT_WEIGHTS", False, strictness_of_wise_ft),
     "words": Row("ZSSEG.WORD_COSINE", 0.7, threshold_of_words, AUTO),
-    "regions": Row(LABELS + "MIN_DELETED", 0.3, lambda c: regions(c).min_deleted),
-    "parts of regions": Row(LABELS + "MIN_SHARE", 0.7, lambda c: regions(c).min_share),
+    "regions": Row(LABELS + "MIN_DELETED", 0.3, lambda c: pseudo_labels(c)[1].min_deleted),
+    "parts of regions": Row(LABELS + "MIN_SHARE", 0.7, lambda c: pseudo_labels(c)[1].min_share),
+    "sure segments": Row(LABELS + "MIN_SCORE", 0.8, lambda c: pseudo_labels(c)[0].min_score),
+    "visible segments": Row(LABELS + "MIN_VISIBLE", 0.9, lambda c: pseudo_labels(c)[0].min_visible),
+    "large segments": Row(LABELS + "MIN_AREA", 9, lambda c: pseudo_labels(c)[0].min_area),
+    "large regions": Row(LABELS + "MIN_AREA", 9, lambda c: pseudo_labels(c)[1].min_area),
     "negative phrases": Row("INPUT.PHRASE.NEGATIVE_PROBABILITY", 0.4, lambda c: phrases(c).negative_probability),
     "no negative phrases": Row(
         "INPUT.PHRASE.NEGATIVE_PROBABILITY", 0.0, lambda c: phrases(c).negatives is None, expected=True
