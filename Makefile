@@ -1,6 +1,6 @@
 # make demo   see a zero-shot open-vocabulary model evaluated, with images
 # make test   the test suite
-# make mutants   break the code in one place at a time, and see that a test notices (some minutes)
+# make mutants   break the code in one place at a time, and see that a test notices (about 40 minutes)
 # make lint   ruff (rules and format) and mypy
 # All install what they need into $(VENV) first. A Detectron2 that is already in $(VENV) is used as it is.
 
