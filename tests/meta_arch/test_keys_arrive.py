@@ -133,6 +133,7 @@ ATTRIBUTES = [
     Attribute(Z + "FUSION.PAIRING", "hungarian", lambda m: m.pairing, FUSED),
     Attribute(Z + "FUSION.PREDICTION", "two", lambda m: m.prediction, FUSED),
     Attribute(Z + "FUSION.DEEP_SUPERVISION", True, lambda m: m.deep_supervision, FUSED),
+    Attribute(Z + "FUSION.MEAN_TEACHER", True, lambda m: hasattr(m.model_one, "teacher"), FUSED),
     Attribute(D + "TEACHER_WEIGHTS", "t.pth", lambda m: m.initial_weights["teacher"].path, TAUGHT),
     Attribute(D + "WEIGHT", 3.0, lambda m: m.distillation.weight, TAUGHT),
     Attribute(D + "MASK_WEIGHT", 0.5, lambda m: m.distillation.mask_weight, TAUGHT),
