@@ -18,6 +18,7 @@ from tests.data.tiny_garden import CLASSES, make_garden
 from zsseg_d2.cli import predict as tool
 from zsseg_d2.cli import train_net
 from zsseg_d2.data import PANOPTIC_FAMILIES, unregister_panoptic_family
+from zsseg_d2.engine.prediction.embedded import DRAWN_STREETS
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("MODEL.DEVICE", "cpu", "ZSSEG.TEXT_CACHE", "")
@@ -101,6 +102,7 @@ def test_images_of_extreme_shapes(tmp_path):
         status = subprocess.run([*command, *words, *OPTIONS], cwd=tmp_path, stdout=log, stderr=log).returncode
     told = (tmp_path / "log.txt").read_text()
     assert status == 0 and "Traceback" not in told, told
+    assert told.count(DRAWN_STREETS) == 1
     if program:
         assert 0.3 < int((tmp_path / "peak.txt").read_text()) / 1e6 < MOST_MEMORY
     panoptic_maps(tmp_path / "found", dict(sorted(sizes.items(), key=lambda item: list(sizes).index(item[0]))))
@@ -115,12 +117,12 @@ def test_a_dataset_of_ones_own_has_the_quality_of_its_evaluation(tmp_path, monke
     """Seven classes from one YAML file: the JSON of the predictions and the evaluator, by cityscapesscripts' counts."""
     monkeypatch.chdir(tmp_path)
     garden = make_garden(tmp_path / "garden", 3)
-    own = ("DATASETS.FILES", f"['{garden}']", "DATASETS.TEST", "('garden_val',)", "INPUT.MIN_SIZE_TEST", "64")
+    own = ("--dataset", str(garden), "DATASETS.TEST", "('garden_val',)", "INPUT.MIN_SIZE_TEST", "64")
     try:
         start = ["--config-file", "minicity/zero_shot.yaml"]
-        train_net.main([*start, "--eval-only", *OPTIONS, *own, "OUTPUT_DIR", "out", "DATALOADER.NUM_WORKERS", "0"])
+        train_net.main([*start, "--eval-only", *own, *OPTIONS, "OUTPUT_DIR", "out", "DATALOADER.NUM_WORKERS", "0"])
         images = garden.parent / "images" / "val"
-        assert tool.main([str(images), *start, "--output", "found", *OPTIONS, *own]) == 0
+        assert tool.main([str(images), *start, "--output", "found", *own, *OPTIONS]) == 0
     finally:
         if "garden" in PANOPTIC_FAMILIES:
             unregister_panoptic_family("garden")

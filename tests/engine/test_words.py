@@ -106,7 +106,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("car (thing) | cars (stuff)", "'car' is marked both"), ("car | bus\nsky | Car", "names a class twice: car and Car")],
+    [("car (thing) | cars (stuff)", "'car' is marked both"), ("Car | bus\ncar", "names a class twice: Car and car")],
 )
 def test_a_mistake_in_the_words_of_a_file_names_the_file(tmp_path, content, told):
     path = tmp_path / ("folder of words " * 6) / "mine.txt"
