@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as reference
@@ -50,24 +51,48 @@ def panoptic_maps(folder: Path, sizes: dict[str, tuple[int, int]]) -> dict[str, 
     return {a["image_id"]: a["segments_info"] for a in document["annotations"]}
 
 
+NAMES = ["road | street", "sky", "car, cars", "person", "tree", *(f"gadget {k} of {k * k}" for k in range(995))]
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    """Options that keep the text rows of `NAMES`, which take most of the time."""
+    return "MODEL.DEVICE", "cpu", "ZSSEG.TEXT_CACHE", str(tmp_path_factory.mktemp("rows"))
+
+
 @pytest.mark.parametrize("count", [1, 5, 40, 1000])
-def test_any_number_of_words(count, tmp_path):
+def test_any_number_of_words(count, tmp_path, cached):
     """From a file, with synonyms, on a drawn street and on noise; the street is found whatever else is named."""
-    names = ["road | street", "sky", "car, cars", "person", "tree", *(f"gadget {k} of {k * k}" for k in range(995))]
-    (tmp_path / "words.txt").write_text("\n".join(names[:count]))
+    (tmp_path / "words.txt").write_text("\n".join(NAMES[:count]))
     noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     images = [str(ROOT / "docs" / "street.png"), str(tmp_path / "noise.png")]
     words = ["--words", str(tmp_path / "words.txt"), "--output", str(tmp_path / "found"), "--semantic"]
-    assert tool.main([*images, *words, *OPTIONS]) == 0
+    assert tool.main([*images, *words, *cached]) == 0
     with Image.open(images[0]) as street:
         sizes = {"street": (street.height, street.width), "noise": (90, 70)}
     found = panoptic_maps(tmp_path / "found", sizes)
     document = json.loads((tmp_path / "found" / "panoptic.json").read_text())
-    assert [c["name"] for c in document["categories"]] == [n.split(" |")[0].split(",")[0] for n in names[:count]]
+    assert [c["name"] for c in document["categories"]] == [n.split(" |")[0].split(",")[0] for n in NAMES[:count]]
     assert 1 in {s["category_id"] for s in found["street"]}  # the road
     semantic = np.asarray(Image.open(tmp_path / "found" / "semantic" / "street.png"))
     assert semantic.shape == sizes["street"] and semantic.min() >= 1 and semantic.max() <= count
+
+
+PHOTOGRAPH = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+@pytest.mark.skipif(not PHOTOGRAPH.is_file(), reason="matplotlib came without its sample photograph")
+@pytest.mark.parametrize(("count", "mode"), [(1, "L"), (5, "CMYK"), (40, "RGB"), (1000, "CMYK")])
+def test_any_number_of_words_on_a_photograph(count, mode, tmp_path, cached):
+    with Image.open(PHOTOGRAPH) as photograph:
+        photograph.convert(mode).resize((102, 121)).save(tmp_path / "photograph.jpg")
+    (tmp_path / "words.txt").write_text("\n".join(NAMES[:count]))
+    words = ["--words", str(tmp_path / "words.txt"), "--output", str(tmp_path / "found"), "--semantic"]
+    assert tool.main([str(tmp_path / "photograph.jpg"), *words, *cached]) == 0
+    panoptic_maps(tmp_path / "found", {"photograph": (121, 102)})
+    semantic = np.asarray(Image.open(tmp_path / "found" / "semantic" / "photograph.png"))
+    assert semantic.shape == (121, 102) and 1 <= semantic.min() <= semantic.max() <= count
 
 
 MOST_MEMORY = 2.2
