@@ -194,3 +194,24 @@ def printable(text: object) -> str:
         'a\\\\x1b[2Kb.png'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
+
+
+def yaml_problem(error: Exception) -> str:
+    """Say what is wrong with a YAML file, and where, without its content.
+
+    PyYAML's own message quotes the line, and the file may be one that was not meant.
+
+    Args:
+        error: what PyYAML raised.
+
+    Returns:
+        Words that follow the file's name, such as "is not valid YAML (line 3: mapping values are not allowed here)."
+    """
+    if isinstance(error, RecursionError):
+        return "is nested too deeply."
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return "is not valid YAML."
+    problem = getattr(error, "problem", None) or ""
+    plain = "" if not problem or "'" in problem or '"' in problem else f": {problem}"  # in quotes: of the file
+    return f"is not valid YAML (line {mark.line + 1}{plain})."

@@ -100,7 +100,7 @@ def test_mistakes_are_told_in_one_sentence(words, told):
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "words.yaml").write_text("car: [")
-    with pytest.raises(ConfigError, match=r"words.yaml: not valid YAML"):
+    with pytest.raises(ConfigError, match=r"words.yaml: is not valid YAML"):
         parse_words(str(tmp_path / "words.yaml"))
 
 
