@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
@@ -82,6 +84,32 @@ def read_bytes(path: str | os.PathLike, limit: float) -> bytes:
             return file.read()
         except OSError as error:
             raise UnusableFile(f"{printable(path)}: cannot be read ({error.strerror}).") from None
+
+
+def read_lines(path: str | os.PathLike, limit: int, *, remedy: str = "") -> Iterator[bytes]:
+    """Yield the complete lines of a regular file of any size, without their ends; a last one that was cut off is not.
+
+    Args:
+        path: the file.
+        limit: number of bytes that a line may have.
+        remedy: how to make the file again, for messages.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnusableFile: see :func:`read_bytes`; or a line is too long. Raised when that line is reached.
+    """
+    with open_regular(path) as file:
+        for number in itertools.count(1):
+            try:
+                line = file.readline(limit + 1)
+            except OSError as error:
+                raise UnusableFile(f"{printable(path)}: cannot be read ({error.strerror}).") from None
+            if len(line) > limit and not line.endswith(b"\n"):
+                end = f" Fix: {remedy}." if remedy else ""
+                raise UnusableFile(f"{printable(path)}: line {number} has more than {limit:,} bytes.{end}")
+            if not line.endswith(b"\n"):
+                return
+            yield line[:-1]
 
 
 def read_text(path: str | os.PathLike, limit: float = TEXT_LIMIT) -> str:
