@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import subprocess
+import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from tests.holders import holding
 from zsseg_d2 import folder_lock
 from zsseg_d2.files import atomic_path
-from zsseg_d2.folder_lock import LOCK, FolderInUse, writing
+from zsseg_d2.folder_lock import LOCK, FolderInUse, replacing, writing
 
 
 @pytest.fixture
@@ -61,6 +62,30 @@ def test_waiting_ends_when_the_other_ends(tmp_path, holder, capfd):
         assert time.monotonic() - started > 0.5
     killer.wait()
     assert "waiting for it" in capfd.readouterr().err
+
+
+def test_who_would_replace_a_folder_is_told_and_waits(tmp_path, capfd):
+    folder, made = tmp_path / "set", threading.Event()
+
+    @contextlib.contextmanager
+    def at_work():
+        with replacing(folder, "make-minicity"):
+            yield tmp_path / "half"
+
+    def second() -> None:
+        with replacing(folder, "train"):
+            made.set()
+
+    with holding(at_work) as process:
+        thread = threading.Thread(target=second)
+        thread.start()
+        said, deadline = "", time.monotonic() + 60
+        while "waiting for it" not in said and time.monotonic() < deadline:
+            said += capfd.readouterr().err
+        assert said == f"{folder}: make-minicity (process {process.pid}) is writing here; waiting for it.\n"
+        assert not made.is_set()
+    thread.join(60)
+    assert made.is_set()
 
 
 def try_to_write(folder: Path, told: Connection) -> None:

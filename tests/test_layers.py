@@ -28,6 +28,7 @@ BASE = frozenset(
         "suggestions",
         "tensor_files",
         "vocabulary",
+        "worker_pool",
     )
 )
 CORE = BASE | {"config", "class_sets"}

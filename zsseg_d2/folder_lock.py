@@ -48,30 +48,50 @@ def writing(folder: str | os.PathLike, program: str, *, wait: bool = False) -> I
         finally:
             _held[key] -= 1
         return
-    path = folder / LOCK
-    with open(path, "a+", encoding="utf-8") as lock:
-        _acquire(lock, folder, wait)
-        lock.truncate(0)
-        lock.write(f"{program} (process {os.getpid()})\n")
-        lock.flush()
+    with _locked(folder / LOCK, folder, program, wait):
         _held[key] = 1
         try:
             _remove_orphans(folder)
             yield
         finally:
             del _held[key]
+
+
+@contextmanager
+def replacing(folder: str | os.PathLike, program: str) -> Iterator[None]:
+    """Let one process or thread after the other replace a whole folder; the lock lies beside it.
+
+    Args:
+        folder: may be missing; the folder around it may not.
+        program: see :func:`writing`.
+    """
+    folder = Path(folder)
+    with _locked(folder.with_name(f".{folder.name}.lock"), folder, program, wait=True):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, folder: Path, program: str, wait: bool) -> Iterator[None]:
+    with open(path, "a+", encoding="utf-8") as lock:
+        _acquire(lock, path, folder, wait)
+        lock.truncate(0)
+        lock.write(f"{program} (process {os.getpid()})\n")
+        lock.flush()
+        try:
+            yield
+        finally:
             # Closing alone would leave the lock to forked processes that are still running.
             with suppress(OSError):
                 lock.truncate(0)  # the same command writes the same files
                 portalocker.unlock(lock)
 
 
-def _acquire(lock: IO[str], folder: Path, wait: bool) -> None:
+def _acquire(lock: IO[str], path: Path, folder: Path, wait: bool) -> None:
     try:
         portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
         return
     except portalocker.AlreadyLocked:
-        owner = _owner(folder)
+        owner = _owner(path)
     except portalocker.LockException as error:
         # Some network file systems have no locks; refusing to work there would help nobody.
         print(f"warning: {folder} cannot be locked ({error}); start no second writer.", file=sys.stderr, flush=True)
@@ -93,7 +113,7 @@ def _remove_orphans(folder: Path) -> None:
         remove_orphans(parent, alone=True)
 
 
-def _owner(folder: Path) -> str:
+def _owner(path: Path) -> str:
     with suppress(OSError, UnusableFile):
-        return printable(read_text(folder / LOCK, limit=1000).strip()) or "another process"
+        return printable(read_text(path, limit=1000).strip()) or "another process"
     return "another process"

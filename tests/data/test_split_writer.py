@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from tests.contents import snapshot
 from zsseg_d2.cli import delete_classes as tool
 from zsseg_d2.data import DatasetError, load_cityscapes_panoptic
+from zsseg_d2.data.class_deletion import label_maps
 from zsseg_d2.data.panoptic.split_writer import ResumableSplitWriter, read_manifest
 from zsseg_d2.folder_lock import writing
 
@@ -60,6 +63,25 @@ def test_two_at_once_never_mix_their_files(root, tmp_path, delay):
     codes = [process.exitcode for process in both]
     assert sorted(codes) == [0, 1]
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / list(chosen)[codes.index(0)])
+
+
+def die(_task) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_one_sentence_and_the_same_command_goes_on(root, tmp_path, monkeypatch, capfd):
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(label_maps, "_write_image", die)
+        assert run(root, output, "008", "--num-workers", "2") == 1
+    captured = capfd.readouterr()
+    (line,) = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    told = (
+        r"error: A worker process \(pid \d+\), which wrote labels, was killed, most likely because .* Fix: .*--num-wor"
+    )
+    assert re.match(told, line) and "Traceback" not in captured.err + captured.out
+    assert run(root, output, "008", "--num-workers", "2") == 0
+    assert run(root, tmp_path / "through", "008") == 0 and snapshot(output) == snapshot(tmp_path / "through")
 
 
 def hold(folder: Path, ready, stop) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -17,11 +18,14 @@ from detectron2.utils import comm
 
 from zsseg_d2.engine import run
 from zsseg_d2.engine.errors import CheckpointError, Diverged, ProcessLost, explanation
-from zsseg_d2.engine.launch import launch
+from zsseg_d2.engine.launch import _waiting, launch
 from zsseg_d2.engine.training import loaders
 from zsseg_d2.engine.training.divergence import check_losses
 from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.folder_lock import LOCK
+from zsseg_d2.worker_pool import WorkerLost
+
+from . import tiny_task
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="several processes on CPU; on GPUs they are Detectron2's")
 
@@ -68,6 +72,33 @@ def test_a_process_that_hangs_is_named_after_the_stated_time(capfd):
     with pytest.raises(ProcessLost, match=r"Process 2 \(pid \d+\) .* ZSSEG\.PROCESS_TIMEOUT=6 seconds"):
         launch(hang, processes(3), "cpu", timeout=6)
     assert time.monotonic() - start < 50 and "Traceback" not in "".join(capfd.readouterr())
+
+
+NOTICED = """
+
+-- Process 3 terminated with the following error:
+Traceback (most recent call last):
+  File "torch/distributed/distributed_c10d.py", line 1, in all_gather
+    work = group.allgather([tensor_list], [tensor])  # of a ProcessGroup
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("torch.distributed.DistBackendError: NCCL error in: x.cpp:1\nLast error:\nremote process exited", True),
+        ("RuntimeError: Connection closed by peer [127.0.0.1]:1", True),
+        ("ZeroDivisionError: a bug of ours, told of Socket Timeout", False),
+        ("RuntimeError: shape mismatch", False),
+    ],
+)
+def test_who_noticed_a_lost_process_is_named_where_nothing_more_is_known(end, told):
+    error = torch.multiprocessing.ProcessRaisedException(NOTICED.format(end), 3, error_pid=77)
+    with pytest.raises(ProcessLost if told else type(error)) as caught, _waiting(9):
+        raise error
+    text = r"Process 3 \(pid 77\) of the run lost another one, .* ZSSEG\.PROCESS_TIMEOUT=9 seconds\. Fix: "
+    assert bool(re.match(text, str(caught.value))) == told
 
 
 @on_cpu
@@ -117,8 +148,27 @@ def test_a_killed_loader_is_one_sentence(make_config, monkeypatch, capfd, flags)
     assert "RuntimeError" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("flags", [(), ("--eval-only",)])
+def test_damaged_images_are_one_sentence(make_config, tmp_path, capfd, flags, workers):
+    """Each image is damaged, so that every process of a loader finds one."""
+    tiny_task.register("tiny_engine_damaged", tmp_path / "damaged", 4)
+    for path in (tmp_path / "damaged").glob("?.png"):
+        path.write_bytes(path.read_bytes()[:-50])
+    names = ("DATASETS.TRAIN", ("tiny_engine_damaged",), "DATASETS.TEST", ("tiny_engine_damaged",))
+    with pytest.raises(
+        SystemExit, match=r"^error: The image .*damaged/\d\.png is truncated or damaged .*; restore it .*$"
+    ) as end:
+        program(make_config(*names, "DATALOADER.NUM_WORKERS", workers), *flags)
+    said = "".join(capfd.readouterr())
+    assert "\n" not in str(end.value) and "Traceback" not in said and "truncated" not in said and "error:" not in said
+
+
 def test_a_broken_pool_is_explained():
     assert "killed, most likely because the machine ran out of memory" in explanation(BrokenProcessPool("terminated"))
+    lost = explanation(WorkerLost("rendered scenes", 7, "SIGSEGV"))
+    assert lost.startswith("A worker process (pid 7), which rendered scenes, was ended by SIGSEGV, a crash of compiled")
+    assert "which rendered scenes, ended without a word. Fix: " in explanation(WorkerLost("rendered scenes", 0, ""))
     assert explanation(RuntimeError("a bug")) is None
 
 

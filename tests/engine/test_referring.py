@@ -136,18 +136,35 @@ def same_weights(one, two) -> None:
     assert all(torch.equal(value, second["model"][name]) for name, value in first["model"].items())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("schedule", ["WarmupCosineLR", "WarmupPolyLR", "WarmupMultiStepLR"])
-def test_a_resumed_run_writes_the_bytes_of_one_that_was_not_stopped(phrase_config, tmp_path, workers, schedule):
+@pytest.mark.parametrize(
+    ("schedule", "workers", "decoder"),
+    [
+        *(("WarmupCosineLR", 0, "model1"), ("WarmupPolyLR", 0, "model1"), ("WarmupMultiStepLR", 0, "model1")),
+        *(("WarmupCosineLR", 2, "model1"), ("WarmupPolyLR", 2, "model1"), ("WarmupMultiStepLR", 2, "model1")),
+        ("WarmupCosineLR", 0, "unet"),
+    ],
+)
+def test_a_resumed_run_writes_the_bytes_of_one_that_was_not_stopped(
+    phrase_config, tmp_path, workers, schedule, decoder
+):
     """Where phrases come again in other batches than those in which they came first."""
-    options = ("SOLVER.MAX_ITER", 8, "SOLVER.CHECKPOINT_PERIOD", 5, "DATASETS.TEST", (), "SOLVER.LR_SCHEDULER_NAME")
-    options += (schedule, "DATALOADER.NUM_WORKERS", workers, "INPUT.PHRASE.PROMPTS_TRAIN", "plain")
+    last, saved = (4, 2) if decoder == "unet" else (8, 5)  # the U-Net is slow
+    options = ("SOLVER.MAX_ITER", last, "SOLVER.CHECKPOINT_PERIOD", saved, "DATASETS.TEST", ())
+    options += (
+        "SOLVER.LR_SCHEDULER_NAME",
+        schedule,
+        "DATALOADER.NUM_WORKERS",
+        workers,
+        "INPUT.PHRASE.PROMPTS_TRAIN",
+        "plain",
+    )
+    options += ("MODEL.REFERRING.DECODER", decoder)
     torch.manual_seed(0)
     train(phrase_config(*options, output="whole"))
     torch.manual_seed(0)
-    train(phrase_config(*options, output="parts"), stop_before=6)
+    train(phrase_config(*options, output="parts"), stop_before=saved + 1)
     torch.manual_seed(99)
-    assert train(phrase_config(*options, output="parts"), resume=True).start_iter == 5
+    assert train(phrase_config(*options, output="parts"), resume=True).start_iter == saved
     final = [(tmp_path / name / "model_final.pth").read_bytes() for name in ("whole", "parts")]
     assert final[0] == final[1]
 

@@ -31,9 +31,9 @@ def arguments(folder: Path, *options):
     return default_argument_parser().parse_args(["--config-file", str(config), *map(str, options)])
 
 
-def in_two_processes(folder: Path, *options) -> int:
-    """Run the program in two (forked) processes; returns the exit status."""
-    args = arguments(folder, "--num-gpus", 2, *options)
+def in_two_processes(folder: Path, *options, count: int = 2) -> int:
+    """Run the program in two or more (forked) processes; returns the exit status."""
+    args = arguments(folder, "--num-gpus", count, *options)
     try:
         launch(run_process, args, "cpu")
     except SystemExit as stop:
@@ -49,17 +49,20 @@ def report(folder: Path) -> dict:
     return json.loads((folder / "out/inference/tiny_engine_val/panoptic_quality.json").read_text())
 
 
-def test_two_processes_learn_what_one_learns(tiny_data, tmp_path):
-    options = ("SOLVER.MAX_ITER", 4, "MODEL.MASK_FORMER.DROPOUT", 0.0)
-    (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
-    assert in_two_processes(tmp_path / "two", *options) == 0
-    torch.manual_seed(3)  # as the first of two processes starts
-    Trainer(tiny_task.config(tmp_path / "one" / "out", *options)).train()
-    one, two = final_weights(tmp_path / "one"), final_weights(tmp_path / "two")
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
-    assert report(tmp_path / "one")["All"] == report(tmp_path / "two")["All"]
+def test_several_processes_learn_what_one_learns(tiny_data, tmp_path):
+    options = ("SOLVER.MAX_ITER", 4, "MODEL.MASK_FORMER.DROPOUT", 0.0, "SOLVER.IMS_PER_BATCH", 4)
+    torch.manual_seed(3)  # as the first of several processes starts
+    Trainer(tiny_task.config(tmp_path / "1" / "out", *options)).train()
+    one = final_weights(tmp_path / "1")
+    for count in (2, 4):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        assert in_two_processes(folder, *options, count=count) == 0
+        several = final_weights(folder)
+        assert one.keys() == several.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(several[name], value, rtol=1e-4, atol=1e-5)
+        assert report(folder)["All"] == report(tmp_path / "1")["All"]
 
 
 def test_fc_clip_trains_in_two_processes_and_resumes(tiny_data, tmp_path):

@@ -162,7 +162,7 @@ def test_the_tool_writes_overlays_and_masks(call, model_files, tmp_path, capsys)
         assert mask.shape == (H, W) and set(np.unique(mask)) <= {0, 255} and mask.any()
         np.testing.assert_array_equal(mask > 0, result.mask)
         assert np.abs(probability - 255 * result.probability).max() <= 0.51
-    assert len(list((tmp_path / "masks").iterdir())) == 4
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 4
     assert "a.png: 'red car': score 0." in capsys.readouterr().out
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import portalocker
 import pytest
 
 from tests.experiments.suite_stub import calls, names, set_behaviour, write_suite
@@ -105,13 +104,6 @@ def test_what_is_missing_is_told_before_any_work(run, tmp_path, capfd, monkeypat
     assert str(tmp_path / "nowhere" / "cityscapes") in error and error.count("\n") == 1
     write_suite(tmp_path / "suite.yaml", runs=[{**STEP[1], "needs": [], "leak_free": False}])
     assert run("--list") == (1, []) and "run 'taught' has `leak_free: false`, but" in capfd.readouterr().err
-
-
-def test_two_suites_do_not_work_in_one_folder(run, tmp_path, capfd):
-    (tmp_path / "out").mkdir()
-    with portalocker.Lock(tmp_path / "out" / ".lock", "w", flags=portalocker.LockFlags.EXCLUSIVE):
-        assert run() == (1, [])
-    assert "Another run_suite is running in" in capfd.readouterr().err
 
 
 def test_a_dry_run_prints_commands_and_does_nothing(run, tmp_path, capfd):

@@ -2,7 +2,9 @@
 
     python -m tests.faults files --cases 4000 --jobs 2
     python -m tests.faults kills --cases 150
-    python -m tests.faults disk --cases 60
+    python -m tests.faults disk --cases 78
+
+Disks have no room for large files, are full (a small tmpfs) or read-only; the latter two need root.
 
 Exit status 1 if any case ended badly. The same seed gives the same damage. Config values have a program of their own:
 python -m tests.faults.config_values
@@ -21,7 +23,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tests.faults.damage import damage_files
-from tests.faults.interruptions import fill_the_disk, kill_and_repeat
+from tests.faults.disks import fill_the_disk
+from tests.faults.interruptions import kill_and_repeat
 from tests.faults.workspace import Workspace
 
 KINDS = {"files": damage_files, "kills": kill_and_repeat, "disk": fill_the_disk}

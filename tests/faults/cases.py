@@ -28,8 +28,9 @@ GOOD = ("accepted", "clear")
 class Outcome:
     """How a program ended.
 
-    ``kind``: "accepted" (exit status 0), "clear" (one ``error:`` line and another status), "traceback", "hang",
-    "memory" (more than the case may use), "silent" (no reason is told), or "signal N".
+    ``kind``: "accepted" (exit status 0), "clear" (one ``error:`` line that helps, and another status), "vague" (one
+    that names neither what is wrong nor a remedy), "several errors", "traceback", "hang", "memory" (more than the case
+    may use), "silent" (no reason is told), or "signal N".
     """
 
     kind: str
@@ -53,6 +54,7 @@ def run_program(
     timeout: float = 120,
     memory: float = 10 * GB,
     limits: Callable[[], None] = lambda: None,
+    about: str | os.PathLike = "",
 ) -> Outcome:
     """Run ``zsseg-d2 WORDS`` in a fork of this process, which has imported everything.
 
@@ -63,6 +65,7 @@ def run_program(
         timeout: seconds, after which it is a "hang".
         memory: bytes of address space that it may use beyond those of this process.
         limits: called in the process before the program.
+        about: file or folder that an error may name instead of a remedy.
 
     Returns:
         The outcome; its output is cut to the last 20,000 characters.
@@ -80,7 +83,7 @@ def run_program(
         os.close(reading)
     seconds = time.monotonic() - started
     output = said.decode("utf-8", "replace").replace("\r", "\n")
-    return Outcome(kind or judge(status, output), status, output[-20_000:], seconds, peak)
+    return Outcome(kind or judge(status, output, about), status, output[-20_000:], seconds, peak)
 
 
 def _wait_for(child: int, reading: int, deadline: float) -> tuple[bytes, str, int, float]:
@@ -105,7 +108,7 @@ def _wait_for(child: int, reading: int, deadline: float) -> tuple[bytes, str, in
         time.sleep(0.01)
 
 
-def judge(status: int, output: str) -> str:
+def judge(status: int, output: str, about: str | os.PathLike = "") -> str:
     """Return the kind of ending of a program that ended by itself; see :class:`Outcome`."""
     if status < 0:
         return f"signal {-status}"
@@ -116,7 +119,17 @@ def judge(status: int, output: str) -> str:
     errors = [line for line in output.splitlines() if _is_error(line)]
     if "not enough memory" in output:
         return "memory"
-    return "clear" if len(errors) == 1 else "silent" if not errors else "several errors"
+    if len(errors) != 1:
+        return "several errors" if errors else "silent"
+    return "clear" if _helps(errors[0], Path(about)) else "vague"
+
+
+def _helps(line: str, about: Path) -> bool:
+    """Return whether an ``error:`` line has a remedy, or names the file or its folder."""
+    if "Fix: " in line or not line.startswith("error: "):  # argparse names the argument
+        return True
+    folder = about.absolute().parent.name
+    return bool(about.name) and (about.name in line or f"/{folder}" in line or f"{folder}/" in line)
 
 
 def _is_error(line: str) -> bool:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +22,7 @@ from detectron2.config import CfgNode, get_cfg
 from zsseg_d2 import add_zsseg_config
 from zsseg_d2.engine.config.references import leaves
 from zsseg_d2.engine.config.setup import setup_cfg
-from zsseg_d2.engine.errors import CheckpointError, ConfigError
+from zsseg_d2.engine.errors import CheckpointError, ConfigError, explanation
 
 CONFIGS = ("minicity/full_finetune.yaml", "minicity/combined_entropy.yaml", "miniphrases/unet_vit.yaml")
 ODD_VALUES = (
@@ -48,6 +50,10 @@ ODD_FILES = (
 )
 
 
+_PATH_OR_KEY = re.compile(r"(^|[\s'])/\S*|^[A-Z][A-Z_.]+=")
+
+
+@cache
 def keys() -> list[str]:
     """Return every config key."""
     cfg = get_cfg()
@@ -85,7 +91,8 @@ def outcome(config: str, options: list[str], content: bytes, folder: Path, *, bu
         build: also build model, optimizer and schedule of accepted training configs.
 
     Returns:
-        ``"accepted"``, ``"refused"``, or the traceback.
+        ``"accepted"``, ``"refused"``, or what is wrong: the traceback, or a refusal that is of several lines, or names
+        neither the key nor a file.
     """
     path = folder / config if content or config == "case.yaml" else Path(config)
     if config == "case.yaml":
@@ -97,7 +104,9 @@ def outcome(config: str, options: list[str], content: bytes, folder: Path, *, bu
         if build:
             build_all(cfg)
     except (ConfigError, CheckpointError) as error:
-        return "refused" if str(error).strip() else "a refusal without a word"
+        said = explanation(error) or ""
+        named = options[0] in said if options else bool(_PATH_OR_KEY.search(said)) or any(k in said for k in keys())
+        return "refused" if named and "\n" not in said else f"a refusal that does not help: {said}"
     except Exception:
         return traceback.format_exc()
     return "accepted"

@@ -70,7 +70,7 @@ def damage_one(workspace: Workspace, target: Target, rng: random.Random) -> tupl
         if target.before:
             shutil.copytree(workspace.root / target.before, out, symlinks=True)
             inside = Path(target.file)
-            in_copy = inside.parts[0] == target.before
+            in_copy = inside.is_relative_to(target.before)
             path = out / (inside.relative_to(target.before) if in_copy else inside)
         else:
             out.mkdir()
@@ -79,6 +79,6 @@ def damage_one(workspace: Workspace, target: Target, rng: random.Random) -> tupl
         try:
             done = mutate(path, rng)
             words = [word.replace("{out}", str(out)) for word in target.words]
-            return workspace.run(*words), done
+            return workspace.run(*words, about=path), done
         finally:
             restore(path, kept)

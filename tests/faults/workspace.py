@@ -7,6 +7,7 @@ import pkgutil
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import zsseg_d2
 from tests.data.tiny_garden import make_garden
@@ -73,6 +74,8 @@ class Workspace:
             self._make()
             done.touch()
         self.targets = self._targets()
+        self.undisturbed: dict[str, Any] = {}
+        """What programs wrote here; see :func:`tests.faults.commands.run_undisturbed`."""
 
     def run(self, *words: str, **options) -> Outcome:
         """Run a program in the workspace; see :func:`tests.faults.cases.run_program`."""
@@ -98,6 +101,9 @@ class Workspace:
 
         for name in ("image.png", "image.jpg", "image.tif", "image.webp", "image.bmp", "image.gif"):
             Image.open(scene).convert("RGB").save(self.root / name)
+        for name, mode in (("foregrounds", "RGBA"), ("backgrounds", "RGB")):
+            (self.root / name).mkdir()
+            Image.open(scene).convert(mode).save(self.root / name / "image.png")
         self._must("evaluate", "--config-file", "config.yaml", *SMALL, "OUTPUT_DIR", "evaluated")
         self._must(*_train("trained"), "SOLVER.MAX_ITER", "2")
         self._must(*_phrases("phrases"), "SOLVER.MAX_ITER", "1")
@@ -106,7 +112,7 @@ class Workspace:
         self._must("delete-classes", "--root", "datasets/minicity", "--configuration", "008", "--output", "deleted")
         make_garden(self.root / "garden", images=2)
         self._must(*_predict("found"))
-        self._must(*_label("labelled"))
+        self._must(*_label("made/labelled"))  # it records the way to the dataset, which is as far from {out}
         self._must("run-suite", "suite.yaml", timeout=300)
 
     def _must(self, *words: str, **options) -> None:
@@ -128,7 +134,7 @@ class Workspace:
             Target("words.yaml", (*evaluate, "ZSSEG.VOCABULARY", "words.yaml")),
             Target("weights.safetensors", (*evaluate, "MODEL.WEIGHTS", "weights.safetensors")),
             Target("trained/model_final.pth", (*evaluate, "MODEL.WEIGHTS", "trained/model_final.pth")),
-            Target("trained/model_final.pth", ("export-weights", "trained/model_final.pth", "{out}/x.pth")),
+            Target("trained/model_final.pth", ("export-weights", "trained/model_final.pth", "{out}/x.safetensors")),
             Target("exported.safetensors", (*evaluate, "MODEL.WEIGHTS", "exported.safetensors")),
             Target("combined.safetensors", _split("{out}")),
             Target("suite.yaml", ("run-suite", "suite.yaml", "--dry-run", "--output", "{out}")),
@@ -148,7 +154,7 @@ class Workspace:
         found += [Target(p, evaluate) for p in self._files(f"{city}/leftImg8bit/val", "*.png", 1)]
         found += [Target(p, evaluate) for p in self._files("cache", "*", 3)]
         found += [Target(p, resume, "trained") for p in self._files("trained", "*") if "events" not in p]
-        found += [Target(p, _label("{out}"), "labelled") for p in self._files("labelled", "*.json")]
+        found += [Target(p, _label("{out}"), "made/labelled") for p in self._files("made/labelled", "*.json")]
         found += [Target(p, report, "suite") for p in self._files("suite", "*.json*")]
         validate = ("prepare-phrasecut", "--root", str(phrases.relative_to(self.root)))
         found += [Target(p, validate) for p in self._files(str(phrases.relative_to(self.root)), "*.json")]

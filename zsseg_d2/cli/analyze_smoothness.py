@@ -41,20 +41,21 @@ def main(options: argparse.Namespace) -> int:
     from detectron2.data import DatasetCatalog
 
     from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
+    from zsseg_d2.folder_lock import writing
 
     if options.dataset not in DatasetCatalog:
         print(f"error: There is no dataset '{options.dataset}'. Fix: see datasets/README.md", file=sys.stderr)
         return 2
     folder = options.output or Path("output", "smoothness", options.dataset)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = run_smoothness(
-        options.dataset,
-        folder,
-        images=options.images,
-        pairs=options.pairs,
-        seed=options.seed,
-        things_only=options.things_only,
-        rules=image_rules(options),
-    )
+    with writing(folder, "analyze_smoothness.py"):
+        text = run_smoothness(
+            options.dataset,
+            folder,
+            images=options.images,
+            pairs=options.pairs,
+            seed=options.seed,
+            things_only=options.things_only,
+            rules=image_rules(options),
+        )
     print(text)
     return 0

@@ -39,13 +39,16 @@ def main(args: argparse.Namespace, *, phrase_image: Path) -> int:
         The exit status.
     """
     output, steps, start = Path(args.output), 4 if args.zero_shot_only else 5, time.perf_counter()
-    _make_scenes(steps)
-    _zero_shot(output, args.images, steps)
-    print(f"\n3/{steps}  Phrases: what each of them means in an image", flush=True)
-    words = [word for phrase in PHRASES for word in ("--phrase", phrase)]
-    segment.main(["--image", str(phrase_image), *words, "--output", str(output / "phrases.png")])
-    status = 0 if args.zero_shot_only else _methods(output)
-    status = _no_words(output, phrase_image, steps) or status
+    from zsseg_d2.folder_lock import writing
+
+    with writing(output, "demo.py"):
+        _make_scenes(steps)
+        _zero_shot(output, args.images, steps)
+        print(f"\n3/{steps}  Phrases: what each of them means in an image", flush=True)
+        words = [word for phrase in PHRASES for word in ("--phrase", phrase)]
+        segment.main(["--image", str(phrase_image), *words, "--output", str(output / "phrases.png")])
+        status = 0 if args.zero_shot_only else _methods(output)
+        status = _no_words(output, phrase_image, steps) or status
     seconds = time.perf_counter() - start
     print(f"\nDone in {seconds:.0f} s. All methods over three seeds:\n{next_command()}")
     return status

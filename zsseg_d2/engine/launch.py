@@ -24,7 +24,7 @@ import torch.multiprocessing as mp
 from ..compat import silence_known_warnings
 from ..process import keep_freed_memory
 from .errors import ConfigError, ProcessLost
-from .lost_processes import lost_peer, timed_out, why
+from .lost_processes import lost_peer, lost_peer_said, timed_out, why
 
 logger = logging.getLogger(__name__)
 
@@ -93,11 +93,11 @@ def _waiting(timeout: float) -> Iterator[None]:
             ) from None
         raise SystemExit(error.exit_code) from None
     except mp.ProcessRaisedException as error:
-        if lost_peer(error):  # on CUDA devices nothing more is known
+        if lost_peer_said(str(error)):  # on CUDA devices nothing more is known than who noticed it
             raise ProcessLost(
-                "A process of the run ended, or did not answer for "
-                f"ZSSEG.PROCESS_TIMEOUT={timeout:g} seconds. Fix: look for its message above; a training resumes with "
-                "--resume."
+                f"Process {error.error_index} (pid {error.error_pid}) of the run lost another one, which ended or did "
+                f"not answer for ZSSEG.PROCESS_TIMEOUT={timeout:g} seconds. Fix: look for its message above, or "
+                "which process is missing; a training resumes with --resume."
             ) from None
         raise
     finally:

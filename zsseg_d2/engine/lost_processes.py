@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from concurrent.futures.process import BrokenProcessPool
 
+from ..worker_pool import WorkerLost
+
 _LOADER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?:.*killed by signal: (\w+))?", re.DOTALL)
 _PEER = re.compile(
     r"gloo|Connection (closed|reset) by peer|Broken pipe|NCCL|ProcessGroup|Timed out waiting|Socket Timeout|recvValue",
     re.IGNORECASE,
 )
+_RAISED = re.compile(r"^(?:RuntimeError|torch\.distributed\.Dist\w*Error): ", re.MULTILINE)
 _TIMEOUT = re.compile(r"timed? ?out", re.IGNORECASE)
 _WHY = {
     "SIGKILL": "killed, most likely because the machine ran out of memory",
@@ -26,11 +29,14 @@ def why(signal_name: str) -> str:
 
 def lost_worker(error: BaseException) -> str | None:
     """Explain an error that stands for a worker process that died: of a data loader, or of a pool; else None."""
-    if isinstance(error, BrokenProcessPool):
+    if isinstance(error, WorkerLost):
+        end = f"was {why(error.signal_name)}" if error.signal_name else "ended without a word"
         return (
-            f"A worker process was {why('SIGKILL')}. Fix: use fewer workers, or free memory; the same command starts "
-            "again."
+            f"A worker process{f' (pid {error.pid})' if error.pid else ''}, which {error.task}, {end}. Fix: use fewer "
+            "workers (--num-workers), or free memory; the same command starts again."
         )
+    if isinstance(error, BrokenProcessPool):
+        return f"A worker process was {why('SIGKILL')}. Fix: use fewer workers, or free memory."
     found = _LOADER.search(str(error)) if isinstance(error, RuntimeError) else None
     if found is None:
         return None
@@ -46,6 +52,12 @@ def lost_worker(error: BaseException) -> str | None:
 def lost_peer(error: BaseException) -> bool:
     """Return whether another process of the same run ended, or did not answer in time."""
     return isinstance(error, RuntimeError) and bool(_PEER.search(str(error)))
+
+
+def lost_peer_said(report: str) -> bool:
+    """Return whether a traceback of another process, as torch reports it, ends with an error of :func:`lost_peer`."""
+    ends = [found.end() for found in _RAISED.finditer(report)]
+    return bool(ends) and bool(_PEER.search(report, ends[-1]))
 
 
 def timed_out(error: BaseException) -> bool:

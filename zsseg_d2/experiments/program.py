@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import portalocker
 from tabulate import tabulate
 
 from ..engine.config.packaged import find_config, packaged_suites
 from ..engine.errors import ConfigError
+from ..folder_lock import writing
 from ..registry import did_you_mean
 from .checks import check_configs, check_data, check_held_out, check_weights
 from .gather import gather, metrics_file, read_json
@@ -100,8 +100,7 @@ def own_tools(named: Sequence[str]) -> dict[str, Path]:
 
 
 def _work(suite: Suite, workflow: Workflow, every: Sequence[RunJob], iterations: Mapping[str, int]) -> int:
-    suite.output.mkdir(parents=True, exist_ok=True)
-    with _only_one(suite.output):
+    with writing(suite.output, "run_suite.py"):
         for job in workflow.jobs:
             if in_use(job.folder):
                 raise ConfigError(f"An earlier process is still running in {job.folder}. Fix: wait for it, or stop it.")
@@ -228,20 +227,3 @@ def _in_short(suite: Suite) -> Callable[[RunJob], str]:
         return f"{first.label} {values[first.key]:.1f}" if first.key in values else ""
 
     return text
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder.
-
-    Raises:
-        ConfigError: another suite works in it.
-    """
-    flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
-    try:
-        with portalocker.Lock(folder / ".lock", "w", flags=flags, timeout=0):
-            yield
-    except portalocker.LockException:
-        raise ConfigError(
-            f"Another run_suite is running in {folder}. Fix: wait for it, or give another --output."
-        ) from None

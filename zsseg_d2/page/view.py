@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ..data.images.writing import encode_image
 from .found import Found, Mark
 
 _HERE = Path(__file__).parent
@@ -55,6 +55,4 @@ def _entry(mark: Mark) -> str:
 
 
 def _data(kind: str, image: Image.Image, **options: int) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return f"data:image/{kind};base64,{base64.b64encode(encode_image(image, kind, **options)).decode('ascii')}"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -16,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...worker_pool import worker_pool
 from ..errors import DatasetError
 from ..images.opening import open_image
 from ..panoptic.cityscapes import CATEGORIES
@@ -77,33 +74,14 @@ def write_tasks(tasks: Sequence[DeletionTask], num_workers: int | None = None) -
     if num_workers <= 1:
         yield from map(_write_image, tasks)
         return
-    # A forked worker starts at once; a spawned one would first import torch, which it does not need.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     queue = iter(tasks)
-    pool = ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context(method), initializer=_prepare_worker, initargs=(os.getpid(),)
-    )
-    try:
+    with worker_pool(num_workers, "wrote labels") as pool:
         running = {pool.submit(_write_image, task) for task in islice(queue, 4 * num_workers)}
         while running:
             ready, running = wait(running, return_when=FIRST_COMPLETED)
             running |= {pool.submit(_write_image, task) for task in islice(queue, len(ready))}
             for future in ready:
                 yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _prepare_worker(parent: int) -> None:
-    """Leave Ctrl-C to the parent process, and exit when it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_image(task: DeletionTask) -> Counts:

@@ -21,6 +21,7 @@ from ...files import atomic_path
 from ...folder_lock import writing
 from ...reading import MB, UnusableFile, printable, read_json, read_text
 from ..errors import DatasetError
+from ..images.writing import encode_image
 from ..synthetic import workers
 from .composer import Composer, Composite
 from .depth import RELATIVE, DepthFormat, depth_name
@@ -237,12 +238,8 @@ def visible_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _image_bytes(pixels: np.ndarray, jpeg: int = 0) -> bytes:
-    file = io.BytesIO()
-    if jpeg:
-        Image.fromarray(pixels).save(file, "JPEG", quality=jpeg)
-    else:
-        Image.fromarray(pixels).save(file, "PNG", compress_level=6)
-    return file.getvalue()
+    image = Image.fromarray(pixels)
+    return encode_image(image, "JPEG", quality=jpeg) if jpeg else encode_image(image, "PNG", compress_level=6)
 
 
 def _write_json(path: Path, content: dict) -> None:

@@ -66,11 +66,11 @@ class ResumableSplitWriter:
         there = [path for path in self.paths if path.exists()]
         if known is None and (there or entry):
             place = there[0] if there else self.root / MANIFEST
-            raise DatasetError(f"{place} exists and was not made by this tool; choose another output.")
+            raise DatasetError(f"{place} exists and was not made by this tool. Fix: choose another output.")
         if known not in (None, arguments) and not overwrite:
             raise DatasetError(
                 f"{self.root} holds a '{self.split}' made with other arguments or from another source"
-                f"{_difference(known, arguments)}; give --overwrite to replace it, or choose another output."
+                f"{_difference(known, arguments)}. Fix: give --overwrite to replace it, or choose another output."
             )
 
     def open(self, arguments: dict, is_complete: Callable[[], bool], overwrite: bool) -> None:

@@ -6,15 +6,14 @@ import json
 import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import portalocker
 
+from ...folder_lock import replacing
 from ...reading import MB, UnusableFile, printable, read_json
 from ..paths import is_relative_inside
 
@@ -106,7 +105,7 @@ def provide(
     if reuse and is_complete(folder, parameters):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(folder):
+    with replacing(folder, "a rendering"):
         if reuse and is_complete(folder, parameters):  # another process was first
             return folder
         manifest = read_manifest(folder)
@@ -193,18 +192,3 @@ def _listed(folder: Path) -> set[str] | None:
 def _found(folder: Path) -> set[str]:
     """Return the names of all files below a folder, relative to it."""
     return {Path(parent, name).relative_to(folder).as_posix() for parent, _, names in os.walk(folder) for name in names}
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one process or thread after the other make a folder; the lock lies beside it, for it is renamed."""
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        try:
-            portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-        except portalocker.AlreadyLocked:
-            print(f"{printable(folder)}: another process makes it; waiting for it.", file=sys.stderr, flush=True)
-            portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE)
-        try:
-            yield
-        finally:
-            portalocker.unlock(lock)

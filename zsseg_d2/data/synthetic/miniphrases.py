@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DatasetError
+from ..images.writing import encode_image
 from . import workers
 from .folders import parameters_of, provide
 from .outlines import trace
@@ -91,7 +92,8 @@ def _write_frame(frame: _Frame) -> _Written:
             break
     assert best is not None  # there is at least one try
     _, image, index, phrases = best
-    Image.fromarray(image).save(Path(frame.root, "images", f"{frame.image_id}.jpg"), quality=95)
+    encoded = encode_image(Image.fromarray(image), "JPEG", quality=95)
+    Path(frame.root, "images", f"{frame.image_id}.jpg").write_bytes(encoded)
     entry = {
         "image_id": frame.image_id,
         "coco_id": None,

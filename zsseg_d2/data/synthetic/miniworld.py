@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..errors import DatasetError
+from ..images.writing import encode_image
 from . import workers
 from .folders import parameters_of, provide
 from .scene import Scene, render_scene
@@ -79,7 +80,8 @@ def _write_frame(frame: _Frame) -> dict:
     scene = render_scene(PRETRAINING, frame.seed, frame.height, frame.width)
     segments, info = segment_ids(scene)
     stem, root = f"{frame.number:012d}", Path(frame.root)
-    Image.fromarray(scene.image).save(root / "images" / frame.split / f"{stem}.jpg", quality=95)
+    encoded = encode_image(Image.fromarray(scene.image), "JPEG", quality=95)
+    (root / "images" / frame.split / f"{stem}.jpg").write_bytes(encoded)
     coded = np.stack([segments % 256, segments // 256 % 256, segments // 65536], -1).astype(np.uint8)
     Image.fromarray(coded).save(root / f"panoptic_{frame.split}" / f"{stem}.png", compress_level=1)
     return {"image_id": frame.number, "file_name": f"{stem}.png", "segments_info": info}

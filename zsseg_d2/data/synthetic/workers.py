@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
 
+from ...worker_pool import worker_pool
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-def _prepare(parent: int) -> None:
-    """Leave Ctrl-C to the parent process, and exit when it is killed (a worker shares its file lock)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def run(
@@ -48,10 +33,5 @@ def run(
 
     if num_workers <= 1 or len(tasks) < 2:
         return bar(map(function, tasks))
-    # Forked workers need not import the package, and with it PyTorch, again.
-    context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_prepare, initargs=(os.getpid(),))
-    try:
+    with worker_pool(num_workers, f"worked on {label}") as pool:
         return bar(pool.map(function, tasks, chunksize=max(1, min(4, len(tasks) // num_workers))))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -84,7 +84,8 @@ def _check_shapes(state: State, own: State, fitting: Iterable[str]) -> None:
     if misfit:
         raise CheckpointError(
             f"{len(misfit)} weights of the checkpoint do not fit the model's shapes: {'; '.join(misfit[:5])}"
-            f"{'; …' if len(misfit) > 5 else ''}. The config describes another model than the checkpoint."
+            f"{'; …' if len(misfit) > 5 else ''}. The config describes another model than the checkpoint. "
+            "Fix: give the config of the checkpoint, or the checkpoint of the config."
         )
 
 

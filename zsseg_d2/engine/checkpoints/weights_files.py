@@ -50,7 +50,7 @@ def check_output(path: str | os.PathLike, *, overwrite: bool = True) -> Path:
     """
     path = Path(path).expanduser()
     if path.suffix != SUFFIX:
-        raise ConfigError(f"The output '{path}' must end in {SUFFIX}.")
+        raise ConfigError(f"The output '{path}' must end in {SUFFIX}. Fix: name it so.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"'{path}' exists already. Give another name, or --overwrite to replace it.")
     return path

@@ -120,5 +120,8 @@ def _unknown_keys(values: dict, cfg: CfgNode, prefix: str = "") -> Iterator[str]
             yield f"{prefix}{key}"
         elif isinstance(cfg[key], CfgNode):
             if not isinstance(value, dict):
-                raise ConfigError(f"{prefix}{key}={value}: it must be keys below {prefix}{key}, not a value.")
+                raise ConfigError(
+                    f"{prefix}{key}={value}: it must be keys below {prefix}{key}, not a value. "
+                    "Fix: remove it, or write keys below it."
+                )
             yield from _unknown_keys(value, cfg[key], f"{prefix}{key}.")

@@ -23,6 +23,7 @@ from ...modeling.fusion import FUSIONS
 from ...modeling.merging import PRIORITIES
 from ...modeling.registries import COMPOSITE_NET_REGISTRY, PIXEL_DECODER_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 from ...registry import NamedRegistry
+from ...vocabulary import Vocabulary
 from .. import composite_task as composites
 from .. import referring_task as referring
 from ..checkpoints.sources import weights_to_read
@@ -266,7 +267,7 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
         ("DATASETS.FINAL_TEST", cfg.DATASETS.FINAL_TEST, False),
     ):
         if needed and not names:
-            raise ConfigError(f"{key} is empty; name a dataset.{_examples(known)}")
+            raise ConfigError(f"{key} is empty. Fix: name a dataset.{_examples(known)}")
         for name in names:
             if name not in known:
                 raise ConfigError(
@@ -306,6 +307,12 @@ def _check_classes(cfg: CfgNode) -> None:
     """Check that vocabularies can be read, and that their lengths fit NUM_CLASSES and the datasets."""
     if cfg.DATASETS.TRAIN:
         _check_training_sets_agree(cfg.DATASETS.TRAIN)
+    for key in ("VOCABULARY", "PRETRAINING_VOCABULARY"):
+        try:
+            if cfg.ZSSEG[key] or key == "PRETRAINING_VOCABULARY":
+                Vocabulary.load(cfg.ZSSEG[key])
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"ZSSEG.{key}: {explanation(error) or error}") from error
     try:
         classes = ClassSets.from_config(cfg)
         architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)

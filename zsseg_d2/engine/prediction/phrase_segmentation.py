@@ -8,6 +8,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -24,6 +25,7 @@ from ...data.phrasecut.prompts import prompt_templates
 from ...data.phrasecut.visual_prompts import visual_prompt
 from ...evaluation.drawing import fitted
 from ...evaluation.referring.phrase_visualization import COLOURS, paint_mask, panel, save_image, sheet
+from ...folder_lock import writing
 from ...meta_arch import ReferringSegmentor
 from ...modeling.clip.context import read_alike
 from ...process import keep_freed_memory
@@ -174,11 +176,21 @@ def run_segmenting(args: argparse.Namespace) -> int:
     for path in args.image:  # a damaged one is reported now; none is kept, as there may be thousands
         read_rgb(path, limit)
     targets = _targets(args)
+    folders = [targets[0].parent] if not Path(args.output).suffix else []  # a single file is written at once
+    folders += [Path(args.save_masks)] if args.save_masks else []
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(writing(folder, "segment.py"))
+        _segment_all(args, cfg, phrases, targets)
+    return 0
+
+
+def _segment_all(args: argparse.Namespace, cfg: CfgNode, phrases: Sequence[str], targets: Sequence[Path]) -> None:
     model = build_segmentor(cfg)
     example = _example(args, cfg)
     several = len(args.image) > 1
     for path, target in tqdm(list(zip(args.image, targets)), disable=None if several else True, unit="image"):
-        image = read_rgb(path, limit)
+        image = read_rgb(path, cfg.INPUT.MAX_PIXELS)
         found = segment(model, image, phrases, threshold=cfg.MODEL.REFERRING.THRESHOLD, example=example)
         save_image(overlays(image, found), target)
         for result in found:
@@ -189,7 +201,6 @@ def run_segmenting(args: argparse.Namespace) -> int:
             folder = Path(args.save_masks) / target.stem if several else Path(args.save_masks)
             save_masks(found, folder)
             tqdm.write(f"wrote {len(found)} masks and their probabilities to {folder}")
-    return 0
 
 
 def segmentor_config(config_file: str | Sequence[str] = DEFAULT_CONFIG, options: Sequence[str] = ()) -> CfgNode:

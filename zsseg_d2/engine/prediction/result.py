@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from ...auto_vocabulary.alignment import resize_labels
 from ...auto_vocabulary.finder import ImageWords
+from ...data.images.writing import encode_image
 from ...data.panoptic.categories import PanopticCategory, distinct_colors
 from ...data.panoptic.png import write_panoptic_png, write_png
 from ...data.panoptic.split_writer import write_json
@@ -202,10 +202,10 @@ class Prediction:
             (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
         if overlay:
             with atomic_path(folder / "overlay" / f"{name}.jpg") as temporary:
-                self.overlay().save(temporary, "JPEG", quality=_JPEG_QUALITY)
+                temporary.write_bytes(encode_image(self.overlay(), "JPEG", quality=_JPEG_QUALITY))
         if clusters:
             with atomic_path(folder / "clusters" / f"{name}.png") as temporary:
-                self.clusters_overlay().save(temporary, "PNG")
+                temporary.write_bytes(encode_image(self.clusters_overlay(), "PNG"))
         write_panoptic_png(folder / "panoptic" / f"{name}.png", self.panoptic)
         if self.semantic is not None:
             ids = np.array([category.id for category in self.categories])
@@ -215,9 +215,7 @@ class Prediction:
 
     @cached_property
     def _png(self) -> bytes:
-        buffer = io.BytesIO()
-        self.overlay().save(buffer, "PNG")
-        return buffer.getvalue()
+        return encode_image(self.overlay(), "PNG")
 
     def _repr_png_(self) -> bytes:
         return self._png

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +18,7 @@ from ...data.synthetic.captions import Caption, caption, phrase_caption
 from ...modeling.clip.text import text_embeddings
 from ...modeling.clip.towers import find_tower
 from ...modeling.clip.vit import dense_cells, region_means
+from ...worker_pool import worker_pool
 
 _KINDS_WITHOUT_CATEGORY = {
     "pole": ("pole", "poles"),
@@ -57,7 +56,7 @@ class SceneSampler:
     ) -> None:
         self.size, self.rng = size, np.random.default_rng(seed)
         self.stride, self.phrases = stride, phrases
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:  # tells of a killed worker
+        with worker_pool(workers, "rendered scenes", method="spawn") as pool:
             jobs = pool.map(_render, range(seed * 1_000_003, seed * 1_000_003 + scenes), chunksize=8)
             self.scenes = list(tqdm(jobs, total=scenes, desc="scenes", unit="scene", disable=None))
         self.synonyms = {c.name: c.synonyms for c in PRETRAINING.categories} | _KINDS_WITHOUT_CATEGORY

@@ -13,6 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from PIL import Image, ImageDraw, ImageFont
 
 from ...data.images.reading import ImageRules
+from ...data.images.writing import encode_image
 from ...data.phrasecut.phrase_mapper import read_task_image
 from ...files import atomic_path
 from ..drawing import fitted
@@ -115,7 +116,8 @@ def save_image(image: Image.Image, path: Path, **options) -> None:
     """Write an image atomically in the format of the path's suffix; missing folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        image.save(temporary, **{"format": path.suffix.lstrip(".").upper().replace("JPG", "JPEG"), **options})
+        kind = path.suffix.lstrip(".").upper().replace("JPG", "JPEG")
+        temporary.write_bytes(encode_image(image, kind, **options))
 
 
 class PhraseVisualizer(DatasetEvaluator):
