@@ -45,6 +45,7 @@ METHODS = [
     ("LowRankFCCLIP",),
     ("CombinedFCCLIP",),
     ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian", "ZSSEG.FUSION.NAME", "softmax_threshold"),
+    ("CombinedFCCLIP", "ZSSEG.FUSION.MEAN_TEACHER", True, "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1),
 ]
 
 

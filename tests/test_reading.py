@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsseg_d2.reading import UnusableFile, open_regular, printable, read_bytes, read_json, read_text
+from zsseg_d2.reading import UnusableFile, open_regular, printable, read_bytes, read_json, read_lines, read_text
 
 
 class Point(msgspec.Struct):
@@ -46,6 +46,23 @@ def test_the_limit_is_compared_before_reading(tmp_path):
         file.truncate(2**40)  # reading it would need a terabyte
     with pytest.raises(UnusableFile, match="1,099,511,627,776 bytes"):
         read_json(tmp_path / "sparse")
+
+
+def test_a_file_of_any_size_is_read_line_by_line(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"12345\n\n123\ncut o")
+    assert list(read_lines(path, 5)) == [b"12345", b"", b"123"]
+    with pytest.raises(UnusableFile, match="a: line 1 has more than 4 bytes. Fix: make it again."):
+        list(read_lines(path, 4, remedy="make it again"))
+    path.write_bytes(b"123\n123456")
+    lines = read_lines(path, 5)
+    assert next(lines) == b"123"
+    with pytest.raises(UnusableFile, match="line 2 has more than 5 bytes."):
+        next(lines)
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UnusableFile, match="line 1 has"):
+        list(read_lines(path, 100))
 
 
 def test_links_to_files_are_followed_and_missing_files_are_told_apart(tmp_path):

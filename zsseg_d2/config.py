@@ -288,6 +288,7 @@ def _add_methods(cfg: CN) -> None:
     f.PAIRING = "index"  # pair the two models' queries by "index" or "hungarian" matching
     f.PREDICTION = "fused"  # test with "one", "two" or "fused"
     f.DEEP_SUPERVISION = False  # com_ losses after every decoder layer, not only the last
+    f.MEAN_TEACHER = False  # model one has a mean teacher (ZSSEG.MEAN_TEACHER), whose targets both models learn
 
 
 def _add_referring(cfg: CN) -> None:

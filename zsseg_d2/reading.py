@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
@@ -82,6 +84,32 @@ def read_bytes(path: str | os.PathLike, limit: float) -> bytes:
             return file.read()
         except OSError as error:
             raise UnusableFile(f"{printable(path)}: cannot be read ({error.strerror}).") from None
+
+
+def read_lines(path: str | os.PathLike, limit: int, *, remedy: str = "") -> Iterator[bytes]:
+    """Yield the complete lines of a regular file of any size, without their ends; a last one that was cut off is not.
+
+    Args:
+        path: the file.
+        limit: number of bytes that a line may have.
+        remedy: how to make the file again, for messages.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnusableFile: see :func:`read_bytes`; or a line is too long. Raised when that line is reached.
+    """
+    with open_regular(path) as file:
+        for number in itertools.count(1):
+            try:
+                line = file.readline(limit + 1)
+            except OSError as error:
+                raise UnusableFile(f"{printable(path)}: cannot be read ({error.strerror}).") from None
+            if len(line) > limit and not line.endswith(b"\n"):
+                end = f" Fix: {remedy}." if remedy else ""
+                raise UnusableFile(f"{printable(path)}: line {number} has more than {limit:,} bytes.{end}")
+            if not line.endswith(b"\n"):
+                return
+            yield line[:-1]
 
 
 def read_text(path: str | os.PathLike, limit: float = TEXT_LIMIT) -> str:
@@ -166,3 +194,24 @@ def printable(text: object) -> str:
         'a\\\\x1b[2Kb.png'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
+
+
+def yaml_problem(error: Exception) -> str:
+    """Say what is wrong with a YAML file, and where, without its content.
+
+    PyYAML's own message quotes the line, and the file may be one that was not meant.
+
+    Args:
+        error: what PyYAML raised.
+
+    Returns:
+        Words that follow the file's name, such as "is not valid YAML (line 3: mapping values are not allowed here)."
+    """
+    if isinstance(error, RecursionError):
+        return "is nested too deeply."
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return "is not valid YAML."
+    problem = getattr(error, "problem", None) or ""
+    plain = "" if not problem or "'" in problem or '"' in problem else f": {problem}"  # in quotes: of the file
+    return f"is not valid YAML (line {mark.line + 1}{plain})."

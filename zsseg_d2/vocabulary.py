@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from .reading import MB, UnusableFile, printable, read_text
+from .reading import MB, UnusableFile, printable, read_text, yaml_problem
 
 if TYPE_CHECKING:
     from open_clip import SimpleTokenizer
@@ -220,8 +220,7 @@ def _parse_yaml(text: str) -> list[tuple[str, ...]]:
     try:
         loaded = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)  # the whole message would quote the file
-        raise ValueError(f"not valid YAML{f' (line {mark.line + 1})' if mark else ''}.") from None
+        raise ValueError(yaml_problem(error)) from None
     if not isinstance(loaded, list):
         raise ValueError(f"expected a YAML list of classes, found {type(loaded).__name__}.")
     entries = []

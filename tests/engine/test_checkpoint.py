@@ -28,7 +28,6 @@ class Small(nn.Module):
 @pytest.fixture(autouse=True)
 def _log(caplog):
     caplog.set_level(logging.INFO, logger="zsseg_d2")
-    logging.getLogger("zsseg_d2").propagate = True
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import traceback
 
 import open_clip
 import pytest
@@ -173,6 +174,18 @@ def test_bad_files_are_told(tmp_path, monkeypatch, text, told):
     with pytest.raises(ConfigError, match=told.replace("[", r"\[")):
         setup(tmp_path / "x.yaml")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["root: x\nuser: secret: x", "a: !secret 1", "a: *secret", 'a: "secret \\q"', "[secret"]
+)
+def test_a_base_that_is_no_config_is_not_quoted(tmp_path, text):
+    """A file of passwords, say, that somebody else's config names."""
+    (tmp_path / "passwords").write_text(text)
+    (tmp_path / "x.yaml").write_text("_BASE_: passwords")
+    with pytest.raises(ConfigError, match=r"passwords: is not valid YAML \(line [123]") as error:
+        setup(tmp_path / "x.yaml")
+    assert "secret" not in "".join(traceback.format_exception(error.value))
 
 
 def test_a_file_written_for_fc_clip_merges(tmp_path):

@@ -9,7 +9,7 @@ import yaml
 from detectron2.data import DatasetCatalog
 
 from tests.data.tiny_garden import YAML
-from zsseg_d2.cli import make_pseudo_labels, run_suite, train_net, wise_ft
+from zsseg_d2.cli import make_pseudo_labels, predict, run_suite, train_net, wise_ft
 from zsseg_d2.engine.config.packaged import config_root
 from zsseg_d2.engine.config.setup import setup_cfg
 from zsseg_d2.engine.errors import ConfigError
@@ -59,6 +59,7 @@ def test_paths_are_relative_to_the_config_and_add_up(tmp_path, garden, monkeypat
         (make_pseudo_labels, ["--config-file", "minicity/zero_shot.yaml", "--configuration", "x"]),
         (wise_ft, ["--config-file", "minicity/zero_shot.yaml", "--zero-shot", "a", "--fine-tuned", "b"]),
         (run_suite, ["minicity/suite.yaml"]),
+        (predict, ["a.png", "--output", "found", "--config-file", "minicity/zero_shot.yaml"]),
     ],
 )
 def test_dataset_on_the_command_line(program, words, tmp_path, monkeypatch):
@@ -66,9 +67,10 @@ def test_dataset_on_the_command_line(program, words, tmp_path, monkeypatch):
     args = program.parse_arguments([*words, "--dataset", "a.yaml", "b.yml", "--dataset", "/c.yaml", "SEED", "3"])
     options = args.options if program is run_suite else args.opts
     pairs = dict(zip(options[::2], options[1::2]))
-    assert pairs.pop("SEED") == "3"
+    assert len(options) == 4 and pairs.pop("SEED") == "3"
     assert pairs == {"DATASETS.FILES": str([str(tmp_path / "a.yaml"), str(tmp_path / "b.yml"), "/c.yaml"])}
     assert program is run_suite or args.config_file == ["minicity/zero_shot.yaml"]
+    assert program is not predict or args.images == ["a.png"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from zsseg_d2.engine.log_files import _LOGGERS, log_to
+from zsseg_d2.engine.log_files import _LOGGERS, log_to, stop_logging
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +38,17 @@ def test_handlers_of_others_stay():
     log_to(None)
     log_to(None)
     assert other in logging.getLogger("zsseg_d2").handlers
+
+
+def test_loggers_are_left_as_they_were(tmp_path):
+    """Otherwise details of a later program, such as the traceback behind a message, reach the terminal."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for level, propagate in ((logging.ERROR, True), (logging.NOTSET, False), (logging.NOTSET, True)):
+        for logger in loggers:
+            logger.setLevel(level)
+            logger.propagate = propagate
+        log_to(tmp_path)
+        log_to(None)
+        assert {(logger.level, logger.propagate) for logger in loggers} == {(logging.DEBUG, False)}
+        stop_logging()
+        assert {(logger.level, logger.propagate) for logger in loggers} == {(level, propagate)}

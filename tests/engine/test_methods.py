@@ -156,8 +156,8 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(name, tmp_path):
     assert not any("clip_model" in k or k.startswith("teacher.") for k in saved)
 
 
-@pytest.mark.parametrize("name", ["mean_teacher"])
-def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
+@pytest.mark.parametrize(("name", "part"), [("mean_teacher", ""), ("combined_mean_teacher", "model_one.")])
+def test_a_resumed_run_has_the_teacher_that_it_had(name, part, tmp_path):
     """The moving average is in the checkpoint, to the last bit, and differs from the student."""
     options = ("ZSSEG.MEAN_TEACHER.MOMENTUM", 0.5, "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1)
     through = train(name, tmp_path / "through", *options).model.state_dict()
@@ -165,7 +165,8 @@ def test_a_resumed_run_has_the_teacher_that_it_had(name, tmp_path):
     resumed = train(name, tmp_path / "stopped", *options, resume=True)
     assert resumed.start_iter == 2
     assert all(torch.equal(v, through[k]) for k, v in resumed.model.state_dict().items())
-    saved = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
+    state = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
+    saved = {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)}
     averaged = {k.removeprefix("teacher."): v for k, v in saved.items() if k.startswith("teacher.")}
     start = read_checkpoint(str(local_path(MINI)))["model"]
     assert averaged.keys() == set(start)
@@ -212,7 +213,7 @@ def test_what_was_studied_of_another_model_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["mean_teacher", "frozen_queries", "replay", "mean_teacher_replay", "l2_sp", "ewc", "low_rank", "low_rate"]
-    + ["interpolated", "distill_replay", "regions", "regions_replay"],
+    + ["interpolated", "distill_replay", "regions", "regions_replay", "combined_mean_teacher"],
 )
 def test_new_methods_run_with_the_configs_of_cityscapes(name, tmp_path):
     """On the mini tower with random weights."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from cityscapesscripts.evaluation import evalPanopticSemanticLabeling
 from detectron2.data import DatasetCatalog
 
 from tests.data.tiny_garden import CLASSES, make_garden
-from zsseg_d2.cli import make_pseudo_labels, run_suite, train_net
+from zsseg_d2.cli import feature_statistics, make_pseudo_labels, oracle_study, run_suite, train_net
 from zsseg_d2.data import PANOPTIC_FAMILIES, read_panoptic_png, unregister_panoptic_family
 
 DELETED = ("car", "bus", "truck")
@@ -35,8 +36,8 @@ SMALL = {
 def garden(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield make_garden(tmp_path / "garden", 2)
-    if "garden" in PANOPTIC_FAMILIES:
-        unregister_panoptic_family("garden")
+    for name in {"garden", "orchard"} & set(PANOPTIC_FAMILIES):
+        unregister_panoptic_family(name)
 
 
 def options(**more) -> list[str]:
@@ -62,14 +63,33 @@ def oracle(root, predictions) -> dict[str, dict]:
     return {words.split(",")[0]: {k: getattr(counts[i], k) for k in keys} for i, (_, _, words) in CLASSES.items()}
 
 
-def test_the_whole_way(garden, tmp_path, capsys):
-    def run(name, config, train="", program=train_net, words=(), **more):
+@pytest.fixture
+def run(garden, tmp_path):
+    """``run(name, config, …)``: a program with a packaged config on the dataset; returns the folder ``name``."""
+
+    def start(name, config, train="", program=train_net, words=(), **more):
         keys = {"OUTPUT_DIR": str(tmp_path / name), **more, **({"DATASETS.TRAIN": f"('{train}',)"} if train else {})}
-        start = ["--config-file", f"minicity/{config}.yaml", "--dataset", str(garden), *words]
-        program.main([*start, *options(**keys)])
+        given = ["--config-file", f"minicity/{config}.yaml", "--dataset", str(garden), *words]
+        program.main([*given, *options(**keys)])
         return tmp_path / name
 
-    deleting, pseudo = "garden_train_no_vehicles", "garden_train_pseudo_labels_no_vehicles"
+    return start
+
+
+DELETING, PSEUDO = "garden_train_no_vehicles", "garden_train_pseudo_labels_no_vehicles"
+
+
+def check_table(output) -> dict:
+    """Check that the table of an evaluation is about this dataset, and return it."""
+    table = score(output)
+    sizes = {k: table[k]["n"] for k in ("All", "In", "Out", "Things", "Stuff")}
+    assert sizes == {"All": 7, "In": 4, "Out": 3, "Things": 4, "Stuff": 3}
+    assert tuple(k for k, row in table["per_class"].items() if row["group"] == "Out") == DELETED
+    assert 0 < table["In"]["PQ"] <= 100
+    return table
+
+
+def test_the_whole_way(garden, tmp_path, run, capsys):
     trained = "model_final.pth"
     more = {
         "ZSSEG.VIS_IMAGES": "1",
@@ -78,25 +98,16 @@ def test_the_whole_way(garden, tmp_path, capsys):
         "MODEL.MASK_FORMER.TEST.INSTANCE_ON": "True",
     }
     zero_shot = run("zero_shot", "zero_shot", words=["--eval-only", "--save-predictions"], **more)
-    in_class = run("in_class", "in_class_finetune", deleting)
+    in_class = run("in_class", "in_class_finetune", DELETING)
     run("labels", "zero_shot", program=make_pseudo_labels, words=["--configuration", "no_vehicles"])
     two = {"ZSSEG.MODEL_TWO.WEIGHTS": str(in_class / trained)}
     others = [
-        run("invocab", "invocab", pseudo),
+        run("invocab", "invocab", PSEUDO),
         run("naive", "naive", words=["--eval-only"], **two),
-        run("combined", "combined_mean", pseudo),
+        run("combined", "combined_mean", PSEUDO),
     ]
     for output in (zero_shot, in_class, *others):
-        table = score(output)
-        assert {k: table[k]["n"] for k in ("All", "In", "Out", "Things", "Stuff")} == {
-            "All": 7,
-            "In": 4,
-            "Out": 3,
-            "Things": 4,
-            "Stuff": 3,
-        }
-        assert tuple(k for k, row in table["per_class"].items() if row["group"] == "Out") == DELETED
-        assert 0 < table["In"]["PQ"] <= 100
+        check_table(output)
     table = score(zero_shot)
     assert table["In"]["mIoU"] > 0 and table["Stuff"]["AP"] is None and 0 <= table["Things"]["AP"] <= 100
     counted = oracle(garden.parent, zero_shot / "inference" / "garden_val" / "predictions")
@@ -106,7 +117,7 @@ def test_the_whole_way(garden, tmp_path, capsys):
         assert row["PQ"] == pytest.approx(100 * counted[name]["iou"] / n if n else 0)
     assert len(list((zero_shot / "inference" / "garden_val" / "visualizations").iterdir())) == 1
 
-    for record in DatasetCatalog.get(pseudo):
+    for record in DatasetCatalog.get(PSEUDO):
         ids = read_panoptic_png(record["pan_seg_file_name"])
         kept = {s["id"] for s in record["segments_info"] if s["category_id"] < 4}
         assert kept == {30, 50, 60, 100, 101} and set(np.unique(ids)) >= kept
@@ -122,8 +133,61 @@ def test_the_whole_way(garden, tmp_path, capsys):
     run("full", "full_finetune", "garden_train")
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        run("leak", "in_class_finetune", deleting, **{"MODEL.WEIGHTS": str(tmp_path / "full" / trained)})
+        run("leak", "in_class_finetune", DELETING, **{"MODEL.WEIGHTS": str(tmp_path / "full" / trained)})
     assert "garden_train" in str(stop.value) and "ground truth of car, bus, truck" in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "own_loss"),
+    [
+        ("distill_kl", "loss_distill"),
+        ("mean_teacher", "loss_ce"),
+        ("l2_sp", "loss_anchor"),
+        ("ewc", "loss_anchor"),
+        ("frozen_queries", "loss_ce"),
+        ("low_rank", "loss_ce"),
+    ],
+)
+def test_further_methods(run, garden, config, own_loss):
+    """Two iterations each; EWC reads the images of a second dataset of one's own."""
+    orchard = garden.with_name("orchard.yaml")
+    orchard.write_text(garden.read_text().replace("name: garden", "name: orchard"))
+    keys = {"ZSSEG.EWC.DATASET": "orchard_train_no_vehicles", "ZSSEG.EWC.IMAGES": "1"} if config == "ewc" else {}
+    output = run("out", config, DELETING, words=["--dataset", str(orchard)], **keys)
+    check_table(output)
+    lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    losses = {k: v for line in lines for k, v in line.items() if "loss" in k}
+    assert own_loss in losses and all(map(math.isfinite, losses.values()))
+    assert yaml.safe_load((output / "config.yaml").read_text())["MODEL"]["SEM_SEG_HEAD"]["NUM_CLASSES"] == 7
+    assert (output / "model_final.pth").is_file()
+
+
+def test_interpolation(run, tmp_path):
+    keys = {"ZSSEG.MODEL_TWO.WEIGHTS": "zsseg_d2://weights/mini_fcclip.safetensors"}
+    for name, of in (("ONE", "garden_train"), ("TWO", DELETING)):
+        file = keys[f"ZSSEG.INTERPOLATION.STATISTICS_{name}"] = str(tmp_path / f"{name}.safetensors")
+        run("statistics", "zero_shot", program=feature_statistics, words=["--of", of, "--output", file])
+    check_table(run("out", "interpolated", words=["--eval-only"], **keys))
+
+
+def test_region_labels(run):
+    regions = {"ZSSEG.PSEUDO_LABELS.REGIONS": "True"}
+    run("labels", "zero_shot", program=make_pseudo_labels, words=["--configuration", "no_vehicles"], **regions)
+    labels = "garden_train_region_labels_no_vehicles"
+    output = run("out", "regions", labels)
+    check_table(output)
+    for record in DatasetCatalog.get(labels):
+        named = {s["category_id"] for s in record["segments_info"]}
+        assert named & {0, 1, 2, 3} == {0, 1, 2, 3}, "labels of the kept classes are true ones"
+    assert (output / "model_final.pth").is_file()
+
+
+def test_an_oracle_study(run):
+    output = run("out", "zero_shot", program=oracle_study)
+    found = json.loads((output / "oracle_study.json").read_text())["datasets"]["garden_val"]
+    assert found["true_classes"]["PQ"] > found["panoptic_seg"]["PQ"] > 0
+    assert found["true_masks"]["PQ"] == pytest.approx(found["true_masks"]["RQ"]), "what is matched is matched exactly"
+    assert found["true_masks"]["PQ"] > 0
 
 
 SUITE = """\

@@ -23,7 +23,8 @@ from zsseg_d2.cli import train_net
 from zsseg_d2.data import PanopticCategory, check_segments, load_coco_panoptic, read_panoptic_png
 from zsseg_d2.data.synthetic import write_minicity
 from zsseg_d2.engine import ConfigError, setup_cfg
-from zsseg_d2.engine.prediction import program
+from zsseg_d2.engine.prediction import folder, program
+from zsseg_d2.engine.prediction.embedded import DRAWN_STREETS
 from zsseg_d2.engine.prediction.inputs import find_images, name_images, prepared
 from zsseg_d2.engine.prediction.predictor import Predictor
 
@@ -96,7 +97,7 @@ def test_a_folder_of_images(photos, capsys):
     assert {i["category_id"] for i in instances} == {6, 7} and {i["image_id"] for i in instances} == set("abc")
     assert all(coco_mask.area(i["segmentation"]) > 0 and 0 <= i["score"] <= 1 for i in instances)
     told = capsys.readouterr()
-    assert told.out == "" and told.err.count("note: this is the embedded model") == 1 and "3 images" in told.err
+    assert told.out == "" and "3 images" in told.err
 
 
 def test_the_json_has_the_quality_that_an_evaluation_reports(scenes, tmp_path, monkeypatch):
@@ -208,6 +209,18 @@ def test_a_damaged_journal_is_told(photos, line):
     assert run("photos/a.png", *WORDS, "--output", "found", "--overwrite") == 0
 
 
+def test_a_journal_may_be_longer_than_any_line_of_it(photos, computed, monkeypatch):
+    assert run("photos", *WORDS, "--output", "found") == 0
+    journal = (photos.parent / "found" / ".predictions.jsonl").read_bytes()
+    longest = max(map(len, journal.splitlines()))
+    assert len(journal) > 2 * longest
+    monkeypatch.setattr(folder, "JSON_LIMIT", longest)
+    assert run("photos", *WORDS, "--output", "found") == 0 and computed == ["a", "b", "c"]
+    monkeypatch.setattr(folder, "JSON_LIMIT", longest - 1)
+    with pytest.raises(SystemExit, match=r"error: .*\.predictions\.jsonl: line \d has more than .*--overwrite"):
+        run("photos", *WORDS, "--output", "found")
+
+
 def test_damaged_images_cost_no_other(photos, capsys):
     (photos / "aa.png").write_bytes((photos / "a.png").read_bytes()[:900])
     (photos / "bb.jpg").write_text("no image")
@@ -244,7 +257,7 @@ def test_a_full_disk_ends_the_run(photos, monkeypatch):
         run("photos", *WORDS, "--output", "found")
 
 
-def test_json_goes_to_standard_output(photos, capsys):
+def test_json_goes_to_standard_output(photos, capsys, monkeypatch):
     """With and without a folder the same, and nothing else is printed there."""
     assert run("photos", *WORDS, "--json", "-") == 0
     alone = json.loads(capsys.readouterr().out)
@@ -260,6 +273,9 @@ def test_json_goes_to_standard_output(photos, capsys):
     assert run("photos/a.png", *WORDS, "--json", "a.json") == 0
     assert "score   area   class" in capsys.readouterr().out
     assert content(photos.parent / "a.json")["annotations"] == alone["annotations"][:1]
+    monkeypatch.setenv("HOME", str(photos))
+    assert run("photos/a.png", *WORDS, "--output", "found", "--json", "~/b.json") == 0
+    assert content(photos / "b.json") == content(photos.parent / "a.json")
 
 
 @pytest.mark.parametrize(
@@ -271,6 +287,9 @@ def test_json_goes_to_standard_output(photos, capsys):
         (("photos", "--words", ","), "words=',': there are no words"),
         (("photos", "--words", "no.txt"), "words='no.txt': No vocabulary 'no.txt'"),
         (("photos", "--json", "no/such/folder.json"), "its folder does not exist"),
+        (("photos", "--json", "~/no/folder.json"), "--json ~/no/folder.json: its folder does not exist"),
+        (("photos", "--json", "empty"), "--json empty: is a folder. Fix: name a file"),
+        (("photos", "--json", "./found"), "--json ./found: is a folder"),
     ],
 )
 def test_mistakes_are_told_before_work(photos, monkeypatch, words, told):
@@ -336,6 +355,29 @@ def test_the_next_image_is_prepared_while_one_is_computed():
     assert seen == [0, 10, "failed", *range(30, 500, 10)] and here not in threads
 
 
+def test_the_device_reaches_the_model(photos, monkeypatch):
+    """This machine may have but one, which would also be the default."""
+    given = {}
+
+    def spy(*_, **more):
+        given.update(more)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(program, "Predictor", spy)
+    with pytest.raises(SystemExit, match="seen"):
+        run("photos", *WORDS, "--output", "found", "--device", "cuda:1")
+    assert given["device"] == "cuda:1"
+
+
+def test_a_bar_counts_the_images(photos, monkeypatch, capsys):
+    monkeypatch.setattr(program, "show_bars", lambda: True)
+    (photos / "bb.jpg").write_text("no image")
+    assert run("photos", *WORDS, "--output", "found") == 1
+    told = capsys.readouterr()
+    last = told.err.replace("\n", "\r").split("\r")
+    assert any("4/4" in line and "image" in line for line in last) and "4/4" not in told.out
+
+
 def test_the_former_name_of_segment_still_works(monkeypatch, capsys):
     called = []
     monkeypatch.setattr("zsseg_d2.cli.segment.main", lambda words, prog: called.append(words))
@@ -345,9 +387,9 @@ def test_the_former_name_of_segment_still_works(monkeypatch, capsys):
 
 
 def test_the_command_for_photographs_is_a_config_that_works():
-    words = program.EMBEDDED[program.EMBEDDED.index("--config-file") :].split(" (docs")[0].split()
+    words = DRAWN_STREETS[DRAWN_STREETS.index("--config-file") :].split(" (docs")[0].split()
     args = tool.parse_arguments(["a.jpg", "--output", "o", *words, "MODEL.DEVICE", "cpu"])
     cfg = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=args.opts, eval_only=True))
     assert cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME == "convnext_large_d_320"
-    assert f"{cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME} {cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS}" in program.EMBEDDED
+    assert f"{cfg.MODEL.FC_CLIP.CLIP_MODEL_NAME} {cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS}" in DRAWN_STREETS
     assert cfg.MODEL.WEIGHTS == "weights/fcclip_cocopan.pth"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as reference
@@ -18,6 +19,7 @@ from tests.data.tiny_garden import CLASSES, make_garden
 from zsseg_d2.cli import predict as tool
 from zsseg_d2.cli import train_net
 from zsseg_d2.data import PANOPTIC_FAMILIES, unregister_panoptic_family
+from zsseg_d2.engine.prediction.embedded import DRAWN_STREETS
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("MODEL.DEVICE", "cpu", "ZSSEG.TEXT_CACHE", "")
@@ -49,24 +51,48 @@ def panoptic_maps(folder: Path, sizes: dict[str, tuple[int, int]]) -> dict[str, 
     return {a["image_id"]: a["segments_info"] for a in document["annotations"]}
 
 
+NAMES = ["road | street", "sky", "car, cars", "person", "tree", *(f"gadget {k} of {k * k}" for k in range(995))]
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    """Options that keep the text rows of `NAMES`, which take most of the time."""
+    return "MODEL.DEVICE", "cpu", "ZSSEG.TEXT_CACHE", str(tmp_path_factory.mktemp("rows"))
+
+
 @pytest.mark.parametrize("count", [1, 5, 40, 1000])
-def test_any_number_of_words(count, tmp_path):
+def test_any_number_of_words(count, tmp_path, cached):
     """From a file, with synonyms, on a drawn street and on noise; the street is found whatever else is named."""
-    names = ["road | street", "sky", "car, cars", "person", "tree", *(f"gadget {k} of {k * k}" for k in range(995))]
-    (tmp_path / "words.txt").write_text("\n".join(names[:count]))
+    (tmp_path / "words.txt").write_text("\n".join(NAMES[:count]))
     noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     images = [str(ROOT / "docs" / "street.png"), str(tmp_path / "noise.png")]
     words = ["--words", str(tmp_path / "words.txt"), "--output", str(tmp_path / "found"), "--semantic"]
-    assert tool.main([*images, *words, *OPTIONS]) == 0
+    assert tool.main([*images, *words, *cached]) == 0
     with Image.open(images[0]) as street:
         sizes = {"street": (street.height, street.width), "noise": (90, 70)}
     found = panoptic_maps(tmp_path / "found", sizes)
     document = json.loads((tmp_path / "found" / "panoptic.json").read_text())
-    assert [c["name"] for c in document["categories"]] == [n.split(" |")[0].split(",")[0] for n in names[:count]]
+    assert [c["name"] for c in document["categories"]] == [n.split(" |")[0].split(",")[0] for n in NAMES[:count]]
     assert 1 in {s["category_id"] for s in found["street"]}  # the road
     semantic = np.asarray(Image.open(tmp_path / "found" / "semantic" / "street.png"))
     assert semantic.shape == sizes["street"] and semantic.min() >= 1 and semantic.max() <= count
+
+
+PHOTOGRAPH = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+@pytest.mark.skipif(not PHOTOGRAPH.is_file(), reason="matplotlib came without its sample photograph")
+@pytest.mark.parametrize(("count", "mode"), [(1, "L"), (5, "CMYK"), (40, "RGB"), (1000, "CMYK")])
+def test_any_number_of_words_on_a_photograph(count, mode, tmp_path, cached):
+    with Image.open(PHOTOGRAPH) as photograph:
+        photograph.convert(mode).resize((102, 121)).save(tmp_path / "photograph.jpg")
+    (tmp_path / "words.txt").write_text("\n".join(NAMES[:count]))
+    words = ["--words", str(tmp_path / "words.txt"), "--output", str(tmp_path / "found"), "--semantic"]
+    assert tool.main([str(tmp_path / "photograph.jpg"), *words, *cached]) == 0
+    panoptic_maps(tmp_path / "found", {"photograph": (121, 102)})
+    semantic = np.asarray(Image.open(tmp_path / "found" / "semantic" / "photograph.png"))
+    assert semantic.shape == (121, 102) and 1 <= semantic.min() <= semantic.max() <= count
 
 
 MOST_MEMORY = 2.2
@@ -101,6 +127,7 @@ def test_images_of_extreme_shapes(tmp_path):
         status = subprocess.run([*command, *words, *OPTIONS], cwd=tmp_path, stdout=log, stderr=log).returncode
     told = (tmp_path / "log.txt").read_text()
     assert status == 0 and "Traceback" not in told, told
+    assert told.count(DRAWN_STREETS) == 1
     if program:
         assert 0.3 < int((tmp_path / "peak.txt").read_text()) / 1e6 < MOST_MEMORY
     panoptic_maps(tmp_path / "found", dict(sorted(sizes.items(), key=lambda item: list(sizes).index(item[0]))))
@@ -115,12 +142,12 @@ def test_a_dataset_of_ones_own_has_the_quality_of_its_evaluation(tmp_path, monke
     """Seven classes from one YAML file: the JSON of the predictions and the evaluator, by cityscapesscripts' counts."""
     monkeypatch.chdir(tmp_path)
     garden = make_garden(tmp_path / "garden", 3)
-    own = ("DATASETS.FILES", f"['{garden}']", "DATASETS.TEST", "('garden_val',)", "INPUT.MIN_SIZE_TEST", "64")
+    own = ("--dataset", str(garden), "DATASETS.TEST", "('garden_val',)", "INPUT.MIN_SIZE_TEST", "64")
     try:
         start = ["--config-file", "minicity/zero_shot.yaml"]
-        train_net.main([*start, "--eval-only", *OPTIONS, *own, "OUTPUT_DIR", "out", "DATALOADER.NUM_WORKERS", "0"])
+        train_net.main([*start, "--eval-only", *own, *OPTIONS, "OUTPUT_DIR", "out", "DATALOADER.NUM_WORKERS", "0"])
         images = garden.parent / "images" / "val"
-        assert tool.main([str(images), *start, "--output", "found", *OPTIONS, *own]) == 0
+        assert tool.main([str(images), *start, "--output", "found", *own, *OPTIONS]) == 0
     finally:
         if "garden" in PANOPTIC_FAMILIES:
             unregister_panoptic_family("garden")

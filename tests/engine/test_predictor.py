@@ -18,6 +18,7 @@ from zsseg_d2.cli import train_net
 from zsseg_d2.data import DatasetError, read_panoptic_png
 from zsseg_d2.data.synthetic import write_minicity
 from zsseg_d2.engine import CheckpointError, ConfigError
+from zsseg_d2.engine.prediction.embedded import DRAWN_STREETS
 from zsseg_d2.engine.prediction.predictor import Predictor
 from zsseg_d2.vocabulary import Vocabulary
 
@@ -98,6 +99,28 @@ def test_segments_say_what_the_map_holds(predictor, images):
         assert i.mask.shape == (128, 256)
     assert [i.score for i in found.instances] == sorted((i.score for i in found.instances), reverse=True)
     assert repr(found).startswith(f"Prediction('{images[0].stem}', 256x128: ")
+
+
+def test_in_bfloat16_all_kinds_of_results_are_nearly_the_same(predictor, images):
+    halved = Predictor(words=STREET, options=[*CPU, "MODEL.PRECISION", "bfloat16"], semantic=True, instances=True)
+    predictor.words = STREET
+    found, exact = halved(images[0]), predictor(images[0])
+    assert [s.score for s in found.segments] != [s.score for s in exact.segments], "the key changes something"
+    assert {s.id for s in found.segments} == set(np.unique(found.panoptic)) - {0}
+    maps = []
+    for result in (found, exact):
+        maps.append(np.full(result.panoptic.shape, -1))
+        for s in result.segments:
+            maps[-1][result.panoptic == s.id] = s.category
+    assert (maps[0] == maps[1]).mean() > 0.95
+    assert found.semantic.dtype == exact.semantic.dtype and (found.semantic == exact.semantic).mean() > 0.95
+    for theirs in exact.instances[:3]:
+        mask = theirs.mask
+        ours = max(found.instances, key=lambda i: (i.mask & mask).sum() / (i.mask | mask).sum())
+        assert (ours.mask & mask).sum() > 0.9 * (ours.mask | mask).sum()
+        assert ours.label == theirs.label and ours.score == pytest.approx(theirs.score, abs=0.03)
+        ys, xs = np.nonzero(ours.mask)
+        assert ours.box == (xs.min(), ys.min(), xs.max() - xs.min() + 1, ys.max() - ys.min() + 1)
 
 
 def test_a_path_an_image_and_an_array_are_the_same(predictor, images):
@@ -232,6 +255,20 @@ def test_mistakes_are_told_before_weights_are_read(monkeypatch, tmp_path):
         Predictor(options=[*CPU, "MODEL.WEIGHTS", ""])
     with pytest.raises(CheckpointError, match="nothing.pth"):
         Predictor(options=[*CPU, "MODEL.WEIGHTS", str(tmp_path / "nothing.pth")])
+
+
+def test_the_embedded_model_says_once_what_it_is_good_for(monkeypatch, caplog):
+    monkeypatch.setattr("zsseg_d2.engine.prediction.predictor._model", lambda cfg: None)
+    for config in ((), ("configs/minicity/zero_shot.yaml",)):
+        caplog.clear()
+        other = Predictor(*config, options=CPU)
+        other.with_words("car, sky").words = "sky"
+        assert caplog.messages.count(DRAWN_STREETS) == 1
+    caplog.clear()
+    Predictor(other.cfg)
+    Predictor("minicity/full_finetune.yaml", options=CPU)
+    Predictor(options=[*CPU, "MODEL.WEIGHTS", "mine.pth"])
+    assert DRAWN_STREETS not in caplog.messages
 
 
 def test_a_word_that_is_longer_than_clip_reads_is_a_warning(predictor, images, caplog):

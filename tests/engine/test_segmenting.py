@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,12 @@ from PIL import Image
 
 from zsseg_d2.cli import segment as tool
 from zsseg_d2.engine.prediction.phrase_segmentation import (
+    DEFAULT_WEIGHTS,
     PhrasePrediction,
     overlays,
     save_masks,
     segment,
+    segmentor_config,
 )
 from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.evaluation.referring.phrase_visualization import COLOURS, paint_mask
@@ -20,6 +24,7 @@ from zsseg_d2.evaluation.referring.phrase_visualization import COLOURS, paint_ma
 from . import tiny_phrases
 
 H, W = 40, 60
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +217,13 @@ def test_config_keys_may_follow_the_pictures(tmp_path, monkeypatch):
         ["--image", "a.jpg", "MODEL.WEIGHTS", "x", "--phrase", "p", "--output", "o", "SEED", "3"]
     )
     assert args.image == ["a.jpg"] and args.opts == ["MODEL.WEIGHTS", "x", "SEED", "3"] and args.phrase == ["p"]
+
+
+@pytest.mark.parametrize("folder", ["", "configs/"])
+def test_the_default_config_has_the_embedded_weights_by_whatever_name(folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert segmentor_config(f"{folder}miniphrases/unet_vit.yaml").MODEL.WEIGHTS == DEFAULT_WEIGHTS
+    assert segmentor_config(f"{folder}miniphrases/unet_vit.yaml", ["MODEL.WEIGHTS", "a"]).MODEL.WEIGHTS == "a"
 
 
 def test_a_bug_keeps_its_traceback(call, monkeypatch):

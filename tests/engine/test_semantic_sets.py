@@ -165,7 +165,7 @@ def test_what_needs_panoptic_annotations_is_refused(plots, tmp_path):
 def test_semantic_output_alone_scores_a_panoptic_dataset(tmp_path, caplog):
     """With the same mIoU as beside PQ, and with visualizations."""
     garden = make_garden(tmp_path / "garden", 2)
-    logging.getLogger("zsseg_d2").setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, logger="zsseg_d2")
     start = ["--config-file", "minicity/zero_shot.yaml", "--dataset", str(garden), "--eval-only"]
     both = (
         "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE",

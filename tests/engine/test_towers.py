@@ -30,7 +30,6 @@ FCCLIP = {"r50": "fcclip_cocopan_r50.pth", "r101": "fcclip_cocopan_r101.pth", "c
 
 @pytest.fixture
 def warnings(caplog):
-    logging.getLogger("zsseg_d2").propagate = True
     caplog.set_level(logging.WARNING, logger="zsseg_d2")
     return lambda: [record.getMessage() for record in caplog.records]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from zsseg_d2.cli.wise_ft import parse_arguments
 from zsseg_d2.engine import Trainer
+from zsseg_d2.engine.checkpoints.provenance import provenance_of
 from zsseg_d2.engine.checkpoints.weight_arithmetic import join_parts
 from zsseg_d2.engine.checkpoints.wise_ft import run_wise_ft
 from zsseg_d2.evaluation.panoptic.alpha_curve import alpha_name, alpha_table, plot_alpha_curve
@@ -145,7 +147,11 @@ def test_files_that_do_not_fit_end_before_anything_is_built(files, monkeypatch):
 def test_weights_alone_need_no_model(files, monkeypatch):
     monkeypatch.setattr(Trainer, "build_model", None)
     assert run_wise_ft(arguments(files, "--alphas", "--save", 0.125, "OUTPUT_DIR", files / "saved")) == []
-    assert (files / "saved" / "wise_ft_0.125.safetensors").is_file() and not (files / "saved" / "wise_ft.json").exists()
+    written = files / "saved" / "wise_ft_0.125.safetensors"
+    assert written.is_file() and not (files / "saved" / "wise_ft.json").exists()
+    found = provenance_of(written)
+    parents = [hashlib.sha256((files / f"{name}.pth").read_bytes()).hexdigest() for name in ("zero_shot", "fine_tuned")]
+    assert found.complete and found.step.program == "wise_ft" and list(found.step.parents) == parents
 
 
 def test_two_processes_draw_the_same_curve(files):

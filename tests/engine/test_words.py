@@ -83,6 +83,8 @@ def test_the_test_set_comes_before_packaged_datasets():
         (["car", ""], "Class 1 of the vocabulary has an empty name"),
         ("car, sky, Car", "names a class twice: car and Car"),
         ("car (thing)|cars (stuff)", "'car' is marked both"),
+        ("car (thing) (stuff)", "'car' is marked both"),
+        ("car(stuff)(thing)", "'car' is marked both"),
         ("car (thing), car (stuff)", "names a class twice: car"),
         ("no/such/file.txt", "neither a file nor one of"),
         (["car", 3], "entry 1 is neither text nor a list"),
@@ -98,8 +100,22 @@ def test_mistakes_are_told_in_one_sentence(words, told):
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "words.yaml").write_text("car: [")
-    with pytest.raises(ConfigError, match=r"words.yaml: not valid YAML"):
+    with pytest.raises(ConfigError, match=r"words.yaml: is not valid YAML"):
         parse_words(str(tmp_path / "words.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("car (thing) | cars (stuff)", "'car' is marked both"), ("Car | bus\ncar", "names a class twice: Car and car")],
+)
+def test_a_mistake_in_the_words_of_a_file_names_the_file(tmp_path, content, told):
+    path = tmp_path / ("folder of words " * 6) / "mine.txt"
+    path.parent.mkdir()
+    path.write_text(content)
+    for words in (path, str(path)):
+        with pytest.raises(ConfigError) as caught:
+            parse_words(words)
+        assert str(caught.value).startswith(f"words={str(path)!r}: ") and told in str(caught.value)
 
 
 NAME = st.text(st.characters(categories=("L", "N"), exclude_characters=""), min_size=1, max_size=8)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from tests.engine.tiny_task import CLASSES, HEIGHT, WIDTH, register
 from zsseg_d2.data import read_panoptic_png
@@ -30,6 +31,21 @@ def segment(number: int, category: int, crowd: int = 0) -> dict:
     return {"id": number, "category_id": category, "iscrowd": crowd}
 
 
+def torchmetrics_iou(classes: np.ndarray, predicted: np.ndarray, num_classes: int) -> list[float]:
+    """Return what torchmetrics counts, in percent; it gives 0 to a class that is in neither map, where ours is NaN.
+
+    Args:
+        classes: (H, W) of the truth; -1 is void.
+        predicted: (H, W).
+        num_classes: K.
+    """
+    found = multiclass_jaccard_index(
+        torch.from_numpy(predicted), torch.from_numpy(classes), num_classes, average="none", ignore_index=-1
+    )
+    there = set(classes[classes >= 0]) | set(predicted[classes >= 0])
+    return [100 * float(found[k]) if k in there else math.nan for k in range(num_classes)]
+
+
 def instances(masks, classes, scores) -> Instances:
     found = Instances(masks[0].shape if len(masks) else (4, 8))
     found.pred_masks = torch.from_numpy(np.array(masks, np.float32).reshape(-1, *found.image_size))
@@ -43,6 +59,8 @@ def test_iou_by_hand():
     counts = count_pixels(ids, [segment(1, 0), segment(2, 1, 1)], predicted, 5)
     # class 0: 3 of 4; class 1: 1 of 3; class 2: only in void; class 3: a pixel, none in the truth; class 4: nowhere
     assert class_iou(counts).tolist() == pytest.approx([75, 100 / 3, math.nan, 0, math.nan], nan_ok=True)
+    library = torchmetrics_iou(np.array([[0, 0, 0, 0], [1, 1, -1, -1]]), predicted, 5)
+    assert class_iou(counts).tolist() == pytest.approx(library, nan_ok=True)
     assert class_iou(counts + counts).tolist() == pytest.approx(class_iou(counts).tolist(), nan_ok=True)
     with pytest.raises(ValueError, match="pixels"):
         count_pixels(ids, [], predicted.T, 5)
@@ -55,6 +73,7 @@ def test_iou_pixel_by_pixel(seed):
     classes = rng.integers(-1, 3, (6, 7))  # -1: void
     predicted = rng.integers(0, 3, (6, 7))
     found = class_iou(count_pixels(classes + 1, [segment(k + 1, k) for k in range(3)], predicted, 3))
+    assert found.tolist() == pytest.approx(torchmetrics_iou(classes, predicted, 3), nan_ok=True)
     for k in range(3):
         pairs = [(t, p) for t, p in zip(classes.flat, predicted.flat) if t >= 0]
         union = sum(k in pair for pair in pairs)

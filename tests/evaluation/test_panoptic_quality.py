@@ -318,7 +318,6 @@ def test_detectron2_maps_without_segments_info(root):
 
 def test_reset_and_the_table(root, caplog):
     evaluator = PanopticQualityEvaluator(DATASET)
-    logging.getLogger("zsseg_d2").propagate = True
     with caplog.at_level(logging.INFO):
         first = evaluate(predictions(0), evaluator)
     assert "traffic light" in caplog.text and "harmonic mean" in caplog.text

@@ -76,7 +76,6 @@ def evaluate(evaluator: ReferringEvaluator, outputs: dict[str, dict] | None = No
 
 
 def test_files(root, tmp_path, caplog):
-    logging.getLogger("zsseg_d2").propagate = True
     with caplog.at_level(logging.INFO):
         scores = evaluate(ReferringEvaluator(f"{DATASET}_test", str(tmp_path), save_predictions=True))["referring"]
     folder = tmp_path / "inference" / f"{DATASET}_test"

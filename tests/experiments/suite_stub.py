@@ -159,6 +159,7 @@ def _main() -> None:
         threads, gpu = os.environ.get("OMP_NUM_THREADS"), os.environ.get("CUDA_VISIBLE_DEVICES")
         entry = {"run": name, "seed": seed, "threads": threads, "gpu": gpu, "options": options}
         entry |= {flag[2:]: flag in flags for flag in ("--resume", "--overwrite")}
+        entry["plugins"] = os.environ.get("ZSSEG_D2_PLUGINS")
         file.write(json.dumps({**entry, "start": time.time()}) + "\n")
     weights = options.get("ZSSEG.MODEL_TWO.WEIGHTS")
     if weights and not Path(weights).is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.experiments.report_files import ReportFiles
 from zsseg_d2.experiments.runs import make_jobs
 from zsseg_d2.experiments.suite_file import ENVIRONMENT, load_suite
+from zsseg_d2.plugins import VARIABLE
 
 RUN = {"name": "a", "config": "minicity/zero_shot.yaml", "eval_only": True, "seeds": "once"}
 
@@ -81,8 +83,11 @@ def test_words_of_a_suite_file_import_nothing(write, tools, changes):
 
 
 def test_a_program_of_ones_own_trains_and_has_a_row(write, tools, tmp_path, capfd, monkeypatch):
-    """Settings of the suite reach it, and its scores are in the table."""
+    """Settings of the suite and modules that the command line names reach it, and its scores are in the table."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data_sets"))
+    monkeypatch.setenv(VARIABLE, "")  # restored afterwards
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_loss.py").write_text("NAMED = True\n")
     (tmp_path / "mine.py").write_text((tools / "train_net.py").read_text())
     (tmp_path / "behaviour.json").write_text("{}")
     path = write(
@@ -94,8 +99,11 @@ def test_a_program_of_ones_own_trains_and_has_a_row(write, tools, tmp_path, capf
     assert suite.runs[0].trains and suite.runs[0].has_row
     (job,) = make_jobs(suite)
     assert job.command[1] == str(tmp_path / "mine.py") and "SOLVER.MAX_ITER" in job.options
-    assert run_program([str(path), "--tool", f"my_method={tmp_path / 'mine.py'}"], tools) == 0
+    words = [str(path), "--tool", f"my_method={tmp_path / 'mine.py'}", "--import", "my_loss.py"]
+    assert run_program(words, tools) == 0
     assert [call["run"] for call in calls(tmp_path)] == ["upper"] and not calls(tools)
+    assert calls(tmp_path)[0]["plugins"] == str(tmp_path / "my_loss.py")
+    assert sys.modules.pop("zsseg_d2_plugin_my_loss").NAMED
     cells = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("upper ")).split()
     assert cells[1:4] == [
         "54.6",

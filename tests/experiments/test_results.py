@@ -299,7 +299,13 @@ def test_zero_shot_is_named_where_it_is_better_or_alone(results):
 
 
 def test_published_rows_are_marked_on_the_terminal(results):
-    assert "\n\nPublished rows: a paper." in terminal(results) or "\nPublished rows: a paper." in terminal(results)
+    lines = terminal(results).splitlines()
+    assert lines.count("Published rows: a paper.") == 1
+    with_figures = [line for line in lines if "40.3" in line and "48.2" in line and "29.4" in line]
+    assert len(with_figures) == 1 and with_figures[0].startswith("published: zero shot ")
+    assert len([line for line in lines if line.startswith("published: ")]) == 1
+    unknown = replace(results, suite=replace(results.suite, published_source=""))
+    assert "Published rows: not measured here." in terminal(unknown).splitlines()
 
 
 def test_the_files(finished):

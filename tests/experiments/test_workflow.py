@@ -55,6 +55,15 @@ def test_a_run_without_its_metrics_has_failed(run, tools, capfd):
     assert "both, seed 1: FAILED (it ended without inference/*/panoptic_quality.json)" in capfd.readouterr().out
 
 
+def test_a_finished_training_whose_weights_are_gone_resumes(run):
+    _, started = run("--seeds", "1")
+    folder = next(Path(call["options"]["OUTPUT_DIR"]) for call in started if call["run"] == "lower")
+    (folder / "model_final.pth").unlink()
+    status, again = run("--seeds", "1")
+    assert status == 0 and [(call["run"], call["resume"]) for call in again] == [("lower", True)]
+    assert (folder / "model_final.pth").is_file()
+
+
 def test_only_what_changed_and_what_builds_on_it_is_run_again(run, first_seed, tmp_path, capfd):
     path, out = tmp_path / "suite.yaml", tmp_path / "out"
     text = path.read_text()

@@ -11,6 +11,7 @@ import pytest
 from detectron2.config import get_cfg
 
 from zsseg_d2 import add_zsseg_config
+from zsseg_d2.data.panoptic.mapper import PanopticMapper
 from zsseg_d2.engine import setup_cfg
 from zsseg_d2.meta_arch.fcclip import FCCLIP
 from zsseg_d2.meta_arch.results import ResultSettings
@@ -61,6 +62,9 @@ CONFIG = {
     "MODEL.PIXEL_MEAN": [122.7709383, 116.7460125, 104.09373615],
     "MODEL.PIXEL_STD": [68.5005327, 66.6321579, 70.32316305],
     "INPUT.FORMAT": "RGB",
+    "INPUT.IMAGE_SIZE": 1024,
+    "INPUT.MIN_SCALE": 0.1,
+    "INPUT.MAX_SCALE": 2.0,
     "SOLVER.OPTIMIZER": "ADAMW",
     "SOLVER.WEIGHT_DECAY_EMBED": 0.0,
     "SOLVER.BACKBONE_MULTIPLIER": 0.1,
@@ -75,9 +79,16 @@ SOLVER = {
     "SOLVER.CLIP_GRADIENTS.ENABLED": True,
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "full_model",
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 0.01,
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": 2.0,
     "SOLVER.IMS_PER_BATCH": 16,
     "SOLVER.MAX_ITER": 368750,
     "SOLVER.STEPS": (327778, 355092),
+    "SOLVER.WARMUP_FACTOR": 1.0,
+    "SOLVER.WARMUP_ITERS": 10,
+    "INPUT.DATASET_MAPPER_NAME": "panoptic_lsj",  # FC-CLIP's "coco_panoptic_lsj", which is accepted, too
+    "INPUT.IMAGE_SIZE": 1024,
+    "INPUT.MIN_SCALE": 0.1,
+    "INPUT.MAX_SCALE": 2.0,
 }
 
 ARGUMENTS = {
@@ -127,11 +138,23 @@ def test_a_config_without_a_file_is_fcclips(key):
     assert value_of(cfg, key) == CONFIG[key]
 
 
-@pytest.mark.parametrize("key", SOLVER)
-def test_training_on_coco_is_fcclips(key):
+@pytest.fixture(scope="module")
+def coco():
     opts = ["SOLVER.AMP.ENABLED", "False", "MODEL.DEVICE", "cpu"]
-    cfg = setup_cfg(argparse.Namespace(config_file="coco/fcclip.yaml", opts=opts, eval_only=False))
-    assert value_of(cfg, key) == SOLVER[key]
+    return setup_cfg(argparse.Namespace(config_file="coco/fcclip.yaml", opts=opts, eval_only=False))
+
+
+@pytest.mark.parametrize("key", SOLVER)
+def test_training_on_coco_is_fcclips(coco, key):
+    assert value_of(coco, key) == SOLVER[key]
+
+
+def test_jitter_on_coco_is_fcclips(coco):
+    """By 0.1 to 2.0 of 1024 pixels, then a crop of 1024; the model, not the mapper, pads what is smaller."""
+    flip, resize, crop = PanopticMapper.from_config(coco, training=True)["augmentations"]
+    assert (flip.prob, flip.horizontal, flip.vertical) == (0.5, True, False)
+    assert (resize.min_scale, resize.max_scale, resize.target_height, resize.target_width) == (0.1, 2.0, 1024, 1024)
+    assert (crop.crop_type, tuple(crop.crop_size)) == ("absolute", (1024, 1024))
 
 
 def test_the_test_size_of_cityscapes_is_fcclips():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -132,6 +133,7 @@ ATTRIBUTES = [
     Attribute(Z + "FUSION.PAIRING", "hungarian", lambda m: m.pairing, FUSED),
     Attribute(Z + "FUSION.PREDICTION", "two", lambda m: m.prediction, FUSED),
     Attribute(Z + "FUSION.DEEP_SUPERVISION", True, lambda m: m.deep_supervision, FUSED),
+    Attribute(Z + "FUSION.MEAN_TEACHER", True, lambda m: hasattr(m.model_one, "teacher"), FUSED),
     Attribute(D + "TEACHER_WEIGHTS", "t.pth", lambda m: m.initial_weights["teacher"].path, TAUGHT),
     Attribute(D + "WEIGHT", 3.0, lambda m: m.distillation.weight, TAUGHT),
     Attribute(D + "MASK_WEIGHT", 0.5, lambda m: m.distillation.mask_weight, TAUGHT),
@@ -247,20 +249,15 @@ ELSEWHERE = {
     "tests/engine/test_replay.py": (Z + "REPLAY.SHARE", Z + "REPLAY.SIZE"),
     "tests/engine/test_methods.py": (Z + "EWC.IMAGES",),
     "tests/modeling/test_query_decoder.py": (FORMER + "TRANSFORMER_DECODER_NAME",),
-    "read by the engine and the data": (
-        *(
-            Z + "DELETED_PIXELS",
-            Z + "SAVE_PREDICTIONS",
-            Z + "VIS_IMAGES",
-            Z + "MEASURES",
-            Z + "WORD_MAPPING",
-            Z + "WORD_COSINE",
-            Z + "TOWER.NAME",
-            Z + "TOWER.WEIGHTS",
-        ),
-        *(Z + "PSEUDO_LABELS.MIN_SCORE", Z + "PSEUDO_LABELS.REGIONS", Z + "PSEUDO_LABELS.MIN_SHARE"),
-        Z + "PSEUDO_LABELS.MIN_DELETED",
-        *(Z + "SAMPLES.PERIOD", Z + "SAMPLES.COUNT", Z + "STRICT_WEIGHTS", Z + "PROCESS_TIMEOUT"),
+    "tests/data/test_mappers.py": (Z + "DELETED_PIXELS",),
+    "tests/engine/test_evaluators.py": tuple(Z + key for key in ("SAVE_PREDICTIONS", "VIS_IMAGES", "WORD_MAPPING")),
+    "tests/engine/test_semantic_sets.py": (Z + "MEASURES",),
+    "tests/engine/test_towers.py": (Z + "TOWER.NAME", Z + "TOWER.WEIGHTS"),
+    "tests/engine/test_pseudo_labelling.py": (Z + "PSEUDO_LABELS.REGIONS",),
+    "tests/engine/test_referring.py": (Z + "SAMPLES.PERIOD", Z + "SAMPLES.COUNT"),
+    "tests/engine/test_keys_arrive.py": (
+        *(Z + "PSEUDO_LABELS." + key for key in ("MIN_SCORE", "MIN_SHARE", "MIN_DELETED")),
+        *(Z + "WORD_COSINE", Z + "STRICT_WEIGHTS", Z + "PROCESS_TIMEOUT"),
     ),
     "FC-CLIP's and Mask2Former's, read by nobody": (
         *(FORMER + "DROPOUT", FORMER + "ENC_LAYERS", FORMER + "TRANSFORMER_IN_FEATURE"),
@@ -344,6 +341,15 @@ def test_no_key_of_a_model_is_forgotten():
     assert not sorted(set(known) - seen), "a new key: add a row, or say where it is read in ELSEWHERE"
     own = {key for key in seen if key.startswith((FORMER, HEAD, CLIP, Z, AUTO))}
     assert not sorted(own - set(known)), "keys that are no more"
+
+
+def test_keys_that_arrive_elsewhere_are_named_there():
+    root = Path(__file__).resolve().parents[2]
+    files = {name: keys for name, keys in ELSEWHERE.items() if name.startswith("tests/")}
+    assert len(files) > 10
+    for name, keys in files.items():
+        text = (root / name).read_text(encoding="utf-8")
+        assert not [key for key in keys if key.rpartition(".")[2] not in text], name
 
 
 PHRASE_ATTRIBUTES = [

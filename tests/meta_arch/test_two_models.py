@@ -174,3 +174,48 @@ def test_sums_over_points_stay_within_half_precision(architecture):
     with torch.autocast("cpu", torch.float16):
         losses = seeded_losses(model, ITEMS)
     assert all(v.isfinite() for v in losses.values())
+
+
+TAUGHT = ("ZSSEG.FUSION.MEAN_TEACHER", True, "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", 0.02)
+
+
+def test_with_a_mean_teacher_all_three_losses_learn_what_it_names(monkeypatch):
+    """Model one's are those of its mean teacher alone; other targets change them, model two's and the fusion's."""
+    model = build("CombinedFCCLIP", *TAUGHT)
+    losses = seeded_losses(model, ITEMS)
+    alone = seeded_losses(model.model_one, ITEMS)
+    assert {k: v.item() for k, v in losses.items() if k.startswith("m1_")} == {
+        f"m1_{k}": v.item() for k, v in alone.items()
+    }
+    one, lesson = model.model_one, model.model_one.lesson
+    other = [training_item(classes=(1, 0)), training_item(96, 96, classes=(0,))]
+
+    def of_other_labels(items):
+        features, padding, _ = lesson(items)
+        return features, padding, one.taught_targets(other, features, padding)
+
+    monkeypatch.setattr(one, "lesson", of_other_labels)
+    others = seeded_losses(model, ITEMS)
+    for part in ("m1_", "m2_", "com_"):
+        assert any(others[k].item() != v.item() for k, v in losses.items() if k.startswith(part)), part
+
+
+def test_with_a_mean_teacher_the_average_moves_and_predicts():
+    model = build("CombinedFCCLIP", *TAUGHT, "ZSSEG.MEAN_TEACHER.MOMENTUM", 0.75, "ZSSEG.FUSION.PREDICTION", "one")
+    one = model.model_one
+    with torch.no_grad():
+        one.void_embedding.weight.fill_(8.0)
+        one.teacher.void_embedding.weight.fill_(4.0)
+    model.after_step()
+    assert one.teacher.void_embedding.weight.unique().tolist() == [5.0]
+    with torch.no_grad():
+        one.sem_seg_head.predictor.query_feat.weight.normal_()  # the student goes elsewhere
+    found, of_teacher, of_student = (
+        m.eval()(IMAGES) for m in (model, one.teacher, one.with_shared_backbone(one.sem_seg_head))
+    )
+    assert all(same(a, b) for a, b in zip(found, of_teacher)) and not all(same(a, b) for a, b in zip(found, of_student))
+    model.prediction = "fused"
+    fused = model(IMAGES)
+    with torch.no_grad():
+        one.sem_seg_head.predictor.query_feat.weight.normal_()
+    assert all(same(a, b) for a, b in zip(model(IMAGES), fused)), "the student takes no part"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +22,9 @@ from tests.auto_vocabulary.fake import BLUE, GREEN, RED
 from tests.engine.test_auto_words import QUICK, array
 from zsseg_d2.cli.page import parse_arguments
 from zsseg_d2.engine import ConfigError
-from zsseg_d2.engine.prediction.phrase_segmentation import PhrasePrediction
+from zsseg_d2.engine.config.packaged import config_root
+from zsseg_d2.engine.prediction.embedded import DRAWN_STREETS
+from zsseg_d2.engine.prediction.phrase_segmentation import PhrasePrediction, segmentor_config
 from zsseg_d2.engine.prediction.predictor import Predictor
 from zsseg_d2.page import program
 from zsseg_d2.page.found import LARGEST_VIEW, map_for_view, view_size
@@ -159,6 +163,40 @@ def test_a_config_belongs_to_the_tab_of_its_model(monkeypatch):
     assert built == [("words", [], cpu), ("auto", [], cpu), ("phrase", ["miniphrases/unet_vit.yaml"], cpu)]
     with pytest.raises(ConfigError, match=r"--tab words: .* Fix: add --tab phrase"):
         program.build_tabs(arguments("--tab", "words", "--config-file=miniphrases/unet_vit.yaml"))
+
+
+def test_the_embedded_models_name_files_and_commands_for_photographs(monkeypatch):
+    monkeypatch.setattr("zsseg_d2.engine.prediction.predictor._model", lambda cfg: None)
+    monkeypatch.setattr(program.phrase_segmentation, "build_segmentor", lambda cfg: None)
+    program._predictor.cache_clear()
+    words, phrase = program.build_tabs(arguments("--tab", "words", "--tab", "phrase"))
+    program._predictor.cache_clear()  # it has no model
+    assert words.about == DRAWN_STREETS and "fcclip_cocopan.pth ('Model Zoo' of https://" in words.about
+    assert "model.safetensors of https://" in phrase.about
+    for about, weights in ((words.about, "weights/fcclip_cocopan.pth"), (phrase.about, "model.safetensors")):
+        command = shlex.split(about[about.index("--config-file") :].split(" (docs")[0])
+        args = parse_arguments(command, "page")
+        assert weights == segmentor_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"]).MODEL.WEIGHTS
+
+
+def test_the_tab_of_words_has_the_model_of_any_config(predictor, tmp_path):
+    state = predictor.model.state_dict()
+    state["void_embedding.weight"] = -state["void_embedding.weight"]
+    torch.save({"model": state}, tmp_path / "other.pth")
+    config = tmp_path / "other.yaml"
+    config.write_text(
+        f"_BASE_: {config_root() / 'minicity/zero_shot.yaml'}\nINPUT: {{MIN_SIZE_TEST: 96}}\n"
+        f"MODEL: {{WEIGHTS: {tmp_path / 'other.pth'}}}\nZSSEG: {{TEXT_CACHE: ''}}\n"
+    )
+    (tab,) = program.build_tabs(arguments("--tab", "words", "--config-file", str(config)))
+    found, expected = tab.find(STREET, ""), Predictor(config, device="cpu")(STREET)
+    assert [(m.label, m.score) for m in found.marks] == [(s.label, s.score) for s in expected.segments]
+    assert len(found.marks) > 2 and np.array_equal(found.codes, map_for_view(expected.panoptic))
+    assert not np.array_equal(expected.panoptic, predictor(STREET).panoptic), "another model"
+    for change in (["MODEL.WEIGHTS", predictor.cfg.MODEL.WEIGHTS], ["INPUT.MIN_SIZE_TEST", "128"]):
+        other = Predictor(config, options=change, device="cpu")(STREET)
+        assert not np.array_equal(other.panoptic, expected.panoptic), "both the weights and the keys count"
+    assert tab.about == "Model: FCCLIP with the weights `other.pth`."
 
 
 def test_a_missing_gradio_is_told(monkeypatch):

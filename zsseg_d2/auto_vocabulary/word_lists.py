@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from ..reading import MB, UnusableFile, explain, printable, read_text
+from ..reading import MB, UnusableFile, explain, printable, read_text, yaml_problem
 
 PACKAGED = Path(str(resources.files("zsseg_d2"))) / "auto_vocabulary" / "lists" / "english.yaml"
 
@@ -78,6 +78,4 @@ def read_word_lists(path: str | os.PathLike = "") -> WordLists:
         place, problem = explain(error)
         raise UnusableFile(f"{printable(file)}: '{place or 'the file'}' {problem}. Fix: see {PACKAGED.name}.") from None
     except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise UnusableFile(f"{printable(file)}: is not valid YAML{line}. Fix: correct it.") from None
+        raise UnusableFile(f"{printable(file)}: {yaml_problem(error)} Fix: correct it.") from None

@@ -111,6 +111,7 @@ def parse_with_options(
         The arguments, with ``config_file`` and ``opts``.
     """
     parser.add_argument(CONFIG_FILE, action="append", metavar="FILE", help=f"default: {config}; several merge in order")
+    parser.add_dataset_argument()
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, at the end")
     args = parser.parse_intermixed_args(argv)
     named, moved = split_options(getattr(args, files))

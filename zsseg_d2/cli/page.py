@@ -3,7 +3,8 @@
     python tools/page.py
     python tools/page.py --config-file configs/coco/fcclip.yaml configs/towers/convnext_large.yaml \\
         MODEL.WEIGHTS weights/fcclip_cocopan.pth
-    python tools/page.py --tab phrase --config-file configs/phrasecut/clipseg_rd64.yaml MODEL.WEIGHTS model.safetensors
+    python tools/page.py --tab phrase --config-file configs/phrasecut/clipseg_rd64.yaml \\
+        MODEL.WEIGHTS model.safetensors MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS ""
 
 It needs Gradio: pip install 'zsseg_d2[page]'. Only this machine reaches the page, unless --host says otherwise; then
 there is no password. A config belongs to the tabs of its kind of model, and the others have their embedded model.

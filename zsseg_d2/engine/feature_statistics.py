@@ -43,11 +43,11 @@ def write_statistics(args: argparse.Namespace) -> str:
     Raises:
         ConfigError: there is no such dataset, or it has fewer than two images.
     """
+    cfg = setup_cfg(args)  # registers the datasets of YAML files
     known = DatasetCatalog.list()
     if args.of not in known:
         raise ConfigError(f"--of {args.of}: there is no such dataset.{did_you_mean(args.of, known)}")
     output = check_output(args.output, overwrite=args.overwrite)
-    cfg = setup_cfg(args)
     records = evenly_spread(load_records([args.of]), args.images)
     if len(records) < 2:
         raise ConfigError(f"--of {args.of} --images {args.images}: two images or more have a covariance. Fix: more.")

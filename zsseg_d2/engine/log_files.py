@@ -15,6 +15,7 @@ from .errors import explanation
 
 _LOGGERS = ("detectron2", "fvcore", "zsseg_d2")
 _handlers: list[logging.Handler] = []
+_before: dict[str, tuple[int, bool]] = {}  # level and propagation of the loggers that Detectron2 changes
 
 
 def log_to(output: Path | None) -> None:
@@ -31,7 +32,9 @@ def log_to(output: Path | None) -> None:
     """
     stop_logging()
     for name in _LOGGERS:
-        others = list(logging.getLogger(name).handlers)
+        logger = logging.getLogger(name)
+        others = list(logger.handlers)
+        _before[name] = logger.level, logger.propagate
         log = setup_logger(output and str(output), distributed_rank=comm.get_rank(), name=name)
         for handler in [handler for handler in log.handlers if handler not in others]:
             _handlers.append(handler)
@@ -48,6 +51,10 @@ def stop_logging() -> None:
         for name in _LOGGERS:
             logging.getLogger(name).removeHandler(handler)
     _handlers.clear()
+    for name, (level, propagate) in _before.items():
+        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).propagate = propagate
+    _before.clear()
     setup_logger.cache_clear()  # otherwise it adds no handlers for a folder that it has seen
 
 

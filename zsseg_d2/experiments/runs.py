@@ -16,6 +16,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from ..data.paths import data_folder
+from ..engine.checkpoints.resuming import FINAL
 from ..engine.config.packaged import find_config
 from ..engine.config.references import leaves
 from ..engine.config.yaml_files import read_yaml
@@ -257,15 +258,17 @@ def _job(suite: Suite, run: Run, seed: int | None, above: Options, needs: tuple[
         fingerprint=_fingerprint(settings, needs),
         mode="" if not run.config else "train" if run.trains else "eval",
         trains=run.trains,
-        expects=tuple(filter(None, (*_expected_metrics(suite, run), run.curve))),
+        expects=tuple(filter(None, (*_expected_files(suite, run), run.curve))),
         needs=needs,
         result=_outside(fill(run.result, values)) if run.result else None,
         overwrite_argument=run.overwrite_argument,
     )
 
 
-def _expected_metrics(suite: Suite, run: Run) -> list[str]:
-    return [f"inference/{dataset}/{run.metrics}" for dataset in ("*", *suite.further.values())] if run.metrics else []
+def _expected_files(suite: Suite, run: Run) -> list[str]:
+    datasets = ("*", *suite.further.values()) if run.metrics else ()
+    weights = [FINAL] if run.trains and not run.is_own else []  # a program of one's own names its files as it likes
+    return [*weights, *(f"inference/{dataset}/{run.metrics}" for dataset in datasets)]
 
 
 def _refuse_code(suite: Suite, run: Run, words: Iterable[str]) -> None:

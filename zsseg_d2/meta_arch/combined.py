@@ -14,6 +14,8 @@ from torch import Tensor
 from ..modeling.fcclip.matcher import pair_queries
 from ..modeling.fcclip.targets import Prediction
 from ..modeling.fusion import Fusion, FusionSettings, build_fusion
+from .fcclip import FCCLIP
+from .mean_teacher import MeanTeacherFCCLIP
 from .two_models import TwoModels
 
 _PAIRING_SIDE = 64  # masks are compared on a grid of at most this many points a side, to pair queries
@@ -27,7 +29,9 @@ class CombinedFCCLIP(TwoModels):
     """L = L₁ + L₂ + L_fused: each model's own losses, ``m1_*`` and ``m2_*``, and those of the fused predictions,
     ``com_*``.
 
-    At test time model one, model two or the fusion predicts.
+    At test time model one, model two or the fusion predicts. If model one has a mean teacher
+    (:class:`MeanTeacherFCCLIP`), that names what has no labels for all three losses, and stands for model one at test
+    time as its settings say.
 
     Args:
         fusion: Rule that fuses class logits and masks of paired queries.
@@ -58,13 +62,31 @@ class CombinedFCCLIP(TwoModels):
             "deep_supervision": f.DEEP_SUPERVISION,
         }
 
+    @classmethod
+    def build_model_one(cls, cfg: CfgNode) -> FCCLIP:
+        if not cfg.ZSSEG.FUSION.MEAN_TEACHER:
+            return super().build_model_one(cfg)
+        return MeanTeacherFCCLIP(**MeanTeacherFCCLIP.from_config(cfg))
+
+    @classmethod
+    def check_config(cls, cfg: CfgNode) -> None:
+        super().check_config(cfg)
+        if cfg.ZSSEG.FUSION.MEAN_TEACHER:
+            MeanTeacherFCCLIP.check_config(cfg)
+
+    def after_step(self) -> None:
+        self.model_one.after_step()
+
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        """Compute the weighted losses of a training batch (see :class:`SetCriterion`); CLIP sees it once."""
+        """Compute the weighted losses of a training batch (see :class:`SetCriterion`); CLIP sees each view once."""
         one, two = self.model_one, self.model_two
-        batch = one.training_batch(batched_inputs)
-        features = self.clip_features(batch.images, batch.padding)
-        targets = one.targets(batched_inputs)
-        decoded = [model.decode(features, batch.padding, items=batched_inputs) for model in (one, two)]
+        if isinstance(one, MeanTeacherFCCLIP):
+            features, padding, targets = one.lesson(batched_inputs)
+        else:
+            batch = one.training_batch(batched_inputs)
+            features, padding = self.clip_features(batch.images, batch.padding), batch.padding
+            targets = one.targets(batched_inputs)
+        decoded = [model.decode(features, padding, items=batched_inputs) for model in (one, two)]
         predictions = [model.predictions(d, batched_inputs) for model, d in zip((one, two), decoded)]
         losses = {}
         for name, model, predicted in zip(("m1", "m2"), (one, two), predictions):
@@ -120,6 +142,8 @@ class CombinedFCCLIP(TwoModels):
     def segment(self, features: Mapping[str, Tensor], items: Sequence[dict], padded: tuple[int, int]) -> list[dict]:
         """See :meth:`PanopticModel.segment`."""
         one, two = self.model_one, self.model_two
+        if isinstance(one, MeanTeacherFCCLIP):
+            one = one.predictor()
         if self.prediction != "fused":
             return (one if self.prediction == "one" else two).segment(features, items, padded)
         queries_one, masks_one = one.decode_last(features)

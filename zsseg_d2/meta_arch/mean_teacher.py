@@ -118,14 +118,23 @@ class MeanTeacherFCCLIP(FCCLIP):
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """Compute the weighted losses of a training batch (see :class:`SetCriterion`)."""
+        features, padding, targets = self.lesson(batched_inputs)
+        decoded = self.decode(features, padding, items=batched_inputs)
+        return self.criterion(*self.predictions(decoded, batched_inputs), targets)
+
+    def lesson(self, batched_inputs: list[dict]) -> tuple[dict[str, Tensor], Padding | None, list[Target]]:
+        """Let the teacher name what has no labels in a training batch.
+
+        Returns:
+            CLIP's features of what the student sees, which part of them is image, and the targets of each image.
+        """
         weak = self.training_batch(batched_inputs)
         features = self.clip_features(weak.images, weak.padding)
         targets = self.taught_targets(batched_inputs, features, weak.padding)
         if self.mean_teacher.strength:
             strong = self._strong(batched_inputs)
             features = self.clip_features(strong.images, strong.padding)
-        decoded = self.decode(features, weak.padding, items=batched_inputs)
-        return self.criterion(*self.predictions(decoded, batched_inputs), targets)
+        return features, weak.padding, targets
 
     @torch.no_grad()
     def taught_targets(
@@ -168,9 +177,14 @@ class MeanTeacherFCCLIP(FCCLIP):
 
     def segment(self, features: Mapping[str, Tensor], items: Sequence[dict], padded: tuple[int, int]) -> list[dict]:
         """See :meth:`PanopticModel.segment`."""
-        if self.mean_teacher.prediction == TEACHER:
-            return self.teacher.segment(features, items, padded)
-        return super().segment(features, items, padded)
+        predictor = self.predictor()
+        if predictor is self:
+            return super().segment(features, items, padded)
+        return predictor.segment(features, items, padded)
+
+    def predictor(self) -> FCCLIP:
+        """Return the model that predicts at test time: the teacher or the student."""
+        return self.teacher if self.mean_teacher.prediction == TEACHER else self
 
 
 def strong_view(strength: float) -> v2.Transform:

@@ -36,9 +36,14 @@ class TwoModels(PanopticModel):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        one = FCCLIP(**FCCLIP.from_config(cfg))
+        one = cls.build_model_one(cfg)
         two = one.with_shared_backbone(build_sem_seg_head(cfg, one.backbone.output_shape()))
         return {**cls.base_arguments(cfg), "model_one": one, "model_two": two}
+
+    @classmethod
+    def build_model_one(cls, cfg: CfgNode) -> FCCLIP:
+        """Build model one, whose CLIP model two shares."""
+        return FCCLIP(**FCCLIP.from_config(cfg))
 
     @classmethod
     def part_weights(cls, cfg: CfgNode) -> dict[str, PartWeights]:

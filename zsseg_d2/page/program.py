@@ -19,11 +19,11 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ..engine.config.packaged import find_configs
 from ..engine.config.setup import setup_cfg
 from ..engine.errors import USER_ERRORS, ConfigError, explanation
 from ..engine.prediction import phrase_segmentation
 from ..engine.prediction.auto_words import AUTO
+from ..engine.prediction.embedded import DRAWN_STREETS, is_embedded
 from ..engine.prediction.predictor import DEFAULT_CONFIG, Predictor
 from ..engine.referring_task import is_referring
 from ..folder_lock import FolderInUse, writing
@@ -37,13 +37,11 @@ from .words_tab import WordsTab
 
 _FOLDER = "zsseg_d2_page_"
 _STARTING_SECONDS = 60  # a younger folder may not have its lock yet
-_DRAWN_STREETS = (
-    "The embedded model: it knows the drawn street scenes of the examples, and finds little in photographs. "
-    "For photographs, start the page with released weights of FC-CLIP (docs/page.md)."
-)
 _DRAWN_THINGS = (
-    "The embedded model: it knows the drawn scenes of the examples. For photographs, start the page with released "
-    "weights of CLIPSeg (docs/page.md)."
+    "The embedded model knows drawn scenes. For photographs, take model.safetensors of "
+    "https://huggingface.co/CIDAS/clipseg-rd64-refined, and start the page with --tab phrase --config-file "
+    "configs/phrasecut/clipseg_rd64.yaml MODEL.WEIGHTS model.safetensors "
+    'MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS "" (docs/page.md).'
 )
 
 
@@ -118,14 +116,14 @@ def _auto_tab(given: Sequence[str], options: Sequence[str]) -> Tab:
 def _predictor(given: tuple[str, ...], options: tuple[str, ...]) -> tuple[Predictor, str]:
     """Build the model that two tabs share, and say what it is."""
     predictor = Predictor(given or DEFAULT_CONFIG, options=options)
-    embedded = _is_embedded(given or DEFAULT_CONFIG, DEFAULT_CONFIG, options)
-    return predictor, _DRAWN_STREETS if embedded else _about(predictor.cfg)
+    embedded = is_embedded(given or DEFAULT_CONFIG, DEFAULT_CONFIG, options)
+    return predictor, DRAWN_STREETS if embedded else _about(predictor.cfg)
 
 
 def _phrase_tab(given: Sequence[str], options: Sequence[str]) -> Tab:
     default = phrase_segmentation.DEFAULT_CONFIG
     cfg = phrase_segmentation.segmentor_config(given or default, options)
-    about = _DRAWN_THINGS if _is_embedded(given or default, default, options) else _about(cfg)
+    about = _DRAWN_THINGS if is_embedded(given or default, default, options) else _about(cfg)
     model = phrase_segmentation.build_segmentor(cfg)
     return PhraseTab(model, about, threshold=cfg.MODEL.REFERRING.THRESHOLD, max_pixels=cfg.INPUT.MAX_PIXELS)
 
@@ -139,10 +137,6 @@ _TABS: dict[str, Callable[[Sequence[str], Sequence[str]], Tab]] = {
 
 def _config(files: Sequence[str], options: Sequence[str]) -> CfgNode:
     return setup_cfg(argparse.Namespace(config_file=files, opts=options, eval_only=True))
-
-
-def _is_embedded(files: str | Sequence[str], default: str, options: Sequence[str]) -> bool:
-    return find_configs(files) == find_configs(default) and "MODEL.WEIGHTS" not in options
 
 
 def _about(cfg: CfgNode) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
-from ...reading import MB, UnusableFile, explain, printable, read_text
+from ...reading import MB, UnusableFile, explain, printable, read_text, yaml_problem
 from ..errors import DatasetError
 
 LIMIT = MB
@@ -119,8 +119,10 @@ def read_description(path: Path) -> Description:
         raise DatasetError(f"{place}: '{where or 'the file'}' {problem}. Fix: see datasets/README.md.") from None
     except UnusableFile as error:
         raise DatasetError(str(error)) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{place}: {_yaml_problem(error)}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DatasetError(f"{place}: {yaml_problem(error)} Fix: see datasets/README.md for the format.") from None
+    except ValueError as error:
+        raise DatasetError(f"{place}: {error}") from None
     _check(found, place)
     return found
 
@@ -149,13 +151,6 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
-
-
-def _yaml_problem(error: Exception) -> str:
-    if isinstance(error, yaml.YAMLError):
-        mark = getattr(error, "problem_mark", None)  # the whole message would quote the file
-        return f"is not valid YAML{f' (line {mark.line + 1})' if mark else ''}. Fix: correct the line."
-    return "is nested too deeply." if isinstance(error, RecursionError) else str(error)
 
 
 def _check(found: Description, place: str) -> None:

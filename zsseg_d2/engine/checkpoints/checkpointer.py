@@ -132,7 +132,8 @@ class ZssegCheckpointer(DetectionCheckpointer):
         self._clip.update(clip)
         logger.info("%s starts from %s", part, path)
         with _prefixed_errors(f"{key}: '{path}': "):
-            load_state(self.model.get_submodule(part), state, strict=self.strict)
+            module = self.model.get_submodule(part)
+            load_state(module, getattr(module, "complete_state", dict)(state), strict=self.strict)
 
     def _load_file(self, filename: str) -> dict:
         return read_checkpoint(filename)

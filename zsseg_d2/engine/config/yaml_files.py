@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ...reading import MB, UnusableFile, read_text
+from ...reading import MB, UnusableFile, printable, read_text, yaml_problem
 from ..errors import ConfigError
 from .dataset_files import dataset_files
 from .packaged import config_root, find_configs
@@ -49,12 +49,10 @@ def read_yaml(path: Path, *, _above: tuple[Path, ...] = ()) -> dict:
         raise ConfigError(f"{_above[-1] if _above else 'config'}: the {BASE} file '{path}' does not exist.") from None
     except UnusableFile as error:
         raise ConfigError(str(error)) from error
-    except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply. Fix: config keys are at most a few levels deep.") from None
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, OverflowError) as error:
+        raise ConfigError(f"{printable(path)}: {yaml_problem(error)} Fix: correct the file.") from None
     named = values.pop(BASE, None)
     bases = [named] if isinstance(named, str) else [] if named is None else named
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -158,11 +156,9 @@ def _size_list(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
             raise ValueError(text)
         return [int(_product(listed.elt.args[0], loop.target.id, x)) for x in range(*bounds)]
     except (AttributeError, IndexError, KeyError, OverflowError, SyntaxError, TypeError, ValueError):
-        raise yaml.constructor.ConstructorError(
-            None,
-            None,
-            f"it asks to run Python code ({text!r}), which is refused; write the value itself",
-            node.start_mark,
+        raise ConfigError(
+            f"{printable(loader.name)}: line {node.start_mark.line + 1} asks to run Python code, which is refused. "
+            "Fix: write the value itself."
         ) from None
 
 

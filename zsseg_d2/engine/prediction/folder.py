@@ -17,7 +17,7 @@ from ...data.panoptic.split_writer import write_json
 from ...data.videos.writing import SUFFIX
 from ...evaluation.panoptic.overlay import NamedSegment
 from ...files import atomic_path
-from ...reading import JSON_LIMIT, UnusableFile, decode_json, printable, read_bytes
+from ...reading import JSON_LIMIT, UnusableFile, decode_json, printable, read_lines
 from ..errors import ConfigError
 from .entries import (
     KINDS,
@@ -226,13 +226,14 @@ class PredictionFolder:
     def _read(self) -> tuple[dict | None, dict[Source, Entry]]:
         path = self.folder / JOURNAL
         try:
-            lines = read_bytes(path, JSON_LIMIT).split(b"\n")[:-1]  # what follows the last line end was cut off
+            lines = read_lines(path, JSON_LIMIT, remedy=_REMEDY)
+            first = next(lines, None)
         except FileNotFoundError:
             return None, {}
-        if not lines:
+        if first is None:
             return None, {}
-        settings = decode_json(lines[0], dict[str, Any], path, remedy=_REMEDY)
-        entries = [decode_json(line, Entry, path, remedy=_REMEDY) for line in lines[1:]]
+        settings = decode_json(first, dict[str, Any], path, remedy=_REMEDY)
+        entries = [decode_json(line, Entry, path, remedy=_REMEDY) for line in lines]
         for entry in entries:
             if entry.name in ("", ".", "..") or set(entry.name) & set("/\\\0"):
                 raise UnusableFile(f"{printable(path)}: '{printable(entry.name)}' is damaged. Fix: {_REMEDY}.")

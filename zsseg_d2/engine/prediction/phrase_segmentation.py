@@ -32,10 +32,10 @@ from ...process import keep_freed_memory
 from ...vocabulary import clip_tokens
 from ..checkpoints.checkpointer import ZssegCheckpointer
 from ..checkpoints.sources import local_weights
-from ..config.packaged import find_configs
 from ..config.setup import setup_cfg
 from ..errors import ConfigError
 from ..referring_task import is_referring
+from .embedded import is_embedded
 
 DEFAULT_CONFIG = "miniphrases/unet_vit.yaml"
 DEFAULT_WEIGHTS = "zsseg_d2://weights/mini_phrases.safetensors"
@@ -217,7 +217,7 @@ def segmentor_config(config_file: str | Sequence[str] = DEFAULT_CONFIG, options:
         ConfigError: see :func:`zsseg_d2.engine.config.setup.setup_cfg`.
     """
     options = list(options)
-    if find_configs(config_file) == find_configs(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in options:
+    if is_embedded(config_file, DEFAULT_CONFIG, options):
         options += ["MODEL.WEIGHTS", DEFAULT_WEIGHTS]
     return setup_cfg(argparse.Namespace(config_file=config_file, opts=options, eval_only=True))
 

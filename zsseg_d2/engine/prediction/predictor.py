@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +33,11 @@ from ..errors import USER_ERRORS, ConfigError
 from ..referring_task import is_referring
 from ..training.trainer import Trainer
 from .auto_words import AutoRequest, AutoWords, parse_auto
+from .embedded import DRAWN_STREETS, is_embedded
 from .result import Instance, Prediction, Segment, encoded
 from .words import WordsLike, parse_words
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "minicity/zero_shot.yaml"
 
@@ -91,6 +95,8 @@ class Predictor:
         self._mapper = PanopticMapper(self.cfg, training=False)
         self._finder: WordFinder | None = None
         self.words = words  # mistakes end here, before weights are read
+        if not isinstance(config, CfgNode) and is_embedded(config, DEFAULT_CONFIG, options):
+            logger.warning(DRAWN_STREETS)
         self.model = _model(self.cfg)
         self._lock = threading.Lock()  # a model computes one image at a time
 

@@ -20,7 +20,6 @@ from ...folder_lock import writing
 from ...process import keep_freed_memory
 from ...reading import printable
 from ..checkpoints.sources import local_weights
-from ..config.packaged import find_configs
 from ..errors import ConfigError
 from ..pseudo_labeling.labeling_config import settings_that_matter, weights_files
 from ..training.hooks import show_bars
@@ -30,17 +29,9 @@ from .entries import numbered, with_file_names
 from .folder import PredictionFolder, print_json
 from .inputs import Source, find_images, is_video, name_images, prepared
 from .listing import NO_WORD, listed
-from .predictor import DEFAULT_CONFIG, Predictor
+from .predictor import Predictor
 from .result import coco_panoptic, renumbered
 from .videos import FrameReader, all_frames, draw_video, is_finished
-
-EMBEDDED = (
-    "note: this is the embedded model for drawn street scenes. For photographs, put fcclip_cocopan.pth ('Model Zoo' of "
-    "https://github.com/bytedance/fc-clip) into weights/; open_clip downloads its CLIP, convnext_large_d_320 "
-    "laion2b_s29b_b131k_ft_soup, from https://huggingface.co/laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup"
-    " (without a network: MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS FILE); and add --config-file configs/coco/fcclip.yaml "
-    "configs/towers/convnext_large.yaml MODEL.WEIGHTS weights/fcclip_cocopan.pth (docs/predict.md)."
-)
 
 
 def run_predicting(args: argparse.Namespace) -> int:
@@ -56,11 +47,8 @@ def run_predicting(args: argparse.Namespace) -> int:
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     keep_freed_memory()
     output = Path(args.output).expanduser() if args.output else None
-    if args.json and not Path(args.json).expanduser().parent.is_dir():
-        raise ConfigError(f"--json {printable(args.json)}: its folder does not exist. Fix: make it, or name another.")
+    args.json = _json_target(args.json, output)
     paths = find_images(args.images, output)
-    if find_configs(args.config_file) == find_configs(DEFAULT_CONFIG) and "MODEL.WEIGHTS" not in args.opts:
-        print(EMBEDDED, file=sys.stderr)
     predictor = Predictor(
         args.config_file,
         args.words,
@@ -85,6 +73,22 @@ def run_predicting(args: argparse.Namespace) -> int:
     if failed:
         print(f"error: {len(failed)} of {len(paths)} files gave no result; the others did.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _json_target(target: str | None, output: Path | None) -> str | None:
+    """Return ``--json`` with the home folder written out.
+
+    Raises:
+        ConfigError: no file can be written there.
+    """
+    if target in (None, "", "-"):
+        return target
+    path = Path(target).expanduser()
+    if not path.parent.is_dir():
+        raise ConfigError(f"--json {printable(target)}: its folder does not exist. Fix: make it, or name another.")
+    if path.is_dir() or (output and path.absolute() == output.absolute()):
+        raise ConfigError(f"--json {printable(target)}: is a folder. Fix: name a file inside it.")
+    return str(path)
 
 
 def _predict(

@@ -62,11 +62,10 @@ def parse_words(words: WordsLike, tested: EvalClasses | None = None, *, files: b
         classes, marks = zip(*map(_class, _entries(words, files)))
         vocabulary = Vocabulary(classes)
     except (*USER_ERRORS, ValueError) as error:
-        given = words if isinstance(words, str) else type(words).__name__
         problem = explanation(error) or str(error)
         if not _has_entries(words):
             problem = f"there are no words. Fix: name what to look for, as in {_EXAMPLE}, or leave --words out."
-        raise ConfigError(f"words={given[:60]!r}: {problem}") from error
+        raise ConfigError(f"words={_shown(words, files)!r}: {problem}") from error
     known = _known_things(vocabulary, tested)
     things = set()
     for k, (synonyms, mark) in enumerate(zip(vocabulary.classes, marks)):
@@ -114,6 +113,14 @@ def _source(words: str | os.PathLike, files: bool) -> str | None:
     return text if is_file or isinstance(words, os.PathLike) or _exists(text) else None
 
 
+def _shown(words: WordsLike, files: bool) -> str:
+    """Return how a message names the words: by the whole path of their file, else by how they begin."""
+    if not isinstance(words, str | os.PathLike):
+        return type(words).__name__
+    source = _source(words, files)
+    return source if source is not None and _exists(source) else os.fspath(words)[:60]
+
+
 def _exists(text: str) -> bool:
     try:
         return Path(text).is_file()
@@ -125,10 +132,10 @@ def _class(synonyms: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
     """Split the synonyms of a class from its mark."""
     names, marks = [], set()
     for synonym in synonyms:
-        mark = _MARK.search(synonym)
-        if mark:
+        while mark := _MARK.search(synonym):
             marks.add(mark[1].lower())
-        names.append(_MARK.sub("", synonym).strip())
+            synonym = synonym[: mark.start()]
+        names.append(synonym.strip())
     names = [name for name in names if name] or [""]
     if len(marks) > 1:
         raise ValueError(f"the class {names[0]!r} is marked both (thing) and (stuff). Fix: leave one of the marks.")
