@@ -20,7 +20,7 @@ demo: $(STAMP)
 # Tests start many processes: without byte code on disk, each would compile torch and the rest anew. In the order of their
 # names, the last files are short, so that neither process waits for the other at the end.
 test: $(STAMP)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder tests
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -rfEs -n 2 --dist loadfile --no-loadscope-reorder tests
 
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants/run.py

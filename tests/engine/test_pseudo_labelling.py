@@ -264,7 +264,9 @@ def test_other_arguments_need_overwrite(labelled, options, differs):
     torch.save({"model": {"gain": torch.tensor(2.0)}}, labelled / "other.pth")
     options = [str(o).format(labelled) for o in options]
     before = snapshot(output(labelled))
-    with pytest.raises(DatasetError, match=rf"other arguments or from another source \({differs}\); give --overwrite"):
+    with pytest.raises(
+        DatasetError, match=rf"other arguments or from another source \({differs}\)\. Fix: give --overwrite"
+    ):
         make_pseudo_labels(arguments(labelled, *options))
     assert snapshot(output(labelled)) == before
     make_pseudo_labels(arguments(labelled, *options, overwrite=True))
@@ -445,7 +447,7 @@ def test_regions_without_labels_become_targets(datasets, capsys):
     tiny_labeller.change_deleted_labels(datasets / "cityscapes", THINGS, np.random.default_rng(1))
     run_labelling(tool.parse_arguments(words))
     assert snapshot(folder) == first
-    with pytest.raises(SystemExit, match=r"other arguments or from another source \(regions\); give --overwrite"):
+    with pytest.raises(SystemExit, match=r"other arguments or from another source \(regions\)\. Fix: give --overwrite"):
         run_labelling(tool.parse_arguments([*words, "ZSSEG.PSEUDO_LABELS.MIN_SHARE", "0.5"]))
 
 

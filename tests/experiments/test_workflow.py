@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -55,10 +56,13 @@ def test_a_run_without_its_metrics_has_failed(run, tools, capfd):
     assert "both, seed 1: FAILED (it ended without inference/*/panoptic_quality.json)" in capfd.readouterr().out
 
 
-def test_a_finished_training_whose_weights_are_gone_resumes(run):
+def test_a_finished_training_whose_weights_are_gone_resumes(run, capfd):
     _, started = run("--seeds", "1")
     folder = next(Path(call["options"]["OUTPUT_DIR"]) for call in started if call["run"] == "lower")
     (folder / "model_final.pth").unlink()
+    capfd.readouterr()
+    run("--report")
+    assert re.search(r"lower .*39\.8 +65\.0 +2\.0", capfd.readouterr().out), "its figures are what they were"
     status, again = run("--seeds", "1")
     assert status == 0 and [(call["run"], call["resume"]) for call in again] == [("lower", True)]
     assert (folder / "model_final.pth").is_file()

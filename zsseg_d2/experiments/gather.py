@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from ..data.panoptic.split_writer import read_manifest
+from ..engine.checkpoints.resuming import FINAL
 from ..engine.run_record import read_record as read_run_record
 from ..reading import MB, UnusableFile, read_bytes
 from ..reading import read_json as read_whole_json
 from .checks import check_configs
-from .job_record import Action, lost_result, read_record, state
+from .job_record import Action, lost_result, missing_result, read_record, state
 from .leak_free import find_leaks, find_unknown
 from .measures import Details, Measure
 from .results import Provenance, Results, Row, SeedResult, tidy
@@ -52,8 +53,10 @@ def _seed_result(suite: Suite, run: Run, job: RunJob) -> SeedResult:
         run: the row; `job` is its own, or that of the run whose files it is read from.
     """
     record, left = read_record(job.folder), state(job)
-    outdated = left.action is Action.REPLACE and record.get("status") == "finished"
-    if left.action is not Action.NONE and not outdated:
+    finished = record.get("status") == "finished"
+    outdated = left.action is Action.REPLACE and finished
+    has_figures = outdated or (finished and missing_result(job) == FINAL)  # of weights that are gone
+    if left.action is not Action.NONE and not has_figures:
         return _without_result(job, {} if left.action is Action.REPLACE else record)
     lines = read_lines(job.folder / "metrics.json") if job.trains else []
     own = read_run_record(job.folder)
