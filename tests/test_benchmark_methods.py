@@ -11,7 +11,7 @@ from zsseg_d2.cli import benchmark_methods as tool
 
 @pytest.mark.parametrize(
     ("options", "methods"),
-    [([], ["EWC", "combined"]), (["--inference"], ["naive intersection", "per-image interpolation"])],
+    [([], ["EWC"]), (["--inference"], ["per-image interpolation"])],
 )
 def test_methods_are_measured_against_a_single_model(options, methods, capsys):
     words = [*options, "--methods", *methods, "--json", "--repeat", "2", "--batch", "1"]

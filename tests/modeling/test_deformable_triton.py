@@ -109,7 +109,7 @@ sides = st.sampled_from((1, 2, 3, 4, 5, 8))
 
 
 @on_device
-@settings(max_examples=8 if INTERPRETED else 15, deadline=None, database=None, derandomize=True)
+@settings(max_examples=4 if INTERPRETED else 15, deadline=None, database=None, derandomize=True)
 @given(
     st.lists(st.tuples(sides, sides), min_size=1, max_size=3),
     st.integers(1, 2),

@@ -1,4 +1,7 @@
-"""Build open_clip models by name from packaged configs, files and pre-training tags."""
+"""Build open_clip models by name from packaged configs, files and pre-training tags.
+
+open_clip is imported where it is used: it takes a quarter of the time in which the package is imported.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from torch import nn
 
@@ -33,6 +35,8 @@ def resolve_clip_name(name: str) -> str:
     Raises:
         ValueError: If there is no such model; the message lists close names.
     """
+    import open_clip
+
     if name in open_clip.list_models():
         return name
     path = Path(str(_PACKAGED / f"{name}.json"))
@@ -58,6 +62,8 @@ def build_tokenizer(name: str) -> Callable[[list[str]], torch.Tensor]:
 
     A config may name its own byte-pair merges by a file name relative to the packaged configs.
     """
+    import open_clip
+
     text = open_clip.get_model_config(name)["text_cfg"]
     kwargs = dict(text.get("tokenizer_kwargs") or {})
     if "bpe_path" in kwargs and not Path(kwargs["bpe_path"]).is_absolute():
@@ -76,6 +82,8 @@ def create_clip(name: str, weights: str) -> nn.Module:
         FileNotFoundError: If the file is missing or the tag cannot be downloaded.
         ValueError: If the weights do not fit the model, or the file is damaged or could run code.
     """
+    import open_clip
+
     if not weights:
         return _create(name)
     path = local_path(weights)
@@ -107,6 +115,8 @@ def create_clip(name: str, weights: str) -> nn.Module:
 
 def _create(name: str, **kwargs: Any) -> nn.Module:
     """Build a model with random weights, without open_clip's warning about them."""
+    import open_clip
+
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Format, PatchEmbed
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -73,6 +72,8 @@ def _timm_tokens(trunk: Any, images: Tensor, layers: Sequence[int]) -> list[Tens
 
 def _accept_any_size(trunk: Any) -> None:
     """Set up what timm sets up with ``dynamic_img_size``, which open_clip does not pass on."""
+    from timm.layers import Format  # here: timm is slow to import
+
     trunk.dynamic_img_size = True
     trunk.patch_embed.strict_img_size, trunk.patch_embed.flatten = False, False
     trunk.patch_embed.output_fmt = Format.NHWC
@@ -106,6 +107,8 @@ class CLIPViT(FrozenCLIP):
     """
 
     def __init__(self, clip_model: nn.Module, tokenizer: Tokenizer | None, layers: Sequence[int]) -> None:
+        from timm.layers import PatchEmbed
+
         super().__init__(clip_model, tokenizer)
         visual = self.clip_model.visual
         self.trunk_is_timm = hasattr(visual, "trunk")
