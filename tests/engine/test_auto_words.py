@@ -373,6 +373,8 @@ def test_memory_and_cache_stay_flat_over_1000_vocabularies(tmp_path, monkeypatch
             "[1]",
             "ZSSEG.TEXT_CACHE",
             str(tmp_path / "rows"),
+            "INPUT.MIN_SIZE_TEST",
+            "32",
         ),
     )
     store = found.model.text_classifier.store

@@ -25,7 +25,13 @@ from zsseg_d2.data.panoptic.mapper import PanopticMapper
 from zsseg_d2.data.pseudo_labels.targets import Thresholds
 from zsseg_d2.data.pseudo_labels.writer import PseudoLabelSet
 from zsseg_d2.engine import CheckpointError, ConfigError
-from zsseg_d2.engine.pseudo_labeling.labeling import Labelling, make_pseudo_labels, run_labelling
+from zsseg_d2.engine.pseudo_labeling.labeling import (
+    Labelling,
+    make_pseudo_labels,
+    read_summary,
+    run_labelling,
+    summary_table,
+)
 
 from . import tiny_labeller
 from .tiny_labeller import arguments
@@ -101,6 +107,15 @@ def test_an_ordinary_data_set_with_score_and_origin(labelled):
             assert segment["score"] is None if segment["origin"] == "ground_truth" else 0.2 <= segment["score"] <= 1
             assert segment["area"] == (ids == segment["id"]).sum()
     assert origins["zero_shot"] > 10 and manifest(labelled)["segments"] == origins
+
+
+@pytest.mark.parametrize("name", ["images", "segments", "mean_score", "origin"])
+def test_a_damaged_summary_is_told(labelled, name):
+    entry = manifest(labelled)
+    assert "rider" in summary_table(read_summary(entry, output(labelled)))
+    entry["classes"]["rider"].pop(name)
+    with pytest.raises(DatasetError, match=rf"manifest.json: 'classes.*{name}.*Fix: give --overwrite"):
+        read_summary(entry, output(labelled))
 
 
 def test_the_manifest_says_how_it_was_made(labelled):

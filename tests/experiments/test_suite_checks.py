@@ -33,7 +33,7 @@ def load(tmp_path):
         path.write_text(yaml.safe_dump({"output": str(tmp_path / "out"), "runs": list(runs), **changes}))
         suite = load_suite(path, tools)
         jobs = make_jobs(suite)
-        return suite, jobs, check_configs(jobs, check=False)
+        return suite, jobs, check_configs(suite.path, jobs, check=False)
 
     return make
 

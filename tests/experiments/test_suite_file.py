@@ -47,7 +47,7 @@ def test_packaged_suites_of_phrases_are_complete(name):
     """Every decoder with every loss, as long as the others; other runs name the difference in a note."""
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
-    configs = check_configs(jobs)
+    configs = check_configs(suite.path, jobs)
     assert suite.task is TASKS["referring"] and not find_leaks(jobs, configs, suite.output)
     assert all(run.trains and run.has_row and not run.role and not run.needs for run in suite.runs)
     grid = {r.name: configs[r.name].MODEL.REFERRING for r in suite.runs if not r.note}
@@ -71,7 +71,7 @@ def test_packaged_suites_of_composites_are_complete(name):
     """Networks, losses, one or two pictures, clean or disturbed backgrounds; main rows over three seeds."""
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
-    configs = check_configs(jobs)
+    configs = check_configs(suite.path, jobs)
     assert suite.task is TASKS["composites"] and all(run.has_row for run in suite.runs)
     assert suite.test == "composites_test" and {cfg.DATASETS.TEST for cfg in configs.values()} == {("composites_val",)}
     assert len(suite.seeds) == 3 and len([run for run in suite.runs if run.trains and not run.once]) == 4
@@ -94,7 +94,7 @@ def test_packaged_suites_of_composites_are_complete(name):
 def test_packaged_suites_are_complete(name):
     suite = load_suite(config_root() / name, TOOLS)
     jobs = make_jobs(suite)
-    configs = check_configs(jobs)
+    configs = check_configs(suite.path, jobs)
     if name in HELD_OUT:
         _check_held_out(suite, configs, find_leaks(jobs, configs, suite.output))
     elif name != "minicity/suite_demo.yaml":
@@ -268,13 +268,13 @@ def test_mistakes_of_a_suite_file_are_told(load, runs, changes, told):
 def test_mistakes_of_configs_are_told_before_any_work(load, run, told):
     with pytest.raises(ConfigError, match=told):
         suite = load([run])
-        check_weights(check_configs(make_jobs(suite)), suite.output)
+        check_weights(check_configs(suite.path, make_jobs(suite)), suite.output)
 
 
 def test_weights_that_a_run_makes_need_not_be_there(load):
     second = {**PLAIN, "name": "b", "options": {"MODEL.WEIGHTS": "{a}/model_final.pth"}}
     suite = load([PLAIN, second])
-    check_weights(check_configs(make_jobs(suite)), suite.output)
+    check_weights(check_configs(suite.path, make_jobs(suite)), suite.output)
 
 
 def test_options_of_every_layout():

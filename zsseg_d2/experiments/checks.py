@@ -19,15 +19,16 @@ from ..files import PREFIX, local_path
 from .runs import RunJob, Suite
 
 
-def check_configs(jobs: Sequence[RunJob], *, check: bool = True) -> dict[str, CfgNode]:
+def check_configs(suite: Path, jobs: Sequence[RunJob], *, check: bool = True) -> dict[str, CfgNode]:
     """Set up the config of each run as the run will do it.
 
     Args:
+        suite: the suite file, for messages.
         check: look for contradictions, too.
     Returns:
         Configs by name of the run.
     Raises:
-        ConfigError: naming the run.
+        ConfigError: naming file and run.
     """
     configs: dict[str, CfgNode] = {}
     for job in jobs:
@@ -36,7 +37,7 @@ def check_configs(jobs: Sequence[RunJob], *, check: bool = True) -> dict[str, Cf
             try:
                 configs[job.name] = setup_cfg(args, check=check)
             except ConfigError as error:
-                raise ConfigError(f"run '{job.name}': {error}") from error
+                raise ConfigError(f"{suite}: run '{job.name}': {error}") from error
     return configs
 
 

@@ -31,7 +31,7 @@ def gather(suite: Suite, jobs: Sequence[RunJob]) -> Results:
         jobs: of all runs and seeds of the suite.
     """
     by_run = {(job.name, job.seed): job for job in jobs}
-    configs = check_configs(jobs, check=False)
+    configs = check_configs(suite.path, jobs, check=False)
     leaks, unknown = find_leaks(jobs, configs, suite.output), find_unknown(jobs, configs, suite.output)
     rows = []
     for run in suite.runs:

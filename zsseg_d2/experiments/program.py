@@ -58,13 +58,13 @@ def run_suite(args: argparse.Namespace, tools: Path) -> int:
     options = parse_options(args.options, "Options")
     every = make_jobs(suite, options)
     jobs = make_jobs(suite, options, only=args.only or ())
-    unchecked = check_configs(every, check=False)
+    unchecked = check_configs(suite.path, every, check=False)
     check_held_out(suite, unchecked)
     check_claims(suite, find_leaks(every, unchecked, suite.output))
     if args.report:
         _report(suite, every, show=True)
         return 0
-    configs = check_configs(jobs, check=not args.list)
+    configs = check_configs(suite.path, jobs, check=not args.list)
     executor = Executor(args.executor, args.profile, tuple(args.for_snakemake))
     on_cuda = any(cfg.MODEL.DEVICE.startswith("cuda") for cfg in configs.values())
     if executor.is_local:

@@ -271,8 +271,8 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
         for name in names:
             if name not in known:
                 raise ConfigError(
-                    f"{key}: there is no dataset '{name}'.{did_you_mean(name, known) or _examples(known)} Others are "
-                    "registered by one line of Python (see zsseg_d2.data)."
+                    f"{key}: there is no dataset '{name}'.{did_you_mean(name, known) or _examples(known)} "
+                    "Fix: name one of them, or give your own, with --dataset or in Python (datasets/README.md)."
                 )
     twice = sorted({name for name in every_test(cfg) if every_test(cfg).count(name) > 1})
     if twice:

@@ -6,11 +6,13 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
@@ -22,9 +24,10 @@ from torch import nn
 from tqdm import tqdm
 
 from ...class_sets import ClassSets
+from ...data.errors import DatasetError
 from ...data.panoptic.family import family_of
 from ...data.panoptic.mapper import PanopticMapper
-from ...data.panoptic.split_writer import read_manifest
+from ...data.panoptic.split_writer import MANIFEST, read_manifest
 from ...data.pseudo_labels.dataset import KIND, REGIONS, pseudo_labels_folder, pseudo_labels_name
 from ...data.pseudo_labels.regions import RegionSettings
 from ...data.pseudo_labels.targets import ZERO_SHOT, Thresholds
@@ -32,6 +35,7 @@ from ...data.pseudo_labels.writer import TOOL, PseudoLabelSet
 from ...files import file_digest
 from ...folder_lock import writing
 from ...meta_arch.given_masks import name_regions, predicting_model
+from ...reading import explain, printable
 from ..checkpoints.sources import local_weights
 from ..config.packaged import config_names
 from ..errors import ConfigError, one_line_errors
@@ -65,9 +69,10 @@ def run_labelling(args: argparse.Namespace) -> dict:
         except KeyboardInterrupt:
             print("Interrupted; the same command resumes.", file=sys.stderr)
             raise
-    print(summary_table(entry))
-    print(f"Pseudo-labels of {entry['images']} images are in {output}.", end=" ")
-    print(f"Train with: DATASETS.TRAIN \"('{entry['train_with']}',)\"" if entry["train_with"] else "")
+        summary = read_summary(entry, output)
+    print(summary_table(summary))
+    print(f"Pseudo-labels of {summary.images} images are in {output}.", end=" ")
+    print(f"Train with: DATASETS.TRAIN \"('{summary.train_with}',)\"" if summary.train_with else "")
     return entry
 
 
@@ -126,15 +131,56 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         return target.finish(model, seconds), output
 
 
-def summary_table(entry: dict) -> str:
-    """Tabulate the pseudo-labelled classes of a manifest's entry: segments, images, mean score."""
-    rows = [
-        (name, c["segments"], c["images"], "-" if c["mean_score"] is None else f"{c['mean_score']:.3f}")
-        for name, c in entry["classes"].items()
-        if c["origin"] == ZERO_SHOT
+class ClassSummary(msgspec.Struct):
+    """What a manifest says of one class."""
+
+    origin: str
+    segments: int
+    images: int
+    mean_score: float | None
+
+
+class SegmentCounts(msgspec.Struct):
+    """Segments by origin."""
+
+    zero_shot: int
+    ground_truth: int
+
+
+class Summary(msgspec.Struct):
+    """What is printed of a split's entry in the manifest."""
+
+    images: int
+    classes: dict[str, ClassSummary]
+    segments: SegmentCounts
+    train_with: str | None
+
+
+def read_summary(entry: Mapping[str, Any], output: Path) -> Summary:
+    """Check the structure of a split's entry in the manifest of `output`.
+
+    Raises:
+        DatasetError: it has another structure; the message names file and place.
+    """
+    try:
+        return msgspec.convert(entry, Summary)
+    except msgspec.ValidationError as error:
+        place, problem = explain(error)
+        raise DatasetError(
+            f"{printable(output / MANIFEST)}: '{place or 'the entry'}' {problem}. "
+            "Fix: give --overwrite to make it again."
+        ) from None
+
+
+def summary_table(summary: Summary) -> str:
+    """Tabulate the pseudo-labelled classes: segments, images, mean score."""
+    rows: list[tuple[object, ...]] = [
+        (name, c.segments, c.images, "-" if c.mean_score is None else f"{c.mean_score:.3f}")
+        for name, c in summary.classes.items()
+        if c.origin == ZERO_SHOT
     ]
-    rows.append(("all pseudo-labels", entry["segments"][ZERO_SHOT], "", ""))
-    rows.append(("kept ground truth", entry["segments"]["ground_truth"], "", ""))
+    rows.append(("all pseudo-labels", summary.segments.zero_shot, "", ""))
+    rows.append(("kept ground truth", summary.segments.ground_truth, "", ""))
     return tabulate(rows, headers=("class", "segments", "images", "mean score"), colalign=("left", *["right"] * 3))
 
 
