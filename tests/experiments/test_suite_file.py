@@ -257,7 +257,7 @@ def test_mistakes_of_a_suite_file_are_told(load, runs, changes, told):
     ("run", "told"),
     [
         ({**PLAIN, "config": "minicity/zero_shoot.yaml"}, "Did you mean minicity/zero_shot.yaml"),
-        ({**PLAIN, "options": {"SOLVER.MAX_ITR": 3}}, "run 'a': Unknown config key 'SOLVER.MAX_ITR'"),
+        ({**PLAIN, "options": {"SOLVER.MAX_ITR": 3}}, r"\.yaml: run 'a': Unknown config key 'SOLVER.MAX_ITR'"),
         ({**PLAIN, "options": {"ZSSEG.MERGE.PRIORITY": "first"}}, "run 'a': ZSSEG.MERGE.PRIORITY=first: choose one of"),
         (
             {**PLAIN, "options": {"MODEL.WEIGHTS": "nowhere.pth"}},
