@@ -6,8 +6,8 @@
 
 Disks have no room for large files, are full (a small tmpfs) or read-only; the latter two need root.
 
-Exit status 1 if any case ended badly. The same seed gives the same damage. Config values have a program of their own:
-python -m tests.faults.config_values
+Cases that end badly are printed at once; exit status 1 if there are any. The same seed gives the same damage. Config
+values have a program of their own: python -m tests.faults.config_values
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from tests.faults.damage import damage_files
@@ -40,6 +41,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="folder for a line of JSON a case (files)")
     args = parser.parse_args()
     share = [args.cases // args.jobs + (k < args.cases % args.jobs) for k in range(args.jobs)]
+    torch.set_num_threads(1)  # OpenMP's other threads do not survive a fork, and each program is one
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     workers = [
@@ -49,20 +51,21 @@ def main() -> int:
     for worker in workers:
         worker.start()
     counts: Counter[str] = Counter()
-    bad: list[str] = []
+    bad = False
     finished = 0
     with tqdm(total=args.cases, unit="case") as bar:
         while finished < args.jobs:
             message = queue.get()
-            if message is None:
-                bar.update()
-                continue
             if isinstance(message, Exception):
                 raise message
-            counts += message[0]
-            bad += message[1]
-            finished += 1
-    print("\n".join(bad), end="\n" if bad else "")
+            if isinstance(message, Counter):
+                counts += message
+                finished += 1
+                continue
+            bar.update()
+            for line in message:
+                bad = True
+                tqdm.write(line)
     print(f"{sum(counts.values())} cases: " + ", ".join(f"{kind} {n}" for kind, n in counts.most_common()))
     return 1 if bad else 0
 
@@ -70,13 +73,13 @@ def main() -> int:
 def _work(kind: str, cases: int, seed: int, log: Path | None, queue: multiprocessing.Queue) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="zsseg_d2_faults_") as folder:
-            function = partial(KINDS[kind], Workspace(Path(folder)), cases, seed, step=lambda: queue.put(None))
+            function = partial(KINDS[kind], Workspace(Path(folder)), cases, seed, step=queue.put)
             if not log or kind != "files":
-                queue.put(function())
+                queue.put(function()[0])
                 return
             log.mkdir(parents=True, exist_ok=True)
             with open(log / f"{seed}.jsonl", "w", encoding="utf-8") as file:
-                queue.put(function(log=file))
+                queue.put(function(log=file)[0])
     except Exception as error:
         queue.put(RuntimeError(str(error)))
 

@@ -22,7 +22,7 @@ def damage_files(
     seed: int,
     log: IO[str] | None = None,
     targets: Sequence[Target] | None = None,
-    step: Callable[[], object] = lambda: None,
+    step: Callable[[list[str]], object] = lambda wrong: None,
 ) -> tuple[Counter[str], list[str]]:
     """Damage one file at a time in a random way, and run a command that reads it.
 
@@ -32,15 +32,16 @@ def damage_files(
         seed: of the damage.
         log: gets a line of JSON for each case.
         targets: default: all of the workspace.
-        step: called after each case.
+        step: called after each case, with a description of what went wrong in it.
 
     Returns:
         The number of endings of each kind; a description of each bad one.
     """
     targets = list(targets or workspace.targets)
     counts: Counter[str] = Counter()
-    bad = []
+    bad: list[str] = []
     for case in range(cases):
+        known = len(bad)
         rng = random.Random(f"{seed} {case}")
         outcome, done = damage_one(workspace, targets[case % len(targets)], rng)
         counts[outcome.kind] += 1
@@ -54,7 +55,7 @@ def damage_files(
             output = outcome.output[-4000:] if outcome.kind not in GOOD else ""
             log.write(json.dumps({**facts, "line": outcome.last_line[:500], "output": output}) + "\n")
             log.flush()
-        step()
+        step(bad[known:])
     return counts, bad
 
 

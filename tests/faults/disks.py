@@ -87,7 +87,7 @@ def fill_the_disk(
     cases: int,
     seed: int,
     of: Sequence[str] = (),
-    step: Callable[[], object] = lambda: None,
+    step: Callable[[list[str]], object] = lambda wrong: None,
     disk: str = "",
 ) -> tuple[Counter[str], list[str]]:
     """Let programs fail to write, see one clear sentence, and the same command complete the work afterwards.
@@ -101,7 +101,7 @@ def fill_the_disk(
         cases: number of programs that are run.
         seed: of sizes and earlier outputs.
         of: names of :func:`commands`. Default: all.
-        step: called after each case.
+        step: called after each case, with a description of what went wrong in it.
         disk: a key of :data:`DISKS`. Default: each that can be made here, in turn.
 
     Returns:
@@ -111,8 +111,9 @@ def fill_the_disk(
     disks = [disk] if disk else [name for name in DISKS if not why_not(name)]
     rng = random.Random(seed)
     counts: Counter[str] = Counter()
-    bad = []
+    bad: list[str] = []
     for case in range(cases):
+        known = len(bad)
         command, kind = chosen[case % len(chosen)], disks[case // len(chosen) % len(disks)]
         start = rng.choice(("empty", "killed", "complete") if command.kills else ("empty", "complete"))
         size, moment = int(10 ** rng.uniform(0, 6.5)), rng.random()
@@ -122,7 +123,7 @@ def fill_the_disk(
         if result != "completed":
             name = f"{command.name}, {start}, {kind}, {size} bytes"
             bad.append(f"case {case} (seed {seed}): {name}: {result}: {line}")
-        step()
+        step(bad[known:])
     return counts, bad
 
 

@@ -21,7 +21,7 @@ def kill_and_repeat(
     cases: int,
     seed: int,
     of: Sequence[str] = (),
-    step: Callable[[], object] = lambda: None,
+    step: Callable[[list[str]], object] = lambda wrong: None,
 ) -> tuple[Counter[str], list[str]]:
     """Kill a program at a random moment, once or twice, run it again, and compare its files with an undisturbed run.
 
@@ -30,7 +30,7 @@ def kill_and_repeat(
         cases: number of kills.
         seed: of the moments.
         of: names of :func:`commands`. Default: all that can be killed.
-        step: called after each case.
+        step: called after each case, with a description of what went wrong in it.
 
     Returns:
         The number of endings of each kind: "same files", or what went wrong; a description of each wrong one.
@@ -38,8 +38,9 @@ def kill_and_repeat(
     chosen = [c for c in commands() if c.kills and (not of or c.name in of)]
     rng = random.Random(seed)
     counts: Counter[str] = Counter()
-    bad = []
+    bad: list[str] = []
     for case in range(cases):
+        known = len(bad)
         command = chosen[case % len(chosen)]
         undisturbed = run_undisturbed(workspace, command)
         with tempfile.TemporaryDirectory(dir=workspace.root) as scratch:
@@ -55,7 +56,7 @@ def kill_and_repeat(
                 when = ", ".join(f"{moment:.2f} s" for moment in moments)
                 name = f"{command.name} killed after {when}"
                 bad.append(f"case {case} (seed {seed}): {name}: {result}: {outcome.last_line}")
-        step()
+        step(bad[known:])
     return counts, bad
 
 
