@@ -166,8 +166,8 @@ def _both_ways(function: Callable[..., Tensor], device: torch.device) -> list[Te
     """Return output and gradients of ``function`` on a fixed case with samples inside and outside the maps."""
     generator, shapes = torch.Generator().manual_seed(0), ((9, 13), (5, 7), (3, 4))
     value = torch.randn(2, sum(h * w for h, w in shapes), 4, 32, generator=generator)
-    locations = torch.rand(2, 50, 4, 3, 4, 2, generator=generator) * 1.2 - 0.1
-    weights = torch.rand(2, 50, 4, 3, 4, generator=generator)
+    locations = torch.rand(2, 10, 4, 3, 4, 2, generator=generator) * 1.2 - 0.1
+    weights = torch.rand(2, 10, 4, 3, 4, generator=generator)
     inputs = [x.to(device).requires_grad_() for x in (value, locations, weights)]
     output = function(inputs[0], shapes, *inputs[1:])
     return [output.detach(), *torch.autograd.grad(output.square().sum(), inputs)]
