@@ -319,7 +319,7 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
         (
             "mean_teacher",
             ("DATASETS.FINAL_TEST", "('methods_vall',)"),
-            "FINAL_TEST: there is no dataset 'methods_vall'",
+            "FINAL_TEST: there is no dataset 'methods_vall'.*Fix: name one of them, or give your own",
         ),
         ("mean_teacher", ("ZSSEG.MEAN_TEACHER.PREDICTION", "both"), "PREDICTION=both: choose one of teacher, student"),
         (
