@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -98,21 +97,8 @@ def test_a_yaml_written_for_fcclip_merges_and_builds(tmp_path):
     assert model.sem_seg_head.predictor.query_feat.weight.shape == (250, 256)
 
 
-def test_import_alone_registers_everything():
-    code = (
-        "import zsseg_d2, json\n"
-        "from detectron2.modeling import META_ARCH_REGISTRY, BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY\n"
-        "from detectron2.data import DatasetCatalog\n"
-        "print(json.dumps(['FCCLIP' in META_ARCH_REGISTRY, 'CLIP' in BACKBONE_REGISTRY,\n"
-        "  'FCCLIPHead' in SEM_SEG_HEADS_REGISTRY,\n"
-        "  'openvocab_cityscapes_fine_panoptic_train_008' in DatasetCatalog.list()]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert json.loads(done.stdout) == [True] * 4
-
-
-def test_public_names_have_types_and_are_loaded_when_used(tmp_path):
-    """What editors and type checkers see; importing the package loads no predictor."""
+def test_public_names_have_types(tmp_path):
+    """What editors and type checkers see."""
     revealed = ("zsseg_d2.Predictor", "zsseg_d2.Predictor().words", "zsseg_d2.Predictor()('a.png').segments[0].label")
     told = ("-> zsseg_d2.engine.prediction.predictor.Predictor", "tuple[str, ...]", "str")
     quick = "[mypy]\nignore_missing_imports = True\nfollow_imports = skip\n[mypy-zsseg_d2.*]\nfollow_imports = silent\n"
@@ -131,8 +117,6 @@ def test_public_names_have_types_and_are_loaded_when_used(tmp_path):
     types = [line.partition("Revealed type is ")[2].strip('"') for line in checked.stdout.splitlines()]
     assert checked.returncode == 0, checked.stdout
     assert types[0].endswith(told[0]) and types[1:4] == [*told[1:], "def ()"], checked.stdout
-    code = "import sys, zsseg_d2; assert not [m for m in sys.modules if m.startswith('zsseg_d2.engine')]"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     with pytest.raises(AttributeError, match="no attribute 'Predicter'"):
         _ = zsseg_d2.Predicter
 

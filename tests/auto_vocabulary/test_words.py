@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -316,12 +314,3 @@ def test_nothing_is_fetched(monkeypatch):
         monkeypatch.setattr(socket, name, refuse)
     assert finder()(stripes(RED, GREEN)).words
     assert phrases("several zebras near the unheard-of contraption")
-
-
-def test_taggers_are_imported_when_a_caption_is_read():
-    code = (
-        "import sys, zsseg_d2, zsseg_d2.auto_vocabulary.finder;"
-        "print([m for m in ('textblob', 'nltk', 'lemminflect') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout.strip() == "[]"

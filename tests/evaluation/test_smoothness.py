@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from zsseg_d2.cli import analyze_smoothness
 from zsseg_d2.data import register_cityscapes_panoptic, register_phrasecut
 from zsseg_d2.evaluation.smoothness.analysis import run_smoothness
 from zsseg_d2.evaluation.smoothness.object_maps import merge_instances, object_maps
@@ -238,10 +237,6 @@ def test_plot_of_one_version(tmp_path):
     assert (tmp_path / "new" / "a.png").exists()
 
 
-def test_the_tool_refuses_unknown_data_sets():
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "analyze_smoothness.py", "--dataset", "nowhere"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2 and "'nowhere'" in done.stderr
+def test_the_tool_refuses_unknown_data_sets(capsys):
+    assert analyze_smoothness.main(["--dataset", "nowhere"]) == 2
+    assert "'nowhere'" in capsys.readouterr().err
