@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 
@@ -223,9 +224,20 @@ def test_the_threshold_of_the_baseline_comes_from_val(tmp_path):
     assert evaluated([PAIRS])["subtraction_iou"] == 100.0  # a val split finds its own
 
 
-def test_a_mask_alone_has_no_depth_scores():
-    found = evaluated([[(i, {"mask_logits": o["mask_logits"]})] for i, o in PAIRS])
+def test_the_scores_of_each_image_are_written(tmp_path):
+    scores = evaluated([PAIRS[::-1]], output_dir=str(tmp_path))
+    rows = list(csv.DictReader((tmp_path / "inference" / "tiny" / "images.csv").read_text().splitlines()))
+    assert [int(row["image_id"]) for row in rows] == IDS
+    assert np.mean([float(row["mask_iou"]) for row in rows]) == pytest.approx(scores["mask_iou"], abs=0.01)
+    errors = [float((i["depth"].double() - o["depth"].double()).square().mean().sqrt()) for i, o in PAIRS]
+    assert [float(row["depth_rmse"]) for row in rows] == pytest.approx(errors, abs=1e-4) and len(set(errors)) > 1
+
+
+def test_a_mask_alone_has_no_depth_scores(tmp_path):
+    pairs = [(i, {"mask_logits": o["mask_logits"]}) for i, o in PAIRS]
+    found = evaluated([pairs], output_dir=str(tmp_path))
     assert not any("depth" in key or key == "abs_rel" for key in found)
+    assert (tmp_path / "inference" / "tiny" / "images.csv").read_text().splitlines()[1].endswith(",")
 
 
 def test_what_does_not_fit_is_told():

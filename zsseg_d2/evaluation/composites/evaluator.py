@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +16,10 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from ...files import atomic_path
 from ..completeness import EvaluationError, check_complete, first_of_each, versions
 from ..panoptic.report import write_json
-from .scores import DepthSums, MaskCounts, compare_depths, compare_masks, depth_scores, mask_scores
+from .scores import RELATIVE, DepthSums, MaskCounts, compare_depths, compare_masks, depth_scores, mask_scores
 from .subtraction import Differences, best_threshold, count_differences
 
 logger = logging.getLogger(__name__)
@@ -54,7 +57,8 @@ class CompositeEvaluator(DatasetEvaluator):
         Args:
             dataset_name: for messages and files.
             image_ids: of all images of the dataset.
-            output_dir: ``inference/<dataset_name>/composites.json`` is written below it; None writes no file.
+            output_dir: ``inference/<dataset_name>/composites.json``, and ``images.csv`` with the scores of each image,
+                are written below it; None writes no file.
             threshold: a pixel is predicted if its probability is greater.
             depth_span: the data range of SSIM: metres, or 1 of relative depth.
             validation: returns the name of a validation split and the best threshold of the subtraction baseline there;
@@ -113,9 +117,27 @@ class CompositeEvaluator(DatasetEvaluator):
         logger.info("Composites of %s (%d images):\n%s", self._dataset, len(found), format_table(report))
         if self._folder is not None:
             details = {"dataset": self._dataset, "num_images": len(found), "threshold": self._threshold}
+            self._write_images(self._folder / "images.csv", found)
             write_json(self._folder / self.file_name, {**report, **details, "versions": versions()})
         scores = {key: value for key, value in report.items() if isinstance(value, float)}
         return OrderedDict({self.task: {**scores, "subtraction_iou": report["subtraction_baseline"]["mask_iou"]}})
+
+    def _write_images(self, path: Path, found: Mapping[int, _Found]) -> None:
+        """Write the scores of each image, to find those that fail.
+
+        IoU and F are in percent, the RMSE in the unit of the depth; of relative depth it is that after the best fit.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["image_id", "mask_iou", "boundary_f", "depth_rmse"])
+            for image_id in self._image_ids:
+                mask, depth = found[image_id].mask, found[image_id].depth
+                rmse = ""
+                if depth:
+                    squared = depth.aligned if depth.kind == RELATIVE else depth.squared
+                    rmse = f"{math.sqrt(squared / depth.pixels):.4f}"
+                writer.writerow([image_id, f"{100 * mask.iou:.2f}", f"{100 * mask.boundary_f:.2f}", rmse])
 
     def report(self, found: Sequence[_Found]) -> dict[str, Any]:
         """Return all scores, and the subtraction baseline with its threshold and where that was chosen."""
