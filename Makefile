@@ -17,10 +17,11 @@ TOOLS  := $(VENV)/.zsseg_d2_dev_tools
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
-# Tests start many processes: without byte code on disk, each would compile torch and the rest anew. In the order of their
-# names, the last files are short, so that neither process waits for the other at the end.
+# Tests start many processes: without byte code on disk, each would compile torch and the rest anew. Three workers keep two
+# cores busy while some wait for such a process. In the order of their names, the last files are short, so that no worker
+# waits long for another at the end.
 test: $(STAMP)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -rfEs -n 2 --dist loadfile --no-loadscope-reorder tests
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -rfEs -n 3 --dist loadfile --no-loadscope-reorder tests
 
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants/run.py
