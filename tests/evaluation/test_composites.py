@@ -233,6 +233,16 @@ def test_the_scores_of_each_image_are_written(tmp_path):
     assert [float(row["depth_rmse"]) for row in rows] == pytest.approx(errors, abs=1e-4) and len(set(errors)) > 1
 
 
+def test_relative_depth_of_an_image_is_fitted_first(tmp_path):
+    item, output = PAIRS[0]
+    pair = {**item, "depth_kind": "relative"}, output
+    scores = evaluated([[pair]], ids=IDS[:1], output_dir=str(tmp_path))
+    (row,) = csv.DictReader((tmp_path / "inference" / "tiny" / "images.csv").read_text().splitlines())
+    assert float(row["depth_rmse"]) == pytest.approx(scores["aligned_rmse"], abs=1e-4)
+    metric = evaluated([[PAIRS[0]]], ids=IDS[:1])["depth_rmse"]
+    assert metric > scores["aligned_rmse"] + 0.01, "the fit makes a difference"
+
+
 def test_a_mask_alone_has_no_depth_scores(tmp_path):
     pairs = [(i, {"mask_logits": o["mask_logits"]}) for i, o in PAIRS]
     found = evaluated([pairs], output_dir=str(tmp_path))
