@@ -121,6 +121,7 @@ def own_set(tmp_path):
         (["Car"], (0,)),
         ("car", (1,)),
         (["Lamp", "model_car"], (1, 3)),
+        (["none"], ()),
     ],
 )
 def test_out_classes_by_either_name_or_label_id(own_set, out, expected):

@@ -13,6 +13,8 @@ from .vocabulary import Vocabulary, clip_tokens
 
 SEEN_CLASSES = ("pretraining", "training", "both")
 TRAINING_VOCABULARIES = ("all", "kept")
+NO_CLASS = ("none",)
+"""ZSSEG.OUT_CLASSES where no class is Out."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class ClassSets:
         pretraining_vocabulary: ZSSEG.PRETRAINING_VOCABULARY.
         seen_classes: ZSSEG.SEEN_CLASSES.
         training_vocabulary: ZSSEG.TRAINING_VOCABULARY.
-        out_classes: ZSSEG.OUT_CLASSES.
+        out_classes: ZSSEG.OUT_CLASSES; ``["none"]``: no class is Out.
         replay: ZSSEG.REPLAY.DATASET.
 
     Raises:
@@ -286,6 +288,8 @@ class ClassSets:
             ValueError: ZSSEG.OUT_CLASSES has something that is neither a class name nor a label id of the dataset.
         """
         metadata = MetadataCatalog.get(dataset)
+        if self._out_classes == NO_CLASS:
+            return ()
         if self._out_classes:
             return self._chosen_out(metadata)
         trained = self._train_metadata

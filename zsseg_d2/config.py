@@ -197,7 +197,8 @@ def _add_zsseg(cfg: CN) -> None:
     z.SEEN_CLASSES = "pretraining"  # seen set of the ensemble: "pretraining", "training" (the kept classes) or "both"
     z.TRAINING_VOCABULARY = "all"  # classifier in training: "all" names (deleted ones are negatives) or "kept" names
     z.DELETED_PIXELS = "no_object"  # "no_object": negatives of every mask; "ignore": no loss on pixels of no target
-    z.OUT_CLASSES = []  # Out in the PQ table, by name or label id; []: deleted in training, else those of 008
+    # Out in the PQ table, by name or label id; ["none"]: no class; []: deleted in training, else those of 008
+    z.OUT_CLASSES = []
     z.TEXT_CACHE = "auto"  # folder of cached text rows; "auto": $ZSSEG_D2_CACHE or ~/.cache/zsseg_d2; "": no cache
     z.PROCESS_TIMEOUT = 600  # seconds that the processes of a run wait for one that does not answer
     z.STRICT_WEIGHTS = True  # weights that are missing, not finite or of another type end the program; False: warn

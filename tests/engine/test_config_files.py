@@ -302,7 +302,7 @@ def test_out_classes(make_config):
 
     assert out_classes(make_config(), "tiny_engine_val") is None
     assert out_classes(make_config("DATASETS.TRAIN", ("tiny_engine_deleted",)), "tiny_engine_val") == (3,)
-    for listed, expected in ((["person"], (2,)), ([26], (3,)), (["26", "sky"], (1, 3))):
+    for listed, expected in ((["person"], (2,)), ([26], (3,)), (["26", "sky"], (1, 3)), (["none"], ())):
         assert out_classes(make_config("ZSSEG.OUT_CLASSES", listed), "tiny_engine_val") == expected
 
 

@@ -135,12 +135,11 @@ def _check_held_out(suite, configs, leaks):
         assert suite.target == Target(0.97, 0.0, 10.0, 1.0)
         return
     points = [run for run in suite.runs if run.series]
-    assert len({run.series for run in points}) == 5 and len(points) == 40
+    assert len({run.series for run in points}) == 5 and len(points) == 42
     for run in points:
         configuration = f"00{run.deleted}"
         out = CONFIGURATIONS[configuration]
-        assert list(out) == configs[run.name].ZSSEG.OUT_CLASSES and len(out) == run.deleted
-        assert out, "an empty OUT_CLASSES means the classes of 008"
+        assert configs[run.name].ZSSEG.OUT_CLASSES == (list(out) or ["none"]) and len(out) == run.deleted
         if run.trains:
             labels = f"pseudo_labels_{configuration}"
             trained_on = labels if run.needs == (labels,) else configuration
