@@ -139,7 +139,7 @@ def _check_held_out(suite, configs, leaks):
     for run in points:
         configuration = f"00{run.deleted}"
         out = CONFIGURATIONS[configuration]
-        assert configs[run.name].ZSSEG.OUT_CLASSES == (list(out) or ["none"]) and len(out) == run.deleted
+        assert (list(out) or ["none"]) == configs[run.name].ZSSEG.OUT_CLASSES and len(out) == run.deleted
         if run.trains:
             labels = f"pseudo_labels_{configuration}"
             trained_on = labels if run.needs == (labels,) else configuration
