@@ -11,7 +11,7 @@ from zsseg_d2.cli import benchmark_methods as tool
 
 @pytest.mark.parametrize(
     ("options", "methods"),
-    [([], ["EWC"]), (["--inference"], ["per-image interpolation"])],
+    [([], ["mean teacher", "EWC"]), (["--inference"], ["per-image interpolation"])],
 )
 def test_methods_are_measured_against_a_single_model(options, methods, capsys):
     words = [*options, "--methods", *methods, "--json", "--repeat", "2", "--batch", "1"]
@@ -42,6 +42,12 @@ def test_a_method_that_cannot_be_timed_so_is_refused(words, told, capsys):
     with pytest.raises(SystemExit):
         tool.parse_arguments([*words, "--"])
     assert told in capsys.readouterr().err
+
+
+def test_a_training_that_deletes_nothing_teaches_nothing():
+    words = ["--config-file", "configs/minicity/full_finetune.yaml", "--methods", "mean teacher"]
+    with pytest.raises(SystemExit, match="mean teacher: DATASETS.TRAIN=.* deletes no class"):
+        tool.main(words)
 
 
 def test_all_methods_of_a_kind_are_the_default():

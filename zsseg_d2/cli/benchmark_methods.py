@@ -1,7 +1,7 @@
 """Time a training step of each method against one of a single model on the same batch, with random weights.
 
     python tools/benchmark_methods.py                                             the mini model
-    python tools/benchmark_methods.py --config-file configs/cityscapes/full_finetune.yaml --height 512 --width 512
+    python tools/benchmark_methods.py --config-file configs/cityscapes/in_class_finetune.yaml --height 512 --width 512
     python tools/benchmark_methods.py --inference                                 inference instead
 
 Times are taken in turns; each method has a process of its own, whose peak memory is reported (on CUDA: of the device).
@@ -54,14 +54,14 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     known = list(dict.fromkeys((*METHODS, *INFERENCE)))
     parser.add_argument("--methods", nargs="+", choices=known, metavar="NAME", help=f"of {known}; default: all")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_config_arguments("default: minicity/full_finetune.yaml")
+    parser.add_config_arguments("default: minicity/in_class_finetune.yaml")
     args = parser.parse_args(argv)
     args.methods = args.methods or list(table_of(args))
     other = next((name for name in args.methods if name not in table_of(args)), None)
     if other is not None:
         what = "infers as a single model does" if args.inference else "has no training step"
         parser.error(f"--methods: '{other}' {what}; choose from {', '.join(table_of(args))}")
-    args.config_file = args.config_file or ["minicity/full_finetune.yaml"]
+    args.config_file = args.config_file or ["minicity/in_class_finetune.yaml"]
     return args
 
 
@@ -75,11 +75,12 @@ def main(args: argparse.Namespace) -> None:
     """Measure, and print a table or JSON."""
     from tabulate import tabulate
 
-    from zsseg_d2.engine import setup_cfg
     from zsseg_d2.engine.benchmark.measure import in_turns, machine
+    from zsseg_d2.engine.benchmark.model_work import check_method
 
-    setup_cfg(args, check=False)  # mistakes end here, before any process is started
     methods = [name for name in table_of(args) if name in (SINGLE, *args.methods)]
+    for name in methods:  # mistakes end here, before any process is started
+        check_method(name, args.config_file, options_of(name, args))
     forms = in_turns({name: partial(make_work, name, args) for name in methods}, args.repeat)
     rows: dict[str, dict] = {}
     for name, form in forms.items():
@@ -116,8 +117,12 @@ def make_work(method: str, args: argparse.Namespace):
     """Make the training step of a method, or its inference."""
     from zsseg_d2.engine.benchmark.model_work import inference, training_step
 
-    size, architecture = (args.height, args.width), table_of(args)[method]
-    options = ["ZSSEG.DISTILLATION.CLASSES", "all", *args.opts, "MODEL.META_ARCHITECTURE", *architecture]
+    size, options = (args.height, args.width), options_of(method, args)
     if args.inference:
         return inference(args.config_file, size, options, args.batch)
     return training_step(args.config_file, size, args.batch, options)
+
+
+def options_of(method: str, args: argparse.Namespace) -> list[str]:
+    """Return the config options of a method, those of the command line among them."""
+    return ["ZSSEG.DISTILLATION.CLASSES", "all", *args.opts, "MODEL.META_ARCHITECTURE", *table_of(args)[method]]

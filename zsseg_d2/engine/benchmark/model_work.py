@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
@@ -27,6 +27,7 @@ from ...modeling.deformable_attention import attention as deformable_attention
 from ...text_cache import TextCache
 from ..config.setup import setup_cfg
 from ..datasets import study_of
+from ..errors import ConfigError
 from ..training.loaders import images_replayed
 from ..training.solver import build_optimizer
 
@@ -40,6 +41,24 @@ def random_model(config_file: ConfigFile, options: Sequence[str] = ()) -> tuple[
     cfg = setup_cfg(argparse.Namespace(config_file=config_file, opts=[*RANDOM_WEIGHTS, *options]), check=False)
     torch.manual_seed(0)
     return build_model(cfg), cfg
+
+
+def check_method(name: str, config_file: ConfigFile, options: Sequence[str] = ()) -> None:
+    """Check that a config suits a method, without building it.
+
+    Args:
+        name: Of the method, for the message.
+        config_file: One or several.
+        options: With MODEL.META_ARCHITECTURE.
+
+    Raises:
+        ConfigError: A key is unknown, or the method has no use for such a training.
+    """
+    cfg = setup_cfg(argparse.Namespace(config_file=config_file, opts=[*RANDOM_WEIGHTS, *options]), check=False)
+    try:
+        META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).check_config(cfg)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 @dataclass(frozen=True)
