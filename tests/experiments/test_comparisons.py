@@ -164,6 +164,19 @@ def test_the_table_compares_the_best_with_every_other_row(results):
     assert lines[5][5] == "no difference"
 
 
+def test_rows_are_compared_with_those_that_the_suite_file_names(results):
+    naive = row(results, "naive")
+    pairs = {"naive": ("lower", "zero_shot"), "zero_shot": ("upper",)}
+    rows = [replace(r, run=replace(r.run, against=pairs.get(r.run.name, ()))) for r in results.rows]
+    text = comparison_table(replace(results, rows=rows)).removeprefix(comparison_table(results))
+    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert text.strip().startswith("The same for rows that are to be compared with others")
+    assert [line[:2] for line in lines[2:]] == [["zero shot", "upper"], ["naive", "lower"], ["naive", "zero shot"]]
+    found = compare(results, naive, row(results, "lower"))
+    assert lines[3][2:5] == ["+14.5 ± 0.7", "2", f"{stats.ttest_rel([44.0, 46.0], [30.0, 31.0]).pvalue:.3f}"]
+    assert lines[3][6] == found.verdict and lines[2][2] == "-11.0 ± 1.4"
+
+
 def test_counts_that_are_missing_leave_the_test_over_seeds(results, tmp_path):
     (tmp_path / "naive" / "0" / "inference" / "some_set" / IMAGES).unlink()
     found = compare(results, row(results, "both"), row(results, "naive"))

@@ -207,6 +207,8 @@ def test_a_row_of_another_run_is_as_often(load):
         ([PLAIN], {"options": "SOLVER.MAX_ITER 3"}, "options must be a mapping or a list"),
         ([PLAIN], {"memory_gb": 0}, "`memory_gb` must be positive"),
         ([PLAIN], {"compare": ["b"]}, "`compare` names 'b'"),
+        ([{**PLAIN, "against": ["b"]}], {}, "`against` of run 'a' names 'b'"),
+        ([{**PLAIN, "against": "a"}], {}, "against='a' .*expected array"),
         ([PLAIN], {"published": {"rows": [{"label": "x", "al": 3}]}}, "unknown key 'al'. Did you mean all"),
         (
             [PLAIN],

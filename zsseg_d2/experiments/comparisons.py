@@ -100,7 +100,11 @@ def _counts(results: Results, row: Row) -> list[ImageCounts]:
 
 
 def comparison_table(results: Results) -> str:
-    """Compare the best method with every other row of the table, in Markdown; empty where nothing can be compared."""
+    """Compare the best method with every other row of the table, and rows with those that the suite file names.
+
+    Returns:
+        Markdown; empty where nothing can be compared.
+    """
     if results.task.name != "panoptic":
         return ""
     best = results.best("all")
@@ -117,9 +121,24 @@ def comparison_table(results: Results) -> str:
         "and not tested where one of the two is missing; "
         "the p are not corrected for the number of rows."
     )
-    heads = ["against", "difference", "seeds", "p", "95 % interval over images", "verdict"]
-    align = ("left", "right", "right", "right", "right", "left")
-    return f"{text}\n\n{tabulate(lines, heads, tablefmt='pipe', colalign=align, disable_numparse=True)}"
+    parts = [text, _table(["against"], lines)]
+    if named := _named(results):
+        parts += ["The same for rows that are to be compared with others:", _table(["row", "against"], named)]
+    return "\n\n".join(parts)
+
+
+def _named(results: Results) -> list[list[str]]:
+    """Return the lines of rows and those that they are compared with by the suite file."""
+    rows = {row.run.name: row for row in results.table()}
+    pairs = [(row, rows[name]) for row in rows.values() for name in row.run.against if name in rows]
+    found = [(row, other, compare(results, row, other)) for row, other in pairs]
+    return [[row.run.label, other.run.label, *_cells(c)] for row, other, c in found if c is not None]
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    heads = [*heads, "difference", "seeds", "p", "95 % interval over images", "verdict"]
+    align = ("left",) * (len(heads) - 5) + ("right",) * 4 + ("left",)
+    return tabulate(lines, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
 def _cells(c: Comparison) -> Sequence[str]:

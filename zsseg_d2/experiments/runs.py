@@ -76,6 +76,7 @@ class Run:
     competes: bool = True  # False: never the best of the table, such as figures that no real output has
     extra_parameters: int | None = None  # instead of the measured number
     note: str = ""  # a footnote of the table
+    against: tuple[str, ...] = ()  # runs that the report compares it with, beside the best one
     series: str = ""  # a line of the plot over the number of deleted classes; the run is its point at `deleted`
     deleted: int | None = None
 

@@ -41,6 +41,7 @@ _OF_A_ROW = {
         "competes",
         "extra_parameters",
         "note",
+        "against",
         "series",
         "deleted",
     )
@@ -254,8 +255,9 @@ def _check_names(suite: Suite) -> None:
             raise ConfigError(
                 f"{suite.path}: {items.count(twice)} runs have the {what} '{twice}'; it must be one run's."
             )
-    needed = [(f"run '{run.name}' needs", name) for run in suite.runs for name in run.needs]
-    for who, name in [*needed, *(("`compare` names", name) for name in suite.compare)]:
+    named = [(f"run '{run.name}' needs", name) for run in suite.runs for name in run.needs]
+    named += [(f"`against` of run '{run.name}' names", name) for run in suite.runs for name in run.against]
+    for who, name in [*named, *(("`compare` names", name) for name in suite.compare)]:
         if name not in names:
             hint = did_you_mean(name, names) or f" There are {', '.join(names)}."
             raise ConfigError(f"{suite.path}: {who} '{name}', which is not a run of this suite.{hint}")
