@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import subprocess
 import threading
@@ -64,8 +65,10 @@ def test_waiting_ends_when_the_other_ends(tmp_path, holder, capfd):
     assert "waiting for it" in capfd.readouterr().err
 
 
-def test_who_would_replace_a_folder_is_told_and_waits(tmp_path, capfd):
+def test_who_would_replace_a_folder_is_told_and_waits(tmp_path, monkeypatch):
     folder, made = tmp_path / "set", threading.Event()
+    said = io.StringIO()  # capfd loses what another thread writes while it reads
+    monkeypatch.setattr("sys.stderr", said)
 
     @contextlib.contextmanager
     def at_work():
@@ -79,10 +82,11 @@ def test_who_would_replace_a_folder_is_told_and_waits(tmp_path, capfd):
     with holding(at_work) as process:
         thread = threading.Thread(target=second)
         thread.start()
-        said, deadline = "", time.monotonic() + 60
-        while not said.endswith("\n") and time.monotonic() < deadline:
-            said += capfd.readouterr().err
-        assert said == f"{folder}: make-minicity (process {process.pid}) is writing here; waiting for it.\n"
+        deadline = time.monotonic() + 60
+        while not said.getvalue().endswith("\n") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        told = f"{folder}: make-minicity (process {process.pid}) is writing here; waiting for it.\n"
+        assert said.getvalue() == told
         assert not made.is_set()
     thread.join(60)
     assert made.is_set()
