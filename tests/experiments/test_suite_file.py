@@ -209,6 +209,7 @@ def test_a_row_of_another_run_is_as_often(load):
         ([PLAIN], {"compare": ["b"]}, "`compare` names 'b'"),
         ([{**PLAIN, "against": ["b"]}], {}, "`against` of run 'a' names 'b'"),
         ([{**PLAIN, "against": "a"}], {}, "against='a' .*expected array"),
+        ([{**PLAIN, "against": ["a"]}], {}, "run 'a' cannot be compared `against` 'a': only two different rows"),
         ([PLAIN], {"published": {"rows": [{"label": "x", "al": 3}]}}, "unknown key 'al'. Did you mean all"),
         (
             [PLAIN],

@@ -262,6 +262,12 @@ def _check_names(suite: Suite) -> None:
             hint = did_you_mean(name, names) or f" There are {', '.join(names)}."
             raise ConfigError(f"{suite.path}: {who} '{name}', which is not a run of this suite.{hint}")
     for run in suite.runs:
+        for name in run.against:
+            if name == run.name or not (run.has_row and suite.run(name).has_row):
+                raise ConfigError(
+                    f"{suite.path}: run '{run.name}' cannot be compared `against` '{name}': only two different rows of "
+                    "the table can be. Fix: name another run, or leave it out."
+                )
         for name in run.needs:
             if run.once and not suite.run(name).once:
                 raise ConfigError(
