@@ -46,7 +46,7 @@ def write_tools(folder: Path, **behaviour: dict) -> Path:
 
     Args:
         behaviour: by name of the run: ``fail`` (a message), ``wait`` (seconds an iteration or an evaluation),
-            ``until`` (a file that it waits for),
+            ``until`` (a file that it waits for, after the first one),
             ``silent`` (writes no metrics), ``ignore`` (does not stop when asked to), ``curve`` (writes curve.json),
             ``commit``, ``makes`` (a manifest.json of a dataset: refuses to replace one of other options, as
             make_pseudo_labels does) and ``seconds`` (that it notes there).
@@ -208,8 +208,6 @@ def _work(
     pq_in, pq_out = (value + k * seed for k, value in zip((1, 2), FIGURES.get(name, (10.0, 10.0))))
     for k in range(0 if eval_only else first, 1 if eval_only else iterations):
         time.sleep(mine.get("wait", 0))
-        while "until" in mine and not Path(mine["until"]).exists():
-            time.sleep(0.05)
         if not eval_only:
             with open(folder / "metrics.json", "a") as file:
                 file.write(json.dumps({"iteration": k, "time": 2.0}) + "\n")
@@ -220,7 +218,11 @@ def _work(
                         **{f"panoptic_seg/{m}": v for m, v in scores.items()},
                     }
                     file.write(json.dumps(line) + "\n")
-            checkpoint.write_text(str(k + 1))
+            partial = checkpoint.with_suffix(".partial")
+            partial.write_text(str(k + 1))
+            partial.replace(checkpoint)  # whole wherever the process is killed
+        while "until" in mine and not Path(mine["until"]).exists() and not stop:
+            time.sleep(0.05)
         if stop and not mine.get("ignore"):
             (folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
             sys.exit(130)

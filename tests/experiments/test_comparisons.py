@@ -17,6 +17,7 @@ from tests.experiments.suite_stub import row, write_suite, write_tools
 from zsseg_d2.evaluation.panoptic.bootstrap import ImageCounts, Interval, bootstrap_difference, quality
 from zsseg_d2.evaluation.panoptic.panoptic_counts import PanopticCounts, class_quality, group_quality
 from zsseg_d2.experiments.comparisons import IMAGES, Comparison, compare, comparison_table
+from zsseg_d2.experiments.report import table
 from zsseg_d2.experiments.results import Results, Row, SeedResult, tidy
 from zsseg_d2.experiments.suite_file import load_suite
 from zsseg_d2.reading import UnusableFile
@@ -175,6 +176,20 @@ def test_rows_are_compared_with_those_that_the_suite_file_names(results):
     found = compare(results, naive, row(results, "lower"))
     assert lines[3][2:5] == ["+14.5 ± 0.7", "2", f"{stats.ttest_rel([44.0, 46.0], [30.0, 31.0]).pvalue:.3f}"]
     assert lines[3][6] == found.verdict and lines[2][2] == "-11.0 ± 1.4"
+
+
+def test_points_of_lines_are_compared_with_named_rows_alone(results):
+    """Each point has its own In and Out: none is the best, and none is in bold."""
+    against = {"both": ("naive",)}
+    runs = {r.run.name: replace(r.run, series="a line", deleted=3, role="") for r in results.rows}
+    rows = [replace(r, run=replace(runs[r.run.name], against=against.get(r.run.name, ()))) for r in results.rows]
+    points = replace(results, rows=rows)
+    text = comparison_table(points)
+    assert points.best("all") is None and results.best("all") is not None
+    assert "**" not in table(points, markdown=True) and "**" in table(results, markdown=True)
+    assert text.startswith("PQ All of a row minus that of another, on DATASETS.TEST: mean")
+    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert [line[:3] for line in lines[2:]] == [["both at once", "naive", "+0.8 ± 0.4"]]
 
 
 def test_counts_that_are_missing_leave_the_test_over_seeds(results, tmp_path):

@@ -10,7 +10,7 @@ from tests.experiments import suite_stub
 from tests.experiments.suite_stub import calls, row, run_program, write_suite
 from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.job_record import Action, state
-from zsseg_d2.experiments.panoptic_plots import forgetting, in_out_scatter, over_configurations
+from zsseg_d2.experiments.panoptic_plots import draw, forgetting, in_out_scatter, over_configurations
 from zsseg_d2.experiments.remarks import remarks
 from zsseg_d2.experiments.report import table
 from zsseg_d2.experiments.runs import make_jobs
@@ -130,6 +130,7 @@ def test_lines_over_the_number_of_deleted_classes(finished, results, tmp_path):
         found.run = replace(found.run, series=series, deleted=deleted)
     drawn = over_configurations(results, tmp_path / "configurations.png")
     assert drawn is not None and drawn.stat().st_size > 20_000
+    assert draw(results, tmp_path / "all") == [tmp_path / "all" / "configurations.png"], "In and Out differ by point"
 
 
 def test_a_point_has_a_line_and_a_place(tmp_path, tools, capfd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import signal
@@ -82,6 +83,15 @@ def test_a_run_that_outlived_its_suite_is_not_started_twice(run, tools, tmp_path
     assert job_record.read_record(folder)["status"] == "finished" and run(*words) == (0, [])
 
 
+def commands_below(pid):
+    """Return the command lines of the processes below one, without those that end meanwhile."""
+    found = {}
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            found[process] = " ".join(process.cmdline())
+    return found
+
+
 def comparable(output):
     """results.json without what no two suites have in common: times, and whether a run was resumed."""
     content = json.loads((output / "results.json").read_text())
@@ -116,18 +126,22 @@ def test_results_do_not_depend_on_kill_9(undisturbed, tools, tmp_path, monkeypat
     """Killed in the middle of a training, alone or with its children, the same command ends with the same results."""
     path, out = write_suite(tmp_path / "suite.yaml", seeds=[1]), tmp_path / "killed"
     monkeypatch.setattr(program_module, "write_report", write_results)
-    set_behaviour(tools, upper={"wait": 0.5}, lower={"wait": 0.5}, both={"wait": 0.5})
+    go_on = tmp_path / "go_on"
+    set_behaviour(tools, upper={"wait": 0.5}, lower={"until": str(go_on)}, both={"wait": 0.5})
     words = [str(path), "--jobs", "2", "--output", str(out)]
     suite = multiprocessing.get_context("fork").Process(target=run_program, args=(words, tools))
     suite.start()
     wait_for((out / "seed_1" / "lower" / "last_checkpoint").exists)
-    started = {process: " ".join(process.cmdline()) for process in psutil.Process(suite.pid).children(recursive=True)}
+    started = commands_below(suite.pid)
     assert any("job.py" in command for command in started.values())
-    for process in [suite, *(started if whole_tree else [])]:
-        process.kill()
+    suite.kill()
+    for process in started if whole_tree else []:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     suite.join()
     snakemake = [process for process, command in started.items() if "--snakefile" in command]
     assert snakemake and not psutil.wait_procs(snakemake, timeout=60)[1]
+    go_on.touch()
     wait_for(lambda: not any(job_record.in_use(folder) for folder in out.glob("seed_1/*")))
     assert not (out / "seed_1" / "naive").exists(), "nothing more is started"
     assert run_program(words, tools) == 0 and comparable(out) == comparable(undisturbed)

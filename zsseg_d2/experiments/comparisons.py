@@ -111,20 +111,27 @@ def comparison_table(results: Results) -> str:
     others = [row for row in results.table() if best is not None and row is not best and row.run.competes]
     found = [(row, compare(results, best, row)) for row in others] if best is not None else []
     lines = [[row.run.label, *_cells(c)] for row, c in found if c is not None]
-    if not lines or best is None:
-        return ""
+    named = _named(results)
+    parts = []
+    if lines and best is not None:
+        what = f"of **{best.run.label}** minus that of each other row"
+        parts += [_explain(results, what), _table(["against"], lines)]
+    if named:
+        again = "The same for rows that are to be compared with others:"
+        parts.append(again if parts else _explain(results, "of a row minus that of another"))
+        parts.append(_table(["row", "against"], named))
+    return "\n\n".join(parts)
+
+
+def _explain(results: Results, what: str) -> str:
     where = "the test set" if results.suite.test else "DATASETS.TEST"
-    text = (
-        f"PQ All of **{best.run.label}** minus that of each other row, on {where}: mean ± standard deviation over "
+    return (
+        f"PQ All {what}, on {where}: mean ± standard deviation over "
         "paired seeds, p of the two-sided paired t-test over them, and the interval that holds 95 % of 1000 bootstrap "
         f"draws of the images. A difference is called one if p is below {LEVEL:g} and the interval does not hold 0, "
         "and not tested where one of the two is missing; "
         "the p are not corrected for the number of rows."
     )
-    parts = [text, _table(["against"], lines)]
-    if named := _named(results):
-        parts += ["The same for rows that are to be compared with others:", _table(["row", "against"], named)]
-    return "\n\n".join(parts)
 
 
 def _named(results: Results) -> list[list[str]]:

@@ -30,7 +30,13 @@ GROUPS = {
 
 
 def draw(results: Results, folder: Path) -> list[Path | None]:
-    """Draw all plots of a panoptic suite; None where the results are not enough for one."""
+    """Draw all plots of a panoptic suite; None where the results are not enough for one.
+
+    Of a suite with lines over the number of deleted classes, only these are drawn: each of its rows has its own In and
+    Out.
+    """
+    if any(row.run.series for row in results.table()):
+        return [over_configurations(results, folder / "configurations.png")]
     if results.suite.compare:
         compared = [row for name in results.suite.compare for row in results.table() if row.run.name == name]
     else:
@@ -43,7 +49,6 @@ def draw(results: Results, folder: Path) -> list[Path | None]:
         per_class(compared, "PQ", folder / "classes.png", drawn),
         in_out_scatter(results, folder / "in_out.png"),
         forgetting(results, folder / "forgetting.png"),
-        over_configurations(results, folder / "configurations.png"),
         *(over_alpha(row, (ALL, IN, OUT, HARMONIC), folder / f"{row.run.name}.png") for row in curves),
     ]
 
@@ -200,6 +205,8 @@ def over_configurations(results: Results, path: Path) -> Path | None:
                 linestyle=style.line,
                 elinewidth=0.8,
                 label=name,
+                clip_on=False,  # markers at 0
+                zorder=3,
             )
         ax.set(xlabel="deleted classes", ylabel=measure.label if measure is ALL else f"PQ of {measure.label}")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -137,8 +137,12 @@ class Results:
         return [row for row in self.rows if row.run.has_row and row.not_run == not_run]
 
     def competitors(self, key: str) -> list[Row]:
-        """Return leak-free methods with a figure, without the corners of the comparison."""
-        rows = [row for row in self.table() if row.leak_free and row.run.competes and not row.run.role]
+        """Return leak-free methods with a figure.
+
+        Corners of the comparison are left out, and points of a line: each has its own In and Out.
+        """
+        rows = [row for row in self.table() if row.leak_free and row.run.competes]
+        rows = [row for row in rows if not row.run.role and not row.run.series]
         return [row for row in rows if row.has(key)]
 
     def best(self, key: str) -> Row | None:
