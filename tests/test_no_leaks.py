@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
-from tests.tiny import tiny_config
+from tests.tiny import name_in_every_query, tiny_config
 from zsseg_d2.data.class_deletion.configurations import CONFIGURATIONS
 from zsseg_d2.data.panoptic.cityscapes import CATEGORIES, register_cityscapes_panoptic
 from zsseg_d2.data.panoptic.png import read_panoptic_png, write_panoptic_png
@@ -21,11 +21,20 @@ from zsseg_d2.engine import setup_cfg
 from zsseg_d2.engine.config.setup import packaged_configs
 from zsseg_d2.engine.training.loaders import build_train_loader, load_records
 from zsseg_d2.engine.training.study import studied_items
+from zsseg_d2.meta_arch.mean_teacher import MeanTeacherFCCLIP
 
 CONFIGURATION = "004"  # person, rider, car and truck are deleted; bus, train, motorcycle and bicycle stay
 DELETED = CONFIGURATIONS[CONFIGURATION]
 WORLD = "leak_world"
 REPLAY = ("ZSSEG.REPLAY.DATASET", WORLD)
+TAUGHT = (
+    "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE",
+    0.0,
+    "ZSSEG.PSEUDO_LABELS.MIN_AREA",
+    1,
+    "ZSSEG.MEAN_TEACHER.ENSEMBLE",
+    False,
+)
 METHODS = [
     ("FCCLIP",),
     ("FCCLIP", "ZSSEG.DELETED_PIXELS", "ignore"),
@@ -34,18 +43,18 @@ METHODS = [
     ("FCCLIP", "INPUT.DATASET_MAPPER_NAME", "panoptic_lsj"),
     ("DistilledFCCLIP", "ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0),
     ("DistilledFCCLIP", "ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DELETED_PIXELS", "ignore"),
-    ("MeanTeacherFCCLIP", "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1),
-    ("MeanTeacherFCCLIP", "ZSSEG.MEAN_TEACHER.STRENGTH", 0.0, "ZSSEG.DELETED_PIXELS", "ignore"),
+    ("MeanTeacherFCCLIP", *TAUGHT),
+    ("MeanTeacherFCCLIP", *TAUGHT, "ZSSEG.MEAN_TEACHER.STRENGTH", 0.0),
     ("FrozenQueriesFCCLIP",),
     ("FCCLIP", *REPLAY),
     ("DistilledFCCLIP", *REPLAY, "ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0),
-    ("MeanTeacherFCCLIP", *REPLAY, "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1),
+    ("MeanTeacherFCCLIP", *REPLAY, *TAUGHT),
     ("AnchoredFCCLIP",),
     ("ElasticFCCLIP", "ZSSEG.EWC.DATASET", WORLD),
     ("LowRankFCCLIP",),
     ("CombinedFCCLIP",),
     ("CombinedFCCLIP", "ZSSEG.FUSION.PAIRING", "hungarian", "ZSSEG.FUSION.NAME", "softmax_threshold"),
-    ("CombinedFCCLIP", "ZSSEG.FUSION.MEAN_TEACHER", True, "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1),
+    ("CombinedFCCLIP", "ZSSEG.FUSION.MEAN_TEACHER", True, *TAUGHT),
 ]
 
 
@@ -115,16 +124,40 @@ def study(cfg, model):
         model.use_study(model.study(studied_items(cfg, load_records([wanted.dataset]))))
 
 
+def let_teacher_name(model) -> list[int]:
+    """Let a teacher name a deleted class in every query; returns a list that gets how much it teaches of each image."""
+    taught: list[int] = []
+    student = getattr(model, "model_one", model)
+    teacher = getattr(student, "teacher", None)
+    if teacher is None:
+        return taught
+    name_in_every_query(teacher, "car")
+    if isinstance(student, MeanTeacherFCCLIP):
+        plain = student.taught_targets
+
+        def taught_targets(items, *rest):
+            targets = plain(items, *rest)
+            taught.extend(len(target.labels) - len(item["instances"]) for target, item in zip(targets, items))
+            return targets
+
+        student.taught_targets = taught_targets
+    return taught
+
+
 def batches_and_losses(train: str, method):
     cfg = config(train, method)
     batches = [batch for batch, _ in zip(build_train_loader(cfg), range(2))]
     torch.manual_seed(0)
     model = build_model(cfg).train()
     study(cfg, model)
+    taught = let_teacher_name(model)
     losses = []
     for batch in batches:
         torch.manual_seed(1)
         losses.append({k: v.item() for k, v in model(batch).items()})
+    teaches = "MeanTeacherFCCLIP" in method or "ZSSEG.FUSION.MEAN_TEACHER" in method
+    assert (sum(taught) > len(taught) > 0) == teaches, "the teacher names more than one object an image"
+    assert all(part.get("loss_distill_mask", 1) > 0 for part in losses)
     return batches, losses
 
 

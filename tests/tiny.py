@@ -54,6 +54,20 @@ def tiny_model(architecture: str, *options, train: str | None = None) -> nn.Modu
     return build_model(tiny_config("MODEL.META_ARCHITECTURE", architecture, *options, train=train))
 
 
+@torch.no_grad()
+def name_in_every_query(model: nn.Module, name: str) -> None:
+    """Make a model with random weights name one class in every query; other names and void lie elsewhere."""
+    vocabulary = model.classes.training.vocabulary
+    row, text = vocabulary.rows.index(name), model.text_rows(vocabulary)
+    predictor = model.sem_seg_head.predictor
+    last = predictor.class_embed.layers[-1]
+    last.weight.mul_(0.01)
+    last.bias.copy_(text[row])
+    predictor.logit_scale.fill_(4.6)
+    model.void_embedding.weight.copy_(-text[row : row + 1])
+    predictor.mask_embed.layers[-1].bias.add_(0.5)
+
+
 def seeded_losses(model: nn.Module, items: list[dict]) -> dict[str, torch.Tensor]:
     """Compute the losses of a batch with random points of seed 1; the items stay as they are."""
     torch.manual_seed(1)

@@ -13,6 +13,7 @@ from detectron2.engine import default_argument_parser
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from tests.engine import stopping
+from zsseg_d2.cli import combined_weights
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine import setup_cfg
 from zsseg_d2.engine.checkpoints.provenance import provenance_of
@@ -23,6 +24,7 @@ from zsseg_d2.engine.launch import launch
 from zsseg_d2.engine.run import run_process
 from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.files import local_path
+from zsseg_d2.meta_arch.mean_teacher import MeanTeacherFCCLIP
 from zsseg_d2.tensor_files import read_tensors, write_tensors
 
 MINI = "zsseg_d2://weights/mini_fcclip.safetensors"
@@ -95,10 +97,40 @@ def run(name: str, output, *options, flags=()):
     return run_process(default_argument_parser().parse_args(["--config-file", f"minicity/{name}.yaml", *flags, *opts]))
 
 
+@pytest.fixture
+def talkative(tmp_path):
+    """The mini weights with void where no query is, so that a teacher names deleted classes in noise, too."""
+    state = dict(read_checkpoint(str(local_path(MINI)))["model"])
+    state["void_embedding.weight"] = -state["void_embedding.weight"]
+    write_tensors(tmp_path / "talkative.safetensors", state)
+    return str(tmp_path / "talkative.safetensors")
+
+
+@pytest.fixture
+def taught(monkeypatch):
+    """A list that gets how many targets a mean teacher adds to each image of a training."""
+    found: list[int] = []
+    plain = MeanTeacherFCCLIP.taught_targets
+
+    def taught_targets(self, items, *rest):
+        targets = plain(self, items, *rest)
+        found.extend(len(target.labels) - len(item["instances"]) for target, item in zip(targets, items))
+        return targets
+
+    monkeypatch.setattr(MeanTeacherFCCLIP, "taught_targets", taught_targets)
+    return found
+
+
+TEACHING = ("ZSSEG.PSEUDO_LABELS.MIN_AREA", 1, "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", 0.0)
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_two_iterations_and_an_evaluation(name, tmp_path):
-    untrained = name in UNTRAINED
-    results = run(name, tmp_path, "SOLVER.MAX_ITER", 2, flags=["--eval-only"] if untrained else [])
+def test_two_iterations_and_an_evaluation(name, tmp_path, talkative, taught):
+    untrained, teaches = name in UNTRAINED, "mean_teacher" in name
+    weights = "ZSSEG.MODEL_ONE.WEIGHTS" if "combined" in name else "MODEL.WEIGHTS"
+    teaching = (*TEACHING, weights, talkative) if teaches else ()
+    results = run(name, tmp_path, "SOLVER.MAX_ITER", 2, *teaching, flags=["--eval-only"] if untrained else [])
+    assert (sum(taught) > 0) == teaches
     assert 0 <= results["panoptic_seg"]["PQ"] <= 100
     assert json.loads((tmp_path / "inference" / "methods_val" / "panoptic_quality.json").read_text())["num_images"] == 2
     if name == "naive":
@@ -156,19 +188,22 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(name, tmp_path):
     assert not any("clip_model" in k or k.startswith("teacher.") for k in saved)
 
 
-@pytest.mark.parametrize(("name", "part"), [("mean_teacher", ""), ("combined_mean_teacher", "model_one.")])
-def test_a_resumed_run_has_the_teacher_that_it_had(name, part, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "part"), [("mean_teacher", ""), ("combined_mean_teacher", "model_one."), ("mean_teacher_replay", "")]
+)
+def test_a_resumed_run_has_the_teacher_that_it_had(name, part, tmp_path, talkative, taught):
     """The moving average is in the checkpoint, to the last bit, and differs from the student."""
-    options = ("ZSSEG.MEAN_TEACHER.MOMENTUM", 0.5, "ZSSEG.PSEUDO_LABELS.MIN_AREA", 1)
+    weights = "ZSSEG.MODEL_ONE.WEIGHTS" if part else "MODEL.WEIGHTS"
+    options = ("ZSSEG.MEAN_TEACHER.MOMENTUM", 0.5, *TEACHING, weights, talkative)
     through = train(name, tmp_path / "through", *options).model.state_dict()
     train(name, tmp_path / "stopped", *options, stop_before=3)
     resumed = train(name, tmp_path / "stopped", *options, resume=True)
-    assert resumed.start_iter == 2
+    assert resumed.start_iter == 2 and sum(taught) > 0
     assert all(torch.equal(v, through[k]) for k, v in resumed.model.state_dict().items())
     state = read_checkpoint(str(tmp_path / "stopped" / "model_final.pth"))["model"]
     saved = {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)}
     averaged = {k.removeprefix("teacher."): v for k, v in saved.items() if k.startswith("teacher.")}
-    start = read_checkpoint(str(local_path(MINI)))["model"]
+    start = read_checkpoint(talkative)["model"]
     assert averaged.keys() == set(start)
     assert not all(torch.equal(v, saved[k]) for k, v in averaged.items())
     moved = [k for k, v in averaged.items() if v.is_floating_point() and not torch.equal(saved[k], start[k].float())]
@@ -242,6 +277,21 @@ def test_a_combined_checkpoint_holds_two_ordinary_ones(tmp_path):
         Trainer.build_checkpointer(cfg, alone).load(str(file))
         joint = getattr(trainer.model, f"model_{number}").state_dict()
         assert all(torch.equal(v, joint[k]) for k, v in alone.state_dict().items())
+
+
+def test_other_methods_read_the_student_of_a_mean_teacher(tmp_path, caplog):
+    trained = train("mean_teacher", tmp_path / "taught", "ZSSEG.MEAN_TEACHER.MOMENTUM", 0.9).model.state_dict()
+    file = tmp_path / "taught" / "model_final.pth"
+    combined_weights.main(["teacher", str(file)])
+    for weights, prefix in ((file, ""), (file.with_name("model_final_teacher.safetensors"), "teacher.")):
+        caplog.clear()
+        cfg = config("in_class_finetune", tmp_path / "read")
+        model = Trainer.build_model(cfg)
+        Trainer.build_checkpointer(cfg, model).load(str(weights))
+        learnt = {k: v for k, v in model.state_dict().items() if k.startswith(("sem_seg_head.", "void_embedding."))}
+        assert learnt and all(torch.equal(v, trained[prefix + k]) for k, v in learnt.items())
+        assert ("weights of a mean teacher: its student is read" in caplog.text) == (weights == file)
+        assert "unexpected" not in caplog.text
 
 
 def test_a_student_is_an_ordinary_checkpoint(tmp_path):
@@ -321,6 +371,8 @@ def test_weights_of_the_wrong_kind(tmp_path, monkeypatch):
             ("DATASETS.FINAL_TEST", "('methods_vall',)"),
             "FINAL_TEST: there is no dataset 'methods_vall'.*Fix: name one of them, or give your own",
         ),
+        ("mean_teacher", ("ZSSEG.DELETED_PIXELS", "ignore"), "DELETED_PIXELS=ignore: what the teacher names lies on"),
+        ("combined_mean_teacher", ("ZSSEG.DELETED_PIXELS", "ignore"), "DELETED_PIXELS=ignore: what the teacher"),
         ("mean_teacher", ("ZSSEG.MEAN_TEACHER.PREDICTION", "both"), "PREDICTION=both: choose one of teacher, student"),
         (
             "replay",

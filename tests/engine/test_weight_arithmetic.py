@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.torch import load_file
 
-from zsseg_d2.engine.checkpoints.weight_arithmetic import interpolate, join_parts, kind_of, split_parts
+from zsseg_d2.engine.checkpoints.weight_arithmetic import (
+    interpolate,
+    join_parts,
+    kind_of,
+    split_parts,
+    teacher_of,
+)
 from zsseg_d2.engine.checkpoints.weights_files import check_output, holds_already, read_weights, write_weights
 from zsseg_d2.engine.errors import CheckpointError, ConfigError
 
@@ -144,6 +150,18 @@ def test_kinds_by_name():
     assert kind_of({"module.void_embedding.weight": 0}) == kind_of({"teacher.sem_seg_head.w": 0, **HEAD}) == "single"
 
 
+def test_of_a_mean_teacher_the_student_is_read_unless_the_teacher_is_asked_for():
+    teacher = {k: v + 2 for k, v in HEAD.items()}
+    both = {**HEAD, **{f"teacher.{k}": v for k, v in teacher.items()}}
+    two = {**{f"model_one.{k}": v for k, v in both.items()}, **{f"model_two.{k}": v for k, v in HEAD.items()}}
+    assert same(teacher_of(both), teacher) and same(teacher_of(two), teacher)
+    assert same(teacher_of({f"module.{k}": v for k, v in two.items()}), teacher)
+    assert same(split_parts(two)[0], HEAD) and same(join_parts(both, HEAD), join_parts(HEAD, HEAD))
+    assert same(interpolate(HEAD, both, 1), HEAD)
+    with pytest.raises(CheckpointError, match="a.pth holds no mean teacher: no name begins with teacher. or model_one"):
+        teacher_of(HEAD, "a.pth")
+
+
 def test_files_of_the_wrong_kind():
     half = {f"model_one.{k}": v for k, v in HEAD.items()}
     with pytest.raises(CheckpointError, match="a.pth is an ordinary FC-CLIP checkpoint: there is nothing to split"):
@@ -225,6 +243,16 @@ def test_the_tool_splits_and_joins(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="error: 'joined.safetensors' exists already"):
         others = ("model_final_two.safetensors", "model_final_one.safetensors")
         tool("combined_weights", "join", *others, "joined.safetensors")
+
+
+def test_the_tool_takes_out_a_teacher(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": {**HEAD, "teacher.sem_seg_head.w": torch.zeros(2)}}, "model_final.pth")
+    tool("combined_weights", "teacher", "model_final.pth")
+    assert same(load_file("model_final_teacher.safetensors"), {"sem_seg_head.w": torch.zeros(2)})
+    tool("combined_weights", "teacher", "model_final.pth")  # it is there already
+    with pytest.raises(SystemExit, match="error: 'model_final_teacher.safetensors' holds no mean teacher"):
+        tool("combined_weights", "teacher", "model_final_teacher.safetensors", "--output", "again.safetensors")
 
 
 def test_files_count_as_written_by_all_that_they_hold(tmp_path):

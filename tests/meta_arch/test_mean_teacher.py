@@ -7,7 +7,15 @@ import copy
 import pytest
 import torch
 
-from tests.tiny import random_image, seeded_losses, tiny_config, tiny_dataset, tiny_model, training_item
+from tests.tiny import (
+    name_in_every_query,
+    random_image,
+    seeded_losses,
+    tiny_config,
+    tiny_dataset,
+    tiny_model,
+    training_item,
+)
 from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer
 from zsseg_d2.engine.training.solver import parameter_rules
 from zsseg_d2.meta_arch.mean_teacher import strong_view
@@ -22,16 +30,7 @@ def build(*options, architecture="MeanTeacherFCCLIP"):
 
 
 def naming_cars(model):
-    """Make the teacher name a car in every query: void and the other rows are where its embeddings are not."""
-    teacher = model.teacher
-    with torch.no_grad():
-        text = teacher.text_rows(teacher.classes.training.vocabulary)
-        last = teacher.sem_seg_head.predictor.class_embed.layers[-1]
-        last.weight.mul_(0.01)
-        last.bias.copy_(text[5])  # the first synonym of car
-        teacher.sem_seg_head.predictor.logit_scale.fill_(4.6)
-        teacher.void_embedding.weight.copy_(-text[5:6])
-        teacher.sem_seg_head.predictor.mask_embed.layers[-1].bias.add_(0.5)
+    name_in_every_query(model.teacher, "car")
     return model
 
 

@@ -9,7 +9,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from tests.tiny import tiny_config, tiny_dataset, training_item
+from tests.tiny import name_in_every_query, tiny_config, tiny_dataset, training_item
 from tests.two_processes import on_two_processes
 from zsseg_d2.modeling.distillation import mask_distillation
 from zsseg_d2.modeling.fcclip.criterion import SetCriterion
@@ -17,6 +17,7 @@ from zsseg_d2.modeling.fcclip.set_losses import class_loss
 from zsseg_d2.modeling.fcclip.targets import Prediction, Target
 
 TRAIN = tiny_dataset("tiny_train_processes", deleted=(2, 3))
+TAUGHT = ("ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", 0.0, "ZSSEG.MEAN_TEACHER.STRENGTH", 0.0)
 OUT = ("ZSSEG.DISTILLATION.MASK_WEIGHT", 1.0, "ZSSEG.DISTILLATION.WEIGHT", 0.01)
 
 
@@ -46,6 +47,9 @@ def step(model: torch.nn.Module, items: list[dict]) -> dict[str, Tensor]:
         ("FCCLIP", ("ZSSEG.DELETED_PIXELS", "ignore")),
         ("CombinedFCCLIP", ("ZSSEG.FUSION.PAIRING", "hungarian")),
         ("DistilledFCCLIP", OUT),
+        ("MeanTeacherFCCLIP", TAUGHT),
+        ("FrozenQueriesFCCLIP", ()),
+        ("AnchoredFCCLIP", ()),
     ],
 )
 def test_a_step_does_not_depend_on_how_the_batch_is_shared(architecture, options, same_points, tmp_path):
@@ -57,9 +61,14 @@ def test_a_step_does_not_depend_on_how_the_batch_is_shared(architecture, options
             model.teacher.void_embedding.weight.neg_()
             for parameter in model.teacher.sem_seg_head.predictor.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    if architecture == "MeanTeacherFCCLIP":
+        name_in_every_query(model.teacher, "car")
     items = [training_item(classes=(0, 1)), training_item(64, 96, (1,), ignore=True)]
     items[1]["image"] = 255 - items[1]["image"]
     items[1]["ignore"][:, :20] = True
+    for item in items if architecture == "MeanTeacherFCCLIP" else ():
+        item["instances"].gt_masks[0, :, :30] = False  # where the teacher names cars
+        item.pop("ignore", None)
     together = step(model, items)
     shared = on_two_processes(lambda rank: step(model, [items[rank]]), tmp_path)
     assert together.keys() == shared[0].keys()

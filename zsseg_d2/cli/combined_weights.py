@@ -1,11 +1,14 @@
-"""Split the checkpoint of two models (combined training) into two ordinary FC-CLIP checkpoints, or join two.
+"""Split the checkpoint of two models (combined training) into two ordinary FC-CLIP checkpoints, join two, or take the
+teacher out of a mean teacher's checkpoint.
 
     python tools/combined_weights.py split output/minicity/combined_entropy/model_final.pth
     python tools/combined_weights.py split combined.pth --output-one out.safetensors --output-two in.safetensors
     python tools/combined_weights.py join out.safetensors in.safetensors combined.safetensors
+    python tools/combined_weights.py teacher output/cityscapes/mean_teacher/model_final.pth
 
 By default, split writes model_final_one.safetensors (the out-of-vocabulary specialist) and
-model_final_two.safetensors (the in-vocabulary one) to the folder of its input.
+model_final_two.safetensors (the in-vocabulary one) to the folder of its input, and teacher
+model_final_teacher.safetensors. Of a model with a mean teacher, split and join take the student.
 """
 
 from __future__ import annotations
@@ -33,7 +36,12 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     join.add_argument("one", help="the out-of-vocabulary specialist")
     join.add_argument("two", help="the in-vocabulary one")
     join.add_argument("output", help="a .safetensors file")
-    for command in (split, join):
+    teacher = commands.add_parser(
+        "teacher", help="the teacher in a mean teacher's checkpoint -> an ordinary checkpoint"
+    )
+    teacher.add_argument("checkpoint")
+    teacher.add_argument("--output", help="a .safetensors file; default: <input>_teacher.safetensors")
+    for command in (split, join, teacher):
         command.add_argument("--overwrite", action="store_true", help="replace files that exist")
     return parser.parse_args(argv)
 
@@ -51,6 +59,17 @@ def split_file(args: argparse.Namespace) -> None:
     parts = split_parts(read_weights(source), f"'{args.combined}'")
     metadata = {ENTRY: derived("combined_weights split", [source]).as_entry()}
     write(dict(zip(outputs, parts)), metadata, args.overwrite)
+
+
+def take_teacher(args: argparse.Namespace) -> None:
+    from zsseg_d2.engine.checkpoints.provenance import ENTRY, derived
+    from zsseg_d2.engine.checkpoints.weight_arithmetic import teacher_of
+    from zsseg_d2.engine.checkpoints.weights_files import SUFFIX, check_output, find_weights, read_weights
+
+    source = find_weights(args.checkpoint)
+    output = check_output(args.output or source.with_name(f"{source.stem}_teacher{SUFFIX}"))
+    teacher = teacher_of(read_weights(source), f"'{args.checkpoint}'")
+    write({output: teacher}, {ENTRY: derived("combined_weights teacher", [source]).as_entry()}, args.overwrite)
 
 
 def join_files(args: argparse.Namespace) -> None:
@@ -83,5 +102,5 @@ def write(outputs: Mapping[Path, Mapping[str, Tensor]], metadata: Mapping, overw
 
 @program(parse_arguments)
 def main(args: argparse.Namespace) -> None:
-    """Split or join."""
-    split_file(args) if args.command == "split" else join_files(args)
+    """Split, join, or take out the teacher."""
+    {"split": split_file, "join": join_files, "teacher": take_teacher}[args.command](args)

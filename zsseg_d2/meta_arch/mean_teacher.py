@@ -94,6 +94,11 @@ class MeanTeacherFCCLIP(FCCLIP):
                 f"ZSSEG.TRAINING_VOCABULARY={cfg.ZSSEG.TRAINING_VOCABULARY}: the teacher names deleted classes, which "
                 "the classifier must have. Fix: set it to all."
             )
+        if cfg.ZSSEG.DELETED_PIXELS == "ignore":
+            raise ValueError(
+                "ZSSEG.DELETED_PIXELS=ignore: what the teacher names lies on deleted pixels, of which no loss is taken "
+                "then. Fix: set it to no_object."
+            )
         if cfg.DATASETS.TRAIN and not training.unlabeled:
             raise ValueError(
                 f"DATASETS.TRAIN={list(cfg.DATASETS.TRAIN)} deletes no class, so there is nothing to teach. Fix: train "

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .sources import frozen_parts
-from .weight_arithmetic import CONSTANTS
+from .weight_arithmetic import CONSTANTS, PARTS, TEACHER
 
 logger = logging.getLogger(__name__)
 
 _CLIP = "backbone.clip_model"
+_TEACHERS = (TEACHER, PARTS[0] + TEACHER)
 _QUERIES = "predictor.query_feat.weight"
 
 State = Mapping[str, Tensor]
@@ -35,6 +36,7 @@ def load_state(model: nn.Module, state: State, *, strict: bool = True) -> None:
     state = _clean(state)
     frozen = frozen_parts(model)
     own = {k: v for k, v in model.state_dict().items() if not k.endswith(CONSTANTS) and not k.startswith(frozen)}
+    state = _without_teacher(state, own)
     fitting = [name for name in state if name in own]
     if not fitting:
         raise CheckpointError(
@@ -63,6 +65,17 @@ def _clean(state: State) -> dict[str, Tensor]:
     wrapped = bool(state) and all(k.startswith("module.") for k in state)
     names = {k: k.removeprefix("module.") if wrapped else k for k in state}
     return {name: state[k] for k, name in names.items() if not name.endswith(CONSTANTS)}
+
+
+def _without_teacher(state: dict[str, Tensor], own: State) -> dict[str, Tensor]:
+    """Leave out the teacher of a mean teacher's checkpoint, where the model has none, and say so."""
+    left_out = {k for k in state if k.startswith(_TEACHERS) and k not in own}
+    if left_out:
+        logger.warning(
+            "These are weights of a mean teacher: its student is read. If its teacher is wanted, write that to a file "
+            "first: python tools/combined_weights.py teacher <file>"
+        )
+    return {k: v for k, v in state.items() if k not in left_out}
 
 
 def _check_queries(state: State, own: State, fitting: Iterable[str]) -> None:

@@ -1,8 +1,9 @@
-"""Arithmetic on weights: WiSE-FT, and joining and splitting the checkpoint of two models. Pure functions.
+"""Arithmetic on weights: WiSE-FT, checkpoints of two models and of mean teachers taken apart. Pure functions.
 
 A state maps names to tensors. An ordinary FC-CLIP checkpoint has ``sem_seg_head.*`` and ``void_embedding.weight``; that
-of two models has the same names after ``model_one.`` and ``model_two.``. Most files omit the frozen
-``backbone.clip_model.*``, and no arithmetic touches it.
+of two models has the same names after ``model_one.`` and ``model_two.``. That of a mean teacher has the student under
+these names, and the teacher under the same after ``teacher.``, which only :func:`teacher_of` reads. Most files omit the
+frozen ``backbone.clip_model.*``, and no arithmetic touches it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ CLIP = "backbone.clip_model."
 CONSTANTS = ("criterion.empty_weight", "pixel_mean", "pixel_std")
 """Ends of names that the config sets, whatever a checkpoint holds: no result contains them."""
 PARTS = ("model_one.", "model_two.")
+TEACHER = "teacher."
 
 _SINGLE = ("sem_seg_head.", "void_embedding.")
 _WRAPPER = "module."  # what DataParallel writes before every name
@@ -95,14 +97,27 @@ def split_parts(
     if kind == "single":
         raise CheckpointError(f"{source} is an ordinary FC-CLIP checkpoint: there is nothing to split.")
     plain = _plain(state)
-    rest = [k for k in plain if not k.startswith(PARTS)]
+    rest = [k for k in _unwrapped(state) if not k.startswith(PARTS)]
     if kind == "other" or rest:
         raise CheckpointError(
             f"{source} is not a checkpoint of two models: all names must begin with {PARTS[0]} or {PARTS[1]}, both "
             f"must occur, and it has {_some(rest or plain)}."
         )
-    one, two = ({k.removeprefix(part): v for k, v in plain.items() if k.startswith(part)} for part in PARTS)
+    one, two = (_below(part, plain) for part in PARTS)
     return one, two
+
+
+def teacher_of(state: Mapping[str, Tensor], source: str = "The checkpoint") -> dict[str, Tensor]:
+    """Return the teacher in the checkpoint of a mean teacher, alone or as model one of two, as an ordinary checkpoint.
+
+    Raises:
+        CheckpointError: There is no teacher in `state`.
+    """
+    plain = _unwrapped(state)
+    teacher = _below(TEACHER, plain) or _below(PARTS[0] + TEACHER, plain)
+    if not teacher:
+        raise CheckpointError(f"{source} holds no mean teacher: no name begins with {TEACHER} or {PARTS[0]}{TEACHER}")
+    return teacher
 
 
 def join_parts(
@@ -123,9 +138,19 @@ def join_parts(
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without DataParallel's prefix, constants and a mean teacher."""
+    teachers = (TEACHER, *(part + TEACHER for part in PARTS))
+    return {k: v for k, v in _unwrapped(state).items() if not k.startswith(teachers)}
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Without DataParallel's prefix and without constants."""
     wrapped = bool(state) and all(k.startswith(_WRAPPER) for k in state)
     return {k.removeprefix(_WRAPPER) if wrapped else k: v for k, v in state.items() if not k.endswith(CONSTANTS)}
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _mix(start: Tensor, end: Tensor, alpha: float) -> Tensor:
