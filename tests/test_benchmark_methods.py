@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import pytest
 
 from zsseg_d2.cli import benchmark_methods as tool
+from zsseg_d2.meta_arch.mean_teacher import MeanTeacherFCCLIP
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,20 @@ def test_a_training_that_deletes_nothing_teaches_nothing():
 def test_all_methods_of_a_kind_are_the_default():
     assert tool.parse_arguments([]).methods == list(tool.METHODS)
     assert tool.parse_arguments(["--inference"]).methods == list(tool.INFERENCE)
+
+
+def test_what_a_teacher_teaches_is_timed(monkeypatch):
+    """Of random weights on noise, too, a mean teacher makes targets in every image."""
+    found = []
+    plain = MeanTeacherFCCLIP.taught_targets
+
+    def taught_targets(self, items, *rest):
+        targets = plain(self, items, *rest)
+        found.extend(len(target.labels) - len(item["instances"]) for target, item in zip(targets, items))
+        return targets
+
+    monkeypatch.setattr(MeanTeacherFCCLIP, "taught_targets", taught_targets)
+    args = argparse.Namespace(config_file=["minicity/in_class_finetune.yaml"], opts=[], inference=False)
+    args.height, args.width, args.batch = 64, 96, 2
+    tool.make_work("mean teacher", args)()
+    assert len(found) == 2 and min(found) > 0

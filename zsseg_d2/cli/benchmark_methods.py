@@ -20,14 +20,16 @@ from zsseg_d2.cli.program import program
 
 SINGLE = "single model"
 _MASKS = ("ZSSEG.DISTILLATION.LOSS", "kl", "ZSSEG.DISTILLATION.MASK_WEIGHT", "5.0")
+# Masks of random weights cover much of an image, so that little of each is free of labels.
+_TEACHER = ("MeanTeacherFCCLIP", "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", "0.0")
 METHODS: dict[str, tuple[str, ...]] = {
     SINGLE: ("FCCLIP",),
     "distillation of classes": ("DistilledFCCLIP",),
     "distillation of classes and masks": ("DistilledFCCLIP", *_MASKS),
-    "mean teacher": ("MeanTeacherFCCLIP",),
+    "mean teacher": _TEACHER,
     "frozen queries": ("FrozenQueriesFCCLIP",),
     "replay": ("FCCLIP", "ZSSEG.REPLAY.DATASET", "miniworld_panoptic_train"),
-    "mean teacher, replay": ("MeanTeacherFCCLIP", "ZSSEG.REPLAY.DATASET", "miniworld_panoptic_train"),
+    "mean teacher, replay": (*_TEACHER, "ZSSEG.REPLAY.DATASET", "miniworld_panoptic_train"),
     "L2-SP": ("AnchoredFCCLIP",),
     "EWC": ("ElasticFCCLIP", "ZSSEG.EWC.DATASET", "miniworld_panoptic_train"),
     "low-rank updates": ("LowRankFCCLIP",),

@@ -98,13 +98,22 @@ def inference(
     ]
     for part in parts:
         part.text_rows(part.classes.evaluation().vocabulary)
-        with torch.no_grad():  # random weights may call every query void: void becomes the queries' opposite
-            (_, images), *_ = model.padded_batches(items[:1])
-            queries, _ = part.decode_last(part.backbone(images))
-            opposite = -F.normalize(queries.class_embed[0].float(), dim=-1).mean(0, keepdim=True)
-            part.void_embedding.weight.copy_(opposite)
+        name_every_query(part, model.padded_batches(items[:1])[0][1])
 
     return Work(model, lambda: model(items)[0])
+
+
+@torch.no_grad()
+def name_every_query(model: Any, images: Tensor) -> None:
+    """Let void be the opposite of the queries, all of which random weights may call void.
+
+    Args:
+        model: An FC-CLIP.
+        images: (1, 3, H, W), normalized.
+    """
+    queries, _ = model.decode_last(model.backbone(images))
+    opposite = -F.normalize(queries.class_embed[0].float(), dim=-1).mean(0, keepdim=True)
+    model.void_embedding.weight.copy_(opposite)
 
 
 def head_part(
@@ -135,7 +144,7 @@ def training_step(
 ) -> Work:
     """Run forward, backward and optimizer on the same batch each time, which returns the losses.
 
-    With ZSSEG.REPLAY.DATASET, the last images of the batch count as its own. What a method studies before the first
+    A teacher calls no query void, and a quarter of each image has no label, so that there is something to teach. With ZSSEG.REPLAY.DATASET, the last images of the batch count as its own. What a method studies before the first
     iteration is one noise image here.
     """
     model, cfg = random_model(config_file, options)
@@ -150,6 +159,9 @@ def training_step(
         of_image = classes.training_of(source)
         labels = [c for c in of_image.kept if c not in of_image.deleted]
         items.append({**scene(image_size, labels, k), **source})
+    for part in model.modules():
+        if isinstance(teacher := getattr(part, "teacher", None), nn.Module):
+            name_every_query(teacher, model.padded_batches(items[:1])[0][1])
     study = study_of(cfg)
     if study is not None:
         names = MetadataCatalog.get(study.dataset).vocabulary.names
@@ -167,13 +179,13 @@ def training_step(
 
 
 def scene(image_size: tuple[int, int], classes: Sequence[int], seed: int) -> dict:
-    """Make a noise image with twelve rectangles of some classes as ground truth."""
+    """Make a noise image with twelve rectangles of some classes as ground truth; its upper quarter has no label."""
     height, width = image_size
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
     masks = torch.zeros(12, height, width, dtype=torch.bool)
     for k, mask in enumerate(masks):
-        mask[k % 3 * height // 3 :, k % 4 * width // 4 : (k % 4 + 1) * width // 4] = True
+        mask[(k % 3 + 1) * height // 4 :, k % 4 * width // 4 : (k % 4 + 1) * width // 4] = True
     instances = Instances((height, width))
     drawn = torch.randint(0, len(classes), (12,), generator=generator)
     instances.gt_masks, instances.gt_classes = masks, torch.tensor(list(classes))[drawn]
