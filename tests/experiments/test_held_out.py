@@ -100,6 +100,13 @@ def test_a_suite_cannot_choose_or_train_on_its_test_set(key, tmp_path, tools, ca
     assert not calls(tools)
 
 
+def test_a_step_reads_no_test_set(tmp_path, tools, capfd):
+    step = {"name": "statistics", "tool": "step.py", "arguments": ["--of", TEST], "seeds": "once", "result": "out"}
+    path = write_suite(tmp_path / "suite.yaml", test=TEST, runs=[step])
+    assert run_program([str(path), "--list"], tools) == 1
+    assert f"run 'statistics': arguments=['--of', '{TEST}']: '{TEST}' is the `test` set of" in capfd.readouterr().err
+
+
 def test_one_set_is_not_both(tmp_path, tools, capfd):
     path = write_suite(tmp_path / "suite.yaml", test=TEST, pretraining=TEST)
     assert run_program([str(path), "--list"], tools) == 1

@@ -49,6 +49,12 @@ def check_held_out(suite: Suite, configs: Mapping[str, CfgNode]) -> None:
     Raises:
         ConfigError: naming the run and the key.
     """
+    for run in suite.runs:
+        if suite.test and any(suite.test in word for word in run.arguments):
+            raise ConfigError(
+                f"run '{run.name}': arguments={list(run.arguments)}: '{suite.test}' is the `test` set of {suite.path}, "
+                "from which nothing is made. Fix: name a training or a validation set."
+            )
     for name, cfg in configs.items():
         for key, datasets in (("DATASETS.TRAIN", every_training(cfg)), ("DATASETS.TEST", cfg.DATASETS.TEST)):
             if suite.test and suite.test in datasets:

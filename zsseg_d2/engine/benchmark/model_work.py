@@ -144,7 +144,8 @@ def training_step(
 ) -> Work:
     """Run forward, backward and optimizer on the same batch each time, which returns the losses.
 
-    A teacher calls no query void, and a quarter of each image has no label, so that there is something to teach. With ZSSEG.REPLAY.DATASET, the last images of the batch count as its own. What a method studies before the first
+    A teacher calls no query void, and a quarter of each image has no label, so that there is something to teach. With
+    ZSSEG.REPLAY.DATASET, the last images of the batch count as its own. What a method studies before the first
     iteration is one noise image here.
     """
     model, cfg = random_model(config_file, options)
