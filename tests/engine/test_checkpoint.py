@@ -97,9 +97,9 @@ def test_safetensors_half_precision_and_module_prefix(tmp_path):
 
 def test_missing_and_unexpected_names_are_one_readable_message(caplog):
     state = Small().head.state_dict(prefix="head.")
-    state |= {"teacher.a.weight": torch.zeros(1), "teacher.a.bias": torch.zeros(1)}
+    state |= {"predecessor.a.weight": torch.zeros(1), "predecessor.a.bias": torch.zeros(1)}
     load_state(Small(), state)
-    assert "2 in teacher.a" in caplog.text and "missing" not in caplog.text
+    assert "2 in predecessor.a" in caplog.text and "missing" not in caplog.text
     caplog.clear()
     del state["head.1.weight"], state["head.1.bias"]
     with pytest.raises(CheckpointError, match=r"2 in head\.1 [\s\S]*ZSSEG\.STRICT_WEIGHTS False"):
@@ -108,7 +108,7 @@ def test_missing_and_unexpected_names_are_one_readable_message(caplog):
     warnings = [r.message for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "2 in head.1 (head.1.weight, head.1.bias)" in warnings[0]
-    assert "2 in teacher.a (teacher.a.weight, teacher.a.bias)" in warnings[0]
+    assert "2 in predecessor.a (predecessor.a.weight, predecessor.a.bias)" in warnings[0]
 
 
 def test_constants_of_released_checkpoints_are_passed_over(caplog):
