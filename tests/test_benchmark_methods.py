@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from tests.tiny import record_taught
 from zsseg_d2.cli import benchmark_methods as tool
-from zsseg_d2.meta_arch.mean_teacher import MeanTeacherFCCLIP
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,7 @@ def test_all_methods_of_a_kind_are_the_default():
 
 def test_what_a_teacher_teaches_is_timed(monkeypatch):
     """Of random weights on noise, too, a mean teacher makes targets in every image."""
-    found = []
-    plain = MeanTeacherFCCLIP.taught_targets
-
-    def taught_targets(self, items, *rest):
-        targets = plain(self, items, *rest)
-        found.extend(len(target.labels) - len(item["instances"]) for target, item in zip(targets, items))
-        return targets
-
-    monkeypatch.setattr(MeanTeacherFCCLIP, "taught_targets", taught_targets)
+    found = record_taught(monkeypatch)
     args = argparse.Namespace(config_file=["minicity/in_class_finetune.yaml"], opts=[], inference=False)
     args.height, args.width, args.batch = 64, 96, 2
     tool.make_work("mean teacher", args)()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
@@ -12,6 +13,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from zsseg_d2 import Vocabulary, add_zsseg_config
+from zsseg_d2.meta_arch.mean_teacher import MeanTeacherFCCLIP
 
 WORDS = ("road, railroad", "sky, clouds", "person", "car, cars")
 
@@ -66,6 +68,20 @@ def name_in_every_query(model: nn.Module, name: str) -> None:
     predictor.logit_scale.fill_(4.6)
     model.void_embedding.weight.copy_(-text[row : row + 1])
     predictor.mask_embed.layers[-1].bias.add_(0.5)
+
+
+def record_taught(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets how many targets a mean teacher adds to each image, from now on."""
+    found: list[int] = []
+    plain = MeanTeacherFCCLIP.taught_targets
+
+    def taught_targets(self, items, *rest):
+        targets = plain(self, items, *rest)
+        found.extend(len(target.labels) - len(item["instances"]) for target, item in zip(targets, items))
+        return targets
+
+    monkeypatch.setattr(MeanTeacherFCCLIP, "taught_targets", taught_targets)
+    return found
 
 
 def seeded_losses(model: nn.Module, items: list[dict]) -> dict[str, torch.Tensor]:

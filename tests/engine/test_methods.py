@@ -13,6 +13,7 @@ from detectron2.engine import default_argument_parser
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from tests.engine import stopping
+from tests.tiny import record_taught
 from zsseg_d2.cli import combined_weights
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
 from zsseg_d2.engine import setup_cfg
@@ -24,7 +25,6 @@ from zsseg_d2.engine.launch import launch
 from zsseg_d2.engine.run import run_process
 from zsseg_d2.engine.training.trainer import Trainer
 from zsseg_d2.files import local_path
-from zsseg_d2.meta_arch.mean_teacher import MeanTeacherFCCLIP
 from zsseg_d2.tensor_files import read_tensors, write_tensors
 
 MINI = "zsseg_d2://weights/mini_fcclip.safetensors"
@@ -109,16 +109,7 @@ def talkative(tmp_path):
 @pytest.fixture
 def taught(monkeypatch):
     """A list that gets how many targets a mean teacher adds to each image of a training."""
-    found: list[int] = []
-    plain = MeanTeacherFCCLIP.taught_targets
-
-    def taught_targets(self, items, *rest):
-        targets = plain(self, items, *rest)
-        found.extend(len(target.labels) - len(item["instances"]) for target, item in zip(targets, items))
-        return targets
-
-    monkeypatch.setattr(MeanTeacherFCCLIP, "taught_targets", taught_targets)
-    return found
+    return record_taught(monkeypatch)
 
 
 TEACHING = ("ZSSEG.PSEUDO_LABELS.MIN_AREA", 1, "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", 0.0)
