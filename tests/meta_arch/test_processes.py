@@ -9,7 +9,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from tests.tiny import name_in_every_query, tiny_config, tiny_dataset, training_item
+from tests.tiny import name_in_every_query, record_taught, tiny_config, tiny_dataset, training_item
 from tests.two_processes import on_two_processes
 from zsseg_d2.modeling.distillation import mask_distillation
 from zsseg_d2.modeling.fcclip.criterion import SetCriterion
@@ -52,7 +52,7 @@ def step(model: torch.nn.Module, items: list[dict]) -> dict[str, Tensor]:
         ("AnchoredFCCLIP", ()),
     ],
 )
-def test_a_step_does_not_depend_on_how_the_batch_is_shared(architecture, options, same_points, tmp_path):
+def test_a_step_does_not_depend_on_how_the_batch_is_shared(architecture, options, same_points, tmp_path, monkeypatch):
     """With one target in one image and two in the other, and of pixels to ignore."""
     torch.manual_seed(0)
     model = build_model(tiny_config("MODEL.META_ARCHITECTURE", architecture, *options, train=TRAIN))
@@ -69,7 +69,9 @@ def test_a_step_does_not_depend_on_how_the_batch_is_shared(architecture, options
     for item in items if architecture == "MeanTeacherFCCLIP" else ():
         item["instances"].gt_masks[0, :, :30] = False  # where the teacher names cars
         item.pop("ignore", None)
+    taught = record_taught(monkeypatch)
     together = step(model, items)
+    assert (len(taught) == 2 and min(taught) > 0) == (architecture == "MeanTeacherFCCLIP")
     shared = on_two_processes(lambda rank: step(model, [items[rank]]), tmp_path)
     assert together.keys() == shared[0].keys()
     largest = max(float(value.abs().max()) for name, value in together.items() if "loss" not in name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def check_held_out(suite: Suite, configs: Mapping[str, CfgNode]) -> None:
         ConfigError: naming the run and the key.
     """
     for run in suite.runs:
-        if suite.test and any(suite.test in word for word in run.arguments):
+        if suite.test and any(re.search(rf"\b{re.escape(suite.test)}\b", word) for word in run.arguments):
             raise ConfigError(
                 f"run '{run.name}': arguments={list(run.arguments)}: '{suite.test}' is the `test` set of {suite.path}, "
                 "from which nothing is made. Fix: name a training or a validation set."
