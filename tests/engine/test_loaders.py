@@ -7,9 +7,16 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from detectron2.utils import comm
 
 from zsseg_d2.data import DatasetError
-from zsseg_d2.engine.training.loaders import SampleStream, build_test_loader, build_train_loader, load_records
+from zsseg_d2.engine.training.loaders import (
+    SampleStream,
+    build_test_loader,
+    build_train_loader,
+    load_records,
+    places_of_process,
+)
 
 
 def batches(cfg, count, start=0):
@@ -64,15 +71,16 @@ def test_each_pass_sees_each_record_once_in_a_new_order():
 
 
 def test_processes_share_a_batch(monkeypatch):
-    from detectron2.utils import comm
-
-    whole = list(islice(SampleStream(5, seed=1), 8))
-    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    whole = list(islice(SampleStream(5, seed=1), 12))
     parts = []
     for rank in (0, 1):
+        monkeypatch.setattr(comm, "get_world_size", lambda: 2)
         monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
-        parts.append(list(islice(SampleStream(5, seed=1), 4)))
-    assert parts == [whole[::2], whole[1::2]]
+        places = places_of_process(4)
+        parts.append(list(islice(SampleStream(5, seed=1, batch_size=4, places=places, start=1), 4)))
+    assert parts == [whole[4::2], whole[5::2]]
+    with pytest.raises(ValueError, match="A batch of 3 cannot be shared by 2 processes"):
+        places_of_process(3)
 
 
 def test_test_loader_gives_all_images_one_by_one(make_config):

@@ -436,7 +436,7 @@ def test_a_merge_has_nothing_to_train(name, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="several processes on CPU; on GPUs they are Detectron2's")
-@pytest.mark.parametrize("name", ["combined_entropy", "distill_kl"])
+@pytest.mark.parametrize("name", ["combined_entropy", "distill_replay"])
 def test_two_processes(name, tmp_path):
     opts = [str(o) for o in (*SMALL, *options_of(name), "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2)]
     launch(

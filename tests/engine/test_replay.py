@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
+from detectron2.utils import comm
 
 from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from tests.tiny import tiny_config, tiny_dataset, training_item
@@ -33,19 +34,16 @@ def data_sets(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("batch", "share", "processes", "count"),
-    [
-        *((8, 0.25, 1, 2), (4, 0.25, 1, 1), (4, 0.5, 1, 2), (4, 0.01, 1, 1), (4, 1.0, 1, 3), (2, 0.5, 1, 1)),
-        *((8, 0.25, 2, 2), (16, 0.25, 4, 4), (8, 0.3, 4, 4)),
-    ],
+    ("batch", "share", "count"),
+    [(8, 0.25, 2), (4, 0.25, 1), (4, 0.5, 2), (4, 0.01, 1), (4, 1.0, 3), (2, 0.5, 1), (8, 0.3, 2)],
 )
-def test_images_of_a_batch_by_hand(batch, share, processes, count):
-    assert images_replayed(batch, share, processes) == count
+def test_images_of_a_batch_by_hand(batch, share, count):
+    assert images_replayed(batch, share) == count
 
 
-def test_a_batch_for_one_image_cannot_be_shared():
-    with pytest.raises(ConfigError, match="SOLVER.IMS_PER_BATCH=4: .* two images or more"):
-        images_replayed(4, 0.25, 4)
+def test_a_batch_of_one_image_cannot_be_shared():
+    with pytest.raises(ConfigError, match="SOLVER.IMS_PER_BATCH=1: .* two images or more"):
+        images_replayed(1, 0.25)
 
 
 def test_a_part_is_spread_over_the_whole():
@@ -78,6 +76,20 @@ def test_every_batch_holds_its_share(data_sets):
         for name in data_sets
     }
     assert sorted(counts[own]) == [2, 2, 2, 3, 3] and counts[world] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("grouping", [True, False])
+def test_processes_share_the_batches_of_one(data_sets, processes, grouping, monkeypatch):
+    """One image in four is replayed; it is in the last process's part."""
+    cfg = config(data_sets, R + "SHARE", 0.25, "DATALOADER.ASPECT_RATIO_GROUPING", grouping)
+    together = [batch for batch, _ in zip(build_train_loader(cfg), range(5))]
+    monkeypatch.setattr(comm, "get_world_size", lambda: processes)
+    for rank in range(processes):
+        monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
+        for whole, part in zip(together, build_train_loader(cfg), strict=False):
+            assert [i["dataset_name"] for i in part] == [i["dataset_name"] for i in whole[rank::processes]]
+            assert all(torch.equal(a["image"], b["image"]) for a, b in zip(part, whole[rank::processes], strict=True))
 
 
 def test_what_is_replayed_does_not_change_what_is_trained_on(data_sets):

@@ -130,7 +130,7 @@ class DistilledFCCLIP(FCCLIP):
         images = list(zip(student.images(), teacher.images()))
         images = [pair for k, pair in enumerate(images) if taught is None or taught[k]]
         with torch.autocast(self.device.type, enabled=False):  # sums over points are beyond half precision
-            pairs = [self._pair(*of_image) for of_image in images]
+            pairs = [self._pair(*of_image) for of_image in images] or [_no_pair(student)]
             class_loss = class_distillation(
                 torch.cat([p.student_logits for p in pairs]),
                 torch.cat([p.teacher_logits for p in pairs]),
@@ -161,6 +161,12 @@ class DistilledFCCLIP(FCCLIP):
             teacher_logits, teacher_masks = teacher_logits[order], teacher_masks[order]
         chosen = out_queries(teacher_logits, self.classes.training.unlabeled)
         return _Pair(student.logits, teacher_logits, student_masks[chosen], teacher_masks[chosen])
+
+
+def _no_pair(student: DecoderOutput) -> _Pair:
+    """No queries of student or teacher; losses of it are 0 and have gradients."""
+    none = next(iter(student.images())).logits[:0]
+    return _Pair(none, none, none, none)
 
 
 def _masks_at(queries: ImageQueries, points: Tensor) -> Tensor:

@@ -17,11 +17,13 @@ def class_distillation(
 ) -> Tensor:
     """Compute how far the student's class logits are from the teacher's, as a mean over queries.
 
+    With several processes it is the mean over the queries of all; see :func:`mask_distillation`.
+
     ``mse``: mean square difference of logits, over all entries or those of ``classes``. ``kl``: T² · KL(teacher ‖
     student) of softmax(z / T); with ``classes``, all other entries, void among them, count as one.
 
     Args:
-        student, teacher: (M, K + 1) logits of paired queries.
+        student, teacher: (M, K + 1) logits of paired queries; M may be 0.
         classes: contiguous ids to compare; None: all and void.
 
     Returns:
@@ -30,16 +32,20 @@ def class_distillation(
     Raises:
         ValueError: ``loss`` is unknown.
     """
+    if loss not in ("mse", "kl"):
+        raise ValueError(f"ZSSEG.DISTILLATION.LOSS={loss!r}: there is no such loss. Fix: choose 'mse' or 'kl'.")
+    number = mean_number(len(student), student.device)
+    if not len(student):
+        return student.sum() * 0
+    share = len(student) / number
     student, teacher = student.float(), teacher.float()
     if loss == "mse":
         if classes is None:
-            return F.mse_loss(student, teacher)
+            return F.mse_loss(student, teacher) * share
         chosen = torch.tensor(list(classes), device=student.device)
-        return F.mse_loss(student[:, chosen], teacher[:, chosen])
-    if loss != "kl":
-        raise ValueError(f"ZSSEG.DISTILLATION.LOSS={loss!r}: there is no such loss. Fix: choose 'mse' or 'kl'.")
+        return F.mse_loss(student[:, chosen], teacher[:, chosen]) * share
     student, teacher = (_grouped((z / temperature).log_softmax(-1), classes) for z in (student, teacher))
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2 * share
 
 
 def _grouped(log_probabilities: Tensor, classes: Sequence[int] | None) -> Tensor:

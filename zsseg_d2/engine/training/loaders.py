@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count, repeat
 
 import numpy as np
 import torch
@@ -57,40 +58,54 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader | ReplayLoader:
     else:
         samples, mapper, square = load_records(cfg.DATASETS.TRAIN), PanopticMapper(cfg, training=True), False
     replay = cfg.ZSSEG.REPLAY
-    replayed = images_replayed(cfg.SOLVER.IMS_PER_BATCH, replay.SHARE, comm.get_world_size()) if replay.DATASET else 0
+    replayed = images_replayed(cfg.SOLVER.IMS_PER_BATCH, replay.SHARE) if replay.DATASET else 0
+    trained = cfg.SOLVER.IMS_PER_BATCH - replayed
+    mine = places_of_process(cfg.SOLVER.IMS_PER_BATCH)
 
-    def loader(records: Sequence[dict], batch_size: int, seed: int) -> TrainLoader:
+    def loader(records: Sequence[dict], batch_size: int, places: Sequence[int], seed: int) -> TrainLoader:
         return TrainLoader(
             records,
             mapper,
             batch_size=batch_size,
+            places=places,
             seed=seed,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not square,
         )
 
-    own = loader(samples, cfg.SOLVER.IMS_PER_BATCH - replayed, cfg.SEED)
+    own = loader(samples, trained, [place for place in mine if place < trained], cfg.SEED)
     if not replayed:
         return own
     known = evenly_spread(load_records([replay.DATASET]), replay.SIZE)
-    return ReplayLoader(own, loader(known, replayed, int(SeedSequence([cfg.SEED, 1]).generate_state(1)[0])))
+    seed = int(SeedSequence([cfg.SEED, 1]).generate_state(1)[0])
+    return ReplayLoader(own, loader(known, replayed, [place - trained for place in mine if place >= trained], seed))
 
 
-def images_replayed(batch_size: int, share: float, processes: int = 1) -> int:
-    """Return how many images of a batch are of the replayed dataset: the nearest number that processes can share.
+def images_replayed(batch_size: int, share: float) -> int:
+    """Return how many images of a batch, over all processes, are of the replayed dataset.
 
-    At least one image of a process is, and one is not.
+    At least one is, and one is not.
 
     Raises:
-        ConfigError: a process has fewer than two images.
+        ConfigError: a batch is of one image.
     """
-    own = batch_size // processes
-    if own < 2:
+    if batch_size < 2:
         raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH={batch_size}: with ZSSEG.REPLAY.DATASET each process needs two images or more, one "
-            "of each dataset. Fix: raise it."
+            f"SOLVER.IMS_PER_BATCH={batch_size}: with ZSSEG.REPLAY.DATASET a batch needs two images or more, one of "
+            "each dataset. Fix: raise it."
         )
-    return processes * min(max(round(own * share), 1), own - 1)
+    return min(max(round(batch_size * share), 1), batch_size - 1)
+
+
+def places_of_process(batch_size: int) -> range:
+    """Return which places of a batch are this process's; with P processes, every P-th.
+
+    Raises:
+        ValueError: the processes would have different numbers.
+    """
+    if batch_size % comm.get_world_size():
+        raise ValueError(f"A batch of {batch_size} cannot be shared by {comm.get_world_size()} processes.")
+    return range(comm.get_rank(), batch_size, comm.get_world_size())
 
 
 def evenly_spread(records: Sequence[dict], count: int) -> list[dict]:
@@ -125,7 +140,8 @@ class TrainLoader:
     Args:
         records: of the dataset.
         mapper: maps a record to an item, or to several that share a place in the batch.
-        batch_size: records per batch, over all processes; a multiple of their number.
+        batch_size: records per batch, over all processes.
+        places: of the batch, those whose records this process loads; there may be none.
         seed: of order and augmentation.
         num_workers: processes that load.
         group_by_aspect: whether a batch holds only wide or only high images, which needs less padding.
@@ -140,14 +156,13 @@ class TrainLoader:
         mapper: Callable[[dict], dict | list[dict]],
         *,
         batch_size: int,
+        places: Sequence[int],
         seed: int,
         num_workers: int = 0,
         group_by_aspect: bool = True,
     ) -> None:
-        if batch_size % comm.get_world_size():
-            raise ValueError(f"A batch of {batch_size} cannot be shared by {comm.get_world_size()} processes.")
         self.dataset = _SeededDataset(records, mapper, seed)
-        self.batch_size = batch_size
+        self.batch_size, self.places = batch_size, places
         self.seed = seed
         self.num_workers = num_workers
         self.group_by_aspect = group_by_aspect
@@ -160,7 +175,11 @@ class TrainLoader:
             yield batch
 
     def _batches(self) -> Iterator[list[dict]]:
-        sampler = SampleStream(len(self.dataset), self.seed, start=self.start_iter * self.batch_size)
+        if not self.places:
+            yield from repeat([])
+        sampler = SampleStream(
+            *(len(self.dataset), self.seed), start=self.start_iter, batch_size=self.batch_size, places=self.places
+        )
         samples = DataLoader(
             self.dataset,
             batch_size=None,
@@ -170,13 +189,12 @@ class TrainLoader:
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator(),  # else workers that start draw from the model's random numbers
         )
-        share = self.batch_size // comm.get_world_size()
         if self.group_by_aspect:
-            yield from AspectRatioGroupedDataset(samples, share)
+            yield from AspectRatioGroupedDataset(samples, len(self.places))
         batch: list = []
         for sample in samples:
             batch.append(sample)
-            if len(batch) == share:
+            if len(batch) == len(self.places):
                 yield _flat(batch)
                 batch = []
 
@@ -214,31 +232,34 @@ class ReplayLoader:
 
 
 class SampleStream(Sampler):
-    """Yield (position, index) of this process's samples, forever; each pass over the records in a new order.
+    """Yield (position, index) of samples, forever; each pass over the records in a new order.
 
     Of more than :data:`LARGEST_PASS` records, whose order would fill the memory, each index is drawn by itself.
 
     Args:
         size: number of records.
         seed: of the orders.
-        start: position of the first sample of all processes together.
+        start: the first batch, from 0.
+        batch_size: samples of a batch.
+        places: of a batch, those whose samples are wanted, ascending.
     """
 
-    def __init__(self, size: int, seed: int, *, start: int = 0) -> None:
+    def __init__(
+        self, size: int, seed: int, *, start: int = 0, batch_size: int = 1, places: Sequence[int] = (0,)
+    ) -> None:
         self.size, self.seed, self.start = size, seed, start
+        self.batch_size, self.places = batch_size, places
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        position, order, passes = self.start + comm.get_rank(), np.empty(0, int), -1
-        while True:
+        order, passes = np.empty(0, int), -1
+        for position in (k * self.batch_size + place for k in count(self.start) for place in self.places):
             if self.size > LARGEST_PASS:
                 yield position, int(np.random.default_rng([self.seed, position]).integers(self.size))
-                position += comm.get_world_size()
                 continue
             if position // self.size != passes:
                 passes = position // self.size
                 order = np.random.default_rng([self.seed, passes]).permutation(self.size)
             yield position, int(order[position % self.size])
-            position += comm.get_world_size()
 
 
 class _SeededDataset(Dataset):
