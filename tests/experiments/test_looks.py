@@ -91,9 +91,9 @@ def test_runs_are_references_or_have_one_model_or_two():
         point("two", 0, 0, extra=7),
     )
     found = panoptic_plots._groups(of_panoptic([]), [two, one, zero, unknown])
-    assert found == {"references": [zero], "one model": [one, unknown], "two models": [two]}
+    assert found == {"references": [zero], "one model's parameters": [one, unknown], "more parameters": [two]}
     assert list(found) == list(panoptic_plots.GROUPS), "the order of the legend"
-    assert panoptic_plots._groups(of_panoptic([]), [two]) == {"two models": [two]}
+    assert panoptic_plots._groups(of_panoptic([]), [two]) == {"more parameters": [two]}
 
 
 class Scatter(NamedTuple):

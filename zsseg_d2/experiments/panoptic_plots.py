@@ -23,8 +23,8 @@ Line = tuple[list[float], list[float]]
 
 GROUPS = {
     "references": Look("#000000", "o", "-"),
-    "one model": Look(COLOURS[0], "s", "-"),
-    "two models": Look(COLOURS[1], "^", "-"),
+    "one model's parameters": Look(COLOURS[0], "s", "-"),
+    "more parameters": Look(COLOURS[1], "^", "-"),
 }
 """How the groups of the In-Out plot are drawn; references are hollow."""
 
@@ -103,8 +103,8 @@ def per_class(rows: Sequence[Row], key: str, path: Path, drawn: Mapping[str, Loo
 def in_out_scatter(results: Results, path: Path) -> Path | None:
     """Draw every method as a labelled point, with error bars of one deviation and lines of equal PQ All.
 
-    References, methods of one model and methods of two models have a color each. The area of the target is green where
-    all three corners are known.
+    References, methods that test with the parameters of one model, and those with more have a color each. The area of
+    the target is green where all three corners are known.
     """
     shown = results.shown
     rows = [row for row in results.table() if row.has(f"{shown}in", f"{shown}out")]
@@ -219,9 +219,9 @@ def over_configurations(results: Results, path: Path) -> Path | None:
 def _groups(results: Results, rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Sort rows into the groups that have a color each; groups without rows are left out."""
     found: dict[str, list[Row]] = {name: [] for name in GROUPS}
-    references, one, two = found.values()
+    references, one, more = found.values()
     for row in rows:
-        (references if row.run.role else two if results.extra_parameters(row) else one).append(row)
+        (references if row.run.role else more if results.extra_parameters(row) else one).append(row)
     return {name: members for name, members in found.items() if members}
 
 
