@@ -83,7 +83,7 @@ def of_panoptic(rows):
     )
 
 
-def test_runs_are_references_or_have_one_model_or_two():
+def test_runs_are_references_or_have_the_parameters_of_one_model_or_more():
     zero, one, unknown, two = (
         point("zero", 0, 0, role="zero_shot", extra=7),
         point("one", 0, 0),

@@ -178,7 +178,11 @@ class TrainLoader:
         if not self.places:
             yield from repeat([])
         sampler = SampleStream(
-            *(len(self.dataset), self.seed), start=self.start_iter, batch_size=self.batch_size, places=self.places
+            len(self.dataset),
+            self.seed,
+            start=self.start_iter,
+            batch_size=self.batch_size,
+            places=self.places,
         )
         samples = DataLoader(
             self.dataset,
