@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 import torch
 
-import zsseg_d2  # noqa: F401
+import zsseg_d2  # noqa: F401  (stands in for the compiled part of detectron2)
 from tests.data.tiny_garden import make_garden
 from zsseg_d2.data import PANOPTIC_FAMILIES, unregister_panoptic_family
 

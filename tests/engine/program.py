@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import zsseg_d2  # noqa: F401
+import zsseg_d2  # noqa: F401  (stands in for the compiled part of detectron2)
 from tests.engine import tiny_task
 from zsseg_d2.cli.train_net import build_parser
 from zsseg_d2.engine import run

@@ -10,7 +10,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-import zsseg_d2  # noqa: F401
+import zsseg_d2  # noqa: F401  (stands in for the compiled part of detectron2)
 from tests.modeling.tiny_clips import VOCABULARY, tiny_vit, tokens
 from zsseg_d2.engine.checkpoints.checkpointer import ZssegCheckpointer
 from zsseg_d2.engine.config.setup import setup_cfg
