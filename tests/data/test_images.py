@@ -21,7 +21,7 @@ from zsseg_d2.data import DatasetError, read_panoptic_png, write_panoptic_png
 from zsseg_d2.data.images import opening
 from zsseg_d2.data.images.opening import open_image
 from zsseg_d2.data.images.pixels import to_rgb
-from zsseg_d2.data.images.reading import EXIF_RULES, ImageRules, read_annotated_rgb, read_rgb
+from zsseg_d2.data.images.reading import EXIF_RULES, ImageRules, annotated_size, read_annotated_rgb, read_rgb
 
 H, W = 8, 256
 RAMP = np.tile(np.arange(W, dtype=np.uint8), (H, 1))
@@ -183,6 +183,7 @@ def test_one_rule_for_every_exif_orientation(tmp_path, number):
     apply, ignore = ImageRules(exif="apply"), ImageRules(exif="ignore")
     np.testing.assert_array_equal(read_annotated_rgb(path, shown.shape[:2], apply), shown)
     np.testing.assert_array_equal(read_annotated_rgb(path, (H, W), ignore), COLOR)
+    assert annotated_size(path, apply) == shown.shape[:2] and annotated_size(path, ignore) == (H, W)
     if number == 1:
         np.testing.assert_array_equal(read_annotated_rgb(path, (H, W)), COLOR)
         return
@@ -212,6 +213,10 @@ def header_only(path: Path, width: int, height: int) -> Path:
     rest = b"".join(struct.pack(">I", 0) + kind + struct.pack(">I", zlib.crc32(kind)) for kind in (b"IDAT", b"IEND"))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + ihdr + rest)
     return path
+
+
+def test_a_size_is_read_from_the_header(tmp_path):
+    assert annotated_size(header_only(tmp_path / "a.png", 30, 20), ImageRules()) == (20, 30)
 
 
 def test_sizes_are_compared_before_anything_is_decoded(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,19 @@ CLASSES = ("road", "sky", "person", "car")
 HEIGHT, WIDTH = 24, 40
 
 
-def write_record(folder: Path, number: int) -> dict:
-    """Road below, sky above, one car whose place depends on `number`; ids 1, 2, 26000 + number, and a void stripe."""
+def write_record(folder: Path, number: int, high: bool = False) -> dict:
+    """Road below, sky above, one car whose place depends on `number`; ids 1, 2, 26000 + number, and a void stripe.
+
+    An image is wide, or turned to be high.
+    """
     rng = np.random.default_rng(number)
     ids = np.full((HEIGHT, WIDTH), 2, np.int64)
     ids[HEIGHT // 2 :] = 1
     ids[10:16, 4 + number : 12 + number] = 26000 + number
     ids[:, -2:] = 0
     image = rng.integers(0, 60, (HEIGHT, WIDTH, 3)) + np.stack((ids * 7 % 190,) * 3, -1)
+    if high:
+        ids, image = ids.T.copy(), image.transpose(1, 0, 2)
     file_name, png = folder / f"{number}.png", folder / f"{number}_panoptic.png"
     Image.fromarray(image.astype(np.uint8)).save(file_name)
     write_panoptic_png(png, ids)
@@ -44,17 +50,17 @@ def write_record(folder: Path, number: int) -> dict:
     return {
         "file_name": str(file_name),
         "image_id": f"image_{number}",
-        "height": HEIGHT,
-        "width": WIDTH,
+        "height": ids.shape[0],
+        "width": ids.shape[1],
         "pan_seg_file_name": str(png),
         "segments_info": segments,
     }
 
 
-def register(name: str, folder: Path, count: int = 5, **metadata) -> str:
-    """Write `count` images and register them; an earlier data set of that name is forgotten."""
+def register(name: str, folder: Path, count: int = 5, high: Collection[int] = (), **metadata) -> str:
+    """Write `count` images, some of them high, and register them; an earlier data set of that name is forgotten."""
     folder.mkdir(parents=True, exist_ok=True)
-    records = [write_record(folder, number) for number in range(count)]
+    records = [write_record(folder, number, number in high) for number in range(count)]
     if name in DatasetCatalog.list():
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)

@@ -34,6 +34,7 @@ def opened_image(
     *,
     max_pixels: int = MAX_PIXELS,
     size: tuple[int, int] | None = None,
+    checked: bool = True,
 ) -> Iterator[Image.Image]:
     """Open an image without decoding its pixels; errors of decoding it inside the context are translated too.
 
@@ -42,6 +43,7 @@ def opened_image(
         kind: the word for it in messages.
         max_pixels: number of pixels that it may have.
         size: (H, W) in pixels that it must have, in place of `max_pixels`.
+        checked: whether the checksums of a PNG are compared, for which the whole file is read.
 
     Yields:
         The image, whose header is read.
@@ -57,7 +59,7 @@ def opened_image(
                 image = Image.open(file, formats=_formats())
             with image:
                 _check_size(name, (image.height, image.width), size, max_pixels)
-                if image.format == "PNG":
+                if checked and image.format == "PNG":
                     _check_png(file)
                 yield image
     except DatasetError:

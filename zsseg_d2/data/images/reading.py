@@ -151,6 +151,17 @@ def read_annotated_rgb(
     return np.asarray(rgb)
 
 
+def annotated_size(path: str | os.PathLike, rules: ImageRules) -> tuple[int, int]:
+    """Return (H, W) in pixels of what :func:`read_annotated_rgb` reads, from the file's header where that is enough.
+
+    Raises:
+        DatasetError: see :func:`zsseg_d2.data.images.opening.opened_image`.
+    """
+    with opened_image(path, max_pixels=rules.max_pixels, checked=False) as image:
+        sideways = rules.exif == "apply" and orientation(image) >= SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
+
+
 def _other_size(name: str, found: tuple[int, int], size: tuple[int, int], source: str, exif: str = "") -> DatasetError:
     return DatasetError(
         f"{name} is {found[1]}x{found[0]} pixels{exif}, but {source} says {size[1]}x{size[0]} (width x height); "

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
 from ..annotations import read_annotation
-from ..images.reading import ImageRules, read_annotated_rgb
+from ..images.reading import ImageRules, annotated_size, read_annotated_rgb
 from .augmentations import VOID_CATEGORY, jitter_augmentations, resize_augmentations, test_augmentations
 
 MAPPERS: dict[str, str] = {
@@ -99,6 +99,17 @@ class PanopticMapper:
             return {**item, "image": self.prepared(image)}
         self._add_targets(item, image, record)
         return item
+
+    def is_wide(self, record: dict) -> bool:
+        """Tell whether an image is wider than high; where the record does not say, its file is opened.
+
+        Raises:
+            DatasetError: the file is missing or damaged.
+        """
+        if "height" in record:
+            return record["width"] > record["height"]
+        height, width = annotated_size(record["file_name"], self.rules)
+        return width > height
 
     def prepared(self, image: np.ndarray) -> torch.Tensor:
         """Augment an (H, W, 3) uint8 RGB image without labels, and return (3, H', W') uint8."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import count, repeat
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, build_detection_test_loader
-from detectron2.data.common import AspectRatioGroupedDataset, DatasetFromList
+from detectron2.data.common import DatasetFromList
 from detectron2.utils import comm
 from numpy.random import SeedSequence
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -50,13 +51,16 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader | ReplayLoader:
     """
     samples: Sequence[dict]
     mapper: Callable[[dict], dict | list[dict]]
-    square = True  # nothing to group
+    is_wide: Callable[[dict], bool] | None = None
     if has_composites(cfg):
         samples, mapper = composite_task.training_samples(cfg)
     elif is_referring(cfg):
         samples, mapper = training_samples(cfg, load_records(cfg.DATASETS.TRAIN))
     else:
-        samples, mapper, square = load_records(cfg.DATASETS.TRAIN), PanopticMapper(cfg, training=True), False
+        samples = load_records(cfg.DATASETS.TRAIN)
+        mapper = panoptic = PanopticMapper(cfg, training=True)
+        if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
+            is_wide = panoptic.is_wide
     replay = cfg.ZSSEG.REPLAY
     replayed = images_replayed(cfg.SOLVER.IMS_PER_BATCH, replay.SHARE) if replay.DATASET else 0
     trained = cfg.SOLVER.IMS_PER_BATCH - replayed
@@ -70,7 +74,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader | ReplayLoader:
             places=places,
             seed=seed,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
-            group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not square,
+            is_wide=is_wide,
         )
 
     own = loader(samples, trained, [place for place in mine if place < trained], cfg.SEED)
@@ -133,9 +137,8 @@ class TrainLoader:
     """Endless batches, the same for any number of workers, and for a run that was resumed.
 
     The k-th sample of training (counted over all processes) is a function of the seed and k: which record it is, and
-    the random numbers of its augmentation. So a run that resumes at ``start_iter`` sees what it would have seen. (If
-    images of both aspects are mixed and ``group_by_aspect`` is on, resuming forgets the images that waited for a
-    batch.) Nothing is read before the first batch.
+    the random numbers of its augmentation. So a run that resumes at ``start_iter`` sees what it would have seen.
+    Nothing is read before the first batch.
 
     Args:
         records: of the dataset.
@@ -144,7 +147,8 @@ class TrainLoader:
         places: of the batch, those whose records this process loads; there may be none.
         seed: of order and augmentation.
         num_workers: processes that load.
-        group_by_aspect: whether a batch holds only wide or only high images, which needs less padding.
+        is_wide: tells a record's image from a high one, so that a batch holds only wide or only high images, which
+            needs less padding; None: they are mixed.
 
     Attributes:
         latest: files of the images of the latest batch.
@@ -159,13 +163,13 @@ class TrainLoader:
         places: Sequence[int],
         seed: int,
         num_workers: int = 0,
-        group_by_aspect: bool = True,
+        is_wide: Callable[[dict], bool] | None = None,
     ) -> None:
         self.dataset = _SeededDataset(records, mapper, seed)
         self.batch_size, self.places = batch_size, places
         self.seed = seed
         self.num_workers = num_workers
-        self.group_by_aspect = group_by_aspect
+        self.is_wide = is_wide
         self.start_iter = 0
         self.latest: list[str] = []
 
@@ -183,6 +187,7 @@ class TrainLoader:
             start=self.start_iter,
             batch_size=self.batch_size,
             places=self.places,
+            is_wide=self._is_wide_at if self.is_wide else None,
         )
         samples = DataLoader(
             self.dataset,
@@ -193,14 +198,16 @@ class TrainLoader:
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator(),  # else workers that start draw from the model's random numbers
         )
-        if self.group_by_aspect:
-            yield from AspectRatioGroupedDataset(samples, len(self.places))
         batch: list = []
         for sample in samples:
             batch.append(sample)
             if len(batch) == len(self.places):
                 yield _flat(batch)
                 batch = []
+
+    def _is_wide_at(self, index: int) -> bool:
+        assert self.is_wide is not None
+        return self.is_wide(self.dataset.records[index])
 
 
 class ReplayLoader:
@@ -246,17 +253,45 @@ class SampleStream(Sampler):
         start: the first batch, from 0.
         batch_size: samples of a batch.
         places: of a batch, those whose samples are wanted, ascending.
+        is_wide: tells the index of a wide image from that of a high one. A batch then holds only one kind; it is
+            yielded when its last image is found, as :class:`detectron2.data.common.AspectRatioGroupedDataset` does.
     """
 
     def __init__(
-        self, size: int, seed: int, *, start: int = 0, batch_size: int = 1, places: Sequence[int] = (0,)
+        self,
+        size: int,
+        seed: int,
+        *,
+        start: int = 0,
+        batch_size: int = 1,
+        places: Sequence[int] = (0,),
+        is_wide: Callable[[int], bool] | None = None,
     ) -> None:
         self.size, self.seed, self.start = size, seed, start
         self.batch_size, self.places = batch_size, places
+        self.is_wide = is_wide
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        if self.is_wide is None:
+            return self._samples(k * self.batch_size + place for k in count(self.start) for place in self.places)
+        return self._grouped(cache(self.is_wide))
+
+    def _grouped(self, is_wide: Callable[[int], bool]) -> Iterator[tuple[int, int]]:
+        """Group all samples from the first, because a batch holds what earlier ones left."""
+        groups: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+        batch = 0
+        for sample in self._samples(count()):
+            group = groups[is_wide(sample[1])]
+            group.append(sample)
+            if len(group) == self.batch_size:
+                if batch >= self.start:
+                    yield from [group[place] for place in self.places]
+                group.clear()
+                batch += 1
+
+    def _samples(self, positions: Iterable[int]) -> Iterator[tuple[int, int]]:
         order, passes = np.empty(0, int), -1
-        for position in (k * self.batch_size + place for k in count(self.start) for place in self.places):
+        for position in positions:
             if self.size > LARGEST_PASS:
                 yield position, int(np.random.default_rng([self.seed, position]).integers(self.size))
                 continue
