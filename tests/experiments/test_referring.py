@@ -141,7 +141,7 @@ def test_remarks_name_the_best_its_phrase_blind_score_and_the_target(results):
     first, target = remarks(found)
     assert first == (
         "The best mean IoU is **B, bce**'s with 60.0; its masks of another phrase about the same image reach 12.0 "
-        "(phrase-blind)."
+        "(shuffled phrase)."
     )
     assert target == "Target: mean IoU at least 60. Reached."
 

@@ -50,7 +50,7 @@ def main(args: argparse.Namespace, *, phrase_image: Path) -> int:
         status = 0 if args.zero_shot_only else _methods(output)
         status = _no_words(output, phrase_image, steps) or status
     seconds = time.perf_counter() - start
-    print(f"\nDone in {seconds:.0f} s. All methods over three seeds:\n{next_command()}")
+    print(f"\nDone in {seconds:.0f} s. More methods, over three seeds:\n{next_command()}")
     return status
 
 

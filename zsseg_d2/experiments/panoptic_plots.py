@@ -46,14 +46,16 @@ def draw(results: Results, folder: Path) -> list[Path | None]:
     curves = [row for row in results.rows if row.run.curve and not row.run.of]
     return [
         over_iterations(results, (ALL, IN, OUT), "PQ", folder / "iterations.png", drawn),
-        per_class(compared, "PQ", folder / "classes.png", drawn),
+        per_class(compared, "PQ", folder / "classes.png", drawn, where=" (validation)" if results.shown else ""),
         in_out_scatter(results, folder / "in_out.png"),
         forgetting(results, folder / "forgetting.png"),
         *(over_alpha(row, (ALL, IN, OUT, HARMONIC), folder / f"{row.run.name}.png") for row in curves),
     ]
 
 
-def per_class(rows: Sequence[Row], key: str, path: Path, drawn: Mapping[str, Look]) -> Path | None:
+def per_class(
+    rows: Sequence[Row], key: str, path: Path, drawn: Mapping[str, Look], *, where: str = ""
+) -> Path | None:
     """Draw bars of some runs, class by class, grouped; error bars of one deviation.
 
     Args:
@@ -61,6 +63,7 @@ def per_class(rows: Sequence[Row], key: str, path: Path, drawn: Mapping[str, Loo
         key: the figure of a class.
         path: the file to write.
         drawn: how each run is drawn, by its name.
+        where: follows the key on its axis.
     """
     rows = [row for row in rows if row.there and row.there[0].details.get("per_class")]
     if not rows:
@@ -94,7 +97,7 @@ def per_class(rows: Sequence[Row], key: str, path: Path, drawn: Mapping[str, Loo
         if members[0]:
             ax.axvline(members[0] - 0.5, color=GREY, linewidth=1)
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
-    ax.set(ylabel=key, xlim=(-0.6, len(names) - 0.4), ylim=(0, min(100, ax.get_ylim()[1])))
+    ax.set(ylabel=key + where, xlim=(-0.6, len(names) - 0.4), ylim=(0, min(100, ax.get_ylim()[1])))
     ax.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=min(len(rows), 4), frameon=False, fontsize=9)
     return save(figure, path)

@@ -101,7 +101,7 @@ def _of_referring(results: Results) -> list[str]:
     value = row.mean(MEAN_IOU.key)
     text = f"The best mean IoU is **{row.run.label}**'s with {value:.1f}"
     if row.has(BLIND.key):
-        text += f"; its masks of another phrase about the same image reach {row.mean(BLIND.key):.1f} (phrase-blind)"
+        text += f"; its masks of another phrase about the same image reach {row.mean(BLIND.key):.1f} (shuffled phrase)"
     reached = "Reached" if value >= IOU_TARGET else "Not reached"
     return [f"{text}.", f"Target: mean IoU at least {IOU_TARGET:g}. {reached}."]
 
