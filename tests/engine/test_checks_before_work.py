@@ -47,12 +47,21 @@ def test_missing_weights_point_to_their_own_authors():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("SOLVER.IMS_PER_BATCH", 8), ("SEED", 4), ("DATALOADER.ASPECT_RATIO_GROUPING", False)],
+    ("name", "key", "value"),
+    [
+        ("full_finetune", "SOLVER.IMS_PER_BATCH", 8),
+        ("full_finetune", "SEED", 4),
+        ("full_finetune", "DATALOADER.ASPECT_RATIO_GROUPING", False),
+        ("combined_entropy", "ZSSEG.FUSION.WEIGHT", 0.9),
+        ("combined_entropy", "ZSSEG.FUSION.DEEP_SUPERVISION", True),
+        ("mean_teacher", "ZSSEG.PSEUDO_LABELS.MIN_AREA", 5000),
+        ("mean_teacher", "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE", 0.9),
+        ("combined_mean_teacher", "ZSSEG.VOID_SUPPRESSION", 0.5),
+    ],
 )
-def test_resuming_with_another_stream_of_samples_is_refused(tmp_path, key, value):
+def test_resuming_with_other_samples_or_targets_is_refused(tmp_path, name, key, value):
     def config(*options):
-        return setup_cfg(argparse.Namespace(config_file="minicity/full_finetune.yaml", opts=[*map(str, options)]))
+        return setup_cfg(argparse.Namespace(config_file=f"minicity/{name}.yaml", opts=[*map(str, options)]))
 
     options = ["MODEL.DEVICE", "cpu", "SEED", 3, "DATALOADER.NUM_WORKERS", 1]
     (tmp_path / "config.yaml").write_text(config(*options).dump())

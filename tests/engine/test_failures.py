@@ -310,6 +310,36 @@ def test_the_final_checkpoint_is_written_if_it_is_missing(stopped, make_config, 
         assert record["status"] == "finished" and record["iterations"] == 4 and record["metrics"]
 
 
+def test_a_training_that_fails_at_its_start_leaves_the_config_of_the_weights(stopped, make_config):
+    """... so that --resume goes on with the same labels only; without it, the checkpoint says itself what it saw."""
+    other = ("DATASETS.TRAIN", ("tiny_engine_val",), "SOLVER.MAX_ITER", 6, "DATASETS.TEST", ())
+    before = contents(stopped)
+    with pytest.raises(SystemExit, match="there are no weights 'none.pth'"):
+        program(make_config(*other, "MODEL.WEIGHTS", "none.pth"))
+    for name in ("config.yaml", "last_checkpoint", "run.json"):
+        assert (stopped / name).read_bytes() == before[name]
+    with pytest.raises(SystemExit, match="error: --resume: DATASETS.TRAIN was .*tiny_engine_train.* now"):
+        program(make_config(*other), "--resume")
+    (stopped / "config.yaml").unlink()
+    with pytest.raises(SystemExit, match="was trained on tiny_engine_train, and .* names tiny_engine_val now"):
+        program(make_config(*other), "--resume")
+
+
+def test_a_run_that_is_stopped_inside_an_iteration_counts_those_before(make_config, tmp_path, monkeypatch):
+    step = Trainer.run_step
+
+    def second_ctrl_c(trainer):
+        if trainer.iter == 2:
+            raise KeyboardInterrupt
+        step(trainer)
+
+    monkeypatch.setattr(Trainer, "run_step", second_ctrl_c)
+    with pytest.raises(SystemExit) as stop:
+        program(make_config("DATASETS.TEST", ()))
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert stop.value.code == 130 and (record["status"], record["iterations"]) == ("interrupted", 2)
+
+
 def test_a_new_training_is_not_taken_for_the_old_one(stopped, make_config, monkeypatch):
     """Stopped before its first checkpoint, it starts anew on --resume, although old checkpoints are there."""
 

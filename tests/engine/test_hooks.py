@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsseg_d2.engine.training.hooks import DataLoadingMonitor, loading_advice
+from zsseg_d2.engine.training.hooks import DataLoadingMonitor, ProgressBar, loading_advice
 from zsseg_d2.engine.training.trainer import Trainer
 
 
@@ -127,3 +127,8 @@ def test_a_real_run_records_what_is_judged(make_config, monkeypatch):
     trainer.train()
     ((wait, whole),) = found
     assert 0 < wait < whole
+
+
+def test_a_bar_that_never_began_can_be_closed():
+    """Where an earlier hook failed, its error is the one that is reported."""
+    ProgressBar().after_train()

@@ -107,6 +107,9 @@ def test_regions_of_a_larger_annotation_are_named_on_the_image():
     assert category == int(p[:2].argmax()) and score == pytest.approx(float(p[:2].max() / p[:2].sum()), rel=1e-5)
 
 
+TAUGHT = ("MODEL.META_ARCHITECTURE", "CombinedFCCLIP", "ZSSEG.FUSION.MEAN_TEACHER", True)
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -115,6 +118,9 @@ def test_regions_of_a_larger_annotation_are_named_on_the_image():
         (("MODEL.META_ARCHITECTURE", "MeanTeacherFCCLIP", "ZSSEG.MEAN_TEACHER.PREDICTION", "student"), ""),
         (("MODEL.META_ARCHITECTURE", "CombinedFCCLIP", "ZSSEG.FUSION.PREDICTION", "two"), "model_two"),
         (("MODEL.META_ARCHITECTURE", "CombinedFCCLIP"), None),
+        ((*TAUGHT, "ZSSEG.FUSION.PREDICTION", "one"), "model_one.teacher"),
+        ((*TAUGHT, "ZSSEG.FUSION.PREDICTION", "one", "ZSSEG.MEAN_TEACHER.PREDICTION", "student"), "model_one"),
+        ((*TAUGHT, "ZSSEG.FUSION.PREDICTION", "two"), "model_two"),
         (("MODEL.META_ARCHITECTURE", "FrozenQueriesFCCLIP"), None),
         (("MODEL.META_ARCHITECTURE", "NaiveIntersection"), None),
     ],

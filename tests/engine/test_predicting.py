@@ -141,6 +141,47 @@ def test_a_finished_image_is_not_computed_again(photos, computed):
     assert run("photos", *WORDS, "--output", "found", "--instances", "--csv") == 0 and len(computed) == 8
 
 
+def test_images_that_are_added_later_are_added_to_every_file(photos, computed):
+    """Files about all images stay complete, without their options, and to the byte as if made at once."""
+    options = (*WORDS, "--csv", "--instances")
+    assert run("photos", *options, "--output", "whole") == 0
+    computed.clear()
+    assert run("photos/a.png", *options, "--output", "found") == 0
+    assert run("photos/b.png", *WORDS, "--output", "found") == 0
+    assert run("photos", *WORDS, "--output", "found") == 0
+    assert computed == ["a", "b", "c"]
+    for name in ("panoptic.json", "segments.csv", "instances.json"):
+        assert (photos.parent / "found" / name).read_bytes() == (photos.parent / "whole" / name).read_bytes()
+    assert run("photos/a.png", *WORDS, "--output", "found", "--overwrite") == 0
+    assert not {"segments.csv", "instances.json"} & files(photos.parent / "found"), "they are of other results"
+
+
+def test_instances_of_some_images_are_refused(photos, computed):
+    found = photos.parent / "found"
+    for name in "ac":
+        assert run(f"photos/{name}.png", *WORDS, "--output", "found") == 0
+    refused = r"found/instances.json: finished images have no instances \(1, such as .*/photos/c.png\). Fix: name them"
+    with pytest.raises(SystemExit, match=f"^error: {refused}"):
+        run("photos/a.png", "photos/b.png", *WORDS, "--output", "found", "--instances")
+    assert computed == ["a", "c"] and not (found / "instances.json").exists()
+    assert run("photos/b.png", *WORDS, "--output", "found") == 0
+    assert run("photos", *WORDS, "--output", "found", "--instances") == 0 and computed[3:] == list("abc")
+    assert {i["image_id"] for i in content(found / "instances.json")} == set("abc")
+
+
+def test_results_of_other_classes_or_fewer_instances_are_other_results(photos, computed):
+    """Which words training saw follows from DATASETS.TRAIN; nothing depends on it by default."""
+    trained = [("DATASETS.TRAIN", f"('minicity_panoptic_train_{name}',)") for name in ("008", "001")]
+    for options in ((*trained[0], "INPUT.EXIF_ORIENTATION", "ignore"), trained[1]):
+        assert run("photos/a.png", *WORDS, "--output", "found", *options) == 0
+    seen, fewer = ("ZSSEG.SEEN_CLASSES", "training"), ("TEST.DETECTIONS_PER_IMAGE", 5)
+    assert run("photos/a.png", *WORDS, "--output", "seen", *seen, *trained[0]) == 0
+    for output, options in (("seen", (*seen, *trained[1])), ("found", (*trained[1], *fewer))):
+        with pytest.raises(SystemExit, match=r"holds predictions with other settings \(config\)"):
+            run("photos/a.png", *WORDS, "--output", output, *options)
+    assert computed == ["a", "a"]
+
+
 def test_an_interrupted_run_resumes(photos, monkeypatch, computed, capsys):
     assert run("photos", *WORDS, "--output", "whole") == 0
     computed.clear()

@@ -18,7 +18,14 @@ from tests.engine import tiny_task
 from zsseg_d2.cli import combined_weights, export_weights
 from zsseg_d2.engine.checkpoints import provenance as origin
 from zsseg_d2.engine.checkpoints.leaks import check_weights_saw_no_labels
-from zsseg_d2.engine.checkpoints.provenance import ENTRY, Provenance, Step, TrainingSet, provenance_of
+from zsseg_d2.engine.checkpoints.provenance import (
+    ENTRY,
+    Provenance,
+    Step,
+    TrainingSet,
+    of_labels,
+    provenance_of,
+)
 from zsseg_d2.engine.checkpoints.weights_files import write_weights
 from zsseg_d2.engine.checkpoints.wise_ft import Pair
 from zsseg_d2.engine.errors import ConfigError
@@ -152,6 +159,30 @@ def test_unknown_weights_are_a_warning_until_they_are_declared(told, tmp_path, c
     for source, name, message in ((told, DELETED, "says itself"), (foreign, "none", "no such dataset")):
         with pytest.raises(SystemExit, match=message):
             export_weights.main([str(source), str(tmp_path / "x.safetensors"), "--trained-on", name])
+
+
+def test_pseudo_labels_hand_on_what_made_them(told, tmp_path):
+    """What their weights saw, that nothing is known of these, and what the hashes in an older manifest are known by."""
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"w": torch.ones(2)}, foreign)
+    packaged = hashlib.sha256((WEIGHTS / "mini_fcclip.safetensors").read_bytes()).hexdigest()
+    clip = {"MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS": "of others"}
+    made = {
+        "told": {"provenance": of_labels({"MODEL.WEIGHTS": str(told)}).as_entry()},
+        "foreign": {"provenance": of_labels({"MODEL.WEIGHTS": str(foreign)}).as_entry()},
+        "older": {"arguments": {"weights_sha256": {"MODEL.WEIGHTS": packaged, **clip}}},
+        "older, foreign": {"arguments": {"weights_sha256": {"MODEL.WEIGHTS": "12ab"}}},
+    }
+    trained = {}
+    for k, (name, entry) in enumerate(made.items()):
+        content = {"panoptic_json_sha256": name, **entry}
+        labels = {"pseudo_label_contiguous_ids": (3,), "manifest_entry": lambda content=content: content}
+        dataset = tiny_task.register("tiny_engine_labels", tmp_path / "labels", 2, **labels)
+        trained[name] = train(tmp_path / str(k), dataset)
+    with pytest.raises(ConfigError, match="was trained on 'tiny_engine_train', with ground truth of car"):
+        check(trained["told"])
+    complete = {name: provenance_of(file).complete for name, file in trained.items()}
+    assert complete == {"told": True, "foreign": False, "older": True, "older, foreign": False}
 
 
 def test_a_resumed_training_keeps_its_origin(tiny_data, tmp_path):

@@ -272,6 +272,8 @@ def test_what_processes_are_given_can_be_pickled(datasets):
     [
         (("ZSSEG.PSEUDO_LABELS.MIN_SCORE", 0.3), "thresholds"),
         (("INPUT.MIN_SIZE_TEST", 40), "settings"),
+        (("INPUT.EXIF_ORIENTATION", "ignore"), "settings"),
+        (("DATASETS.TRAIN", "('openvocab_cityscapes_fine_panoptic_train_008',)"), "settings"),
         (("MODEL.WEIGHTS", "{0}/other.pth"), "weights_sha256"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -129,16 +130,57 @@ def test_resume_with_another_optimizer_is_one_clear_error(make_config):
         Trainer(make_config()).resume_or_load(resume=True)
 
 
-def test_ctrl_c_during_an_evaluation_stops_at_once_and_saves(make_config, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_an_evaluation_stops_at_once_and_saves(make_config, monkeypatch, number):
     cfg = make_config("TEST.EVAL_PERIOD", 2, "SOLVER.MAX_ITER", 6)
-    monkeypatch.setattr(Trainer, "test", lambda *a: os.kill(os.getpid(), signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore Ctrl-C
+    monkeypatch.setattr(Trainer, "test", lambda *a: os.kill(os.getpid(), number))
+
+    def of_the_program(_number, _frame):
+        raise RuntimeError("the program ends, and nothing is saved")
+
+    before = signal.signal(number, of_the_program)
     try:
         with pytest.raises(Interrupted, match="after iteration 1"):
             train(cfg)
+        assert signal.getsignal(number) is of_the_program
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     assert os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "model_0000001.pth"))
+
+
+def test_an_unfinished_last_iteration_is_not_evaluated(make_config, monkeypatch):
+    """A second Ctrl-C stops at once."""
+    cfg, evaluated = make_config("SOLVER.MAX_ITER", 3), []
+    monkeypatch.setattr(Trainer, "final_test", lambda *a: evaluated.append(a))
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, at=2, do=stop)
+    assert not evaluated
+
+
+def test_a_final_evaluation_that_was_interrupted_is_done_on_resume(make_config, monkeypatch):
+    """... with all that follows it: the line in metrics.json, and the comparison with TEST.EXPECTED_RESULTS."""
+    cfg = make_config("SOLVER.MAX_ITER", 2)
+    final_test = Trainer.final_test
+
+    def ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "final_test", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg)
+    monkeypatch.setattr(Trainer, "final_test", final_test)
+    written = Path(cfg.OUTPUT_DIR) / "metrics.json"
+    assert "panoptic_seg/PQ" not in written.read_text()
+    _, results = train(cfg, resume=True)
+    lines = [json.loads(line) for line in written.read_text().splitlines()]
+    assert lines[-1]["panoptic_seg/PQ"] == pytest.approx(results["panoptic_seg"]["PQ"])
+    wrong = make_config("SOLVER.MAX_ITER", 2, "TEST.EXPECTED_RESULTS", [["panoptic_seg", "PQ", -1.0, 0.1]])
+    with pytest.raises(SystemExit):
+        train(wrong, resume=True)
 
 
 def test_a_seed_is_chosen_where_there_is_none(make_config):

@@ -88,6 +88,23 @@ def test_the_ends_are_the_metrics_of_the_two_files(files):
     assert written.keys() == fine_tuned.keys() and all(torch.equal(v, fine_tuned[k]) for k, v in written.items())
 
 
+def test_a_method_completes_the_weights(files, monkeypatch):
+    """As a mean teacher does, which an ordinary file has no weights for."""
+    seen = []
+
+    def test(_cfg, model):
+        seen.append(float(model.logit_scale.detach()))
+        return {"panoptic_seg": dict.fromkeys(("PQ", "PQ_in", "PQ_out", "PQ_hm"), 1.0)}
+
+    def complete(_model, state):
+        return {**state, "logit_scale": torch.tensor(7.0)}
+
+    monkeypatch.setattr(tiny_task.TinySegmenter, "complete_state", complete, raising=False)
+    monkeypatch.setattr(Trainer, "test", test)
+    run_wise_ft(arguments(files, "--alphas", 0, 1))
+    assert seen == [7.0, 7.0]
+
+
 def test_a_restart_computes_only_what_is_missing(files, monkeypatch):
     evaluated = []
     test = Trainer.test.__func__
@@ -141,6 +158,9 @@ def test_files_that_do_not_fit_end_before_anything_is_built(files, monkeypatch):
         run_wise_ft(arguments(files, "--alphas", 0, 1.5))
     with pytest.raises(SystemExit, match="DATASETS.TEST=.*the curve is of one dataset"):
         run_wise_ft(arguments(files, "DATASETS.TEST", ("tiny_engine_val", "tiny_engine_train")))
+    semantic = ("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", False, "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", True)
+    with pytest.raises(SystemExit, match="DATASETS.TEST=.*the curve is of panoptic quality. Fix: "):
+        run_wise_ft(arguments(files, *semantic))
     assert not (files / "out").exists()
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from scipy import stats
 from tests.experiments.suite_stub import row, write_suite, write_tools
 from zsseg_d2.evaluation.panoptic.bootstrap import ImageCounts, Interval, bootstrap_difference, quality
 from zsseg_d2.evaluation.panoptic.panoptic_counts import PanopticCounts, class_quality, group_quality
-from zsseg_d2.experiments.comparisons import IMAGES, Comparison, compare, comparison_table
+from zsseg_d2.experiments.comparisons import Comparison, compare, comparison_table
 from zsseg_d2.experiments.report import table
 from zsseg_d2.experiments.results import Results, Row, SeedResult, tidy
 from zsseg_d2.experiments.suite_file import load_suite
 from zsseg_d2.reading import UnusableFile
+
+IMAGES, ARITHMETIC = "panoptic_quality_images.safetensors", "naive_arithmetic_images.safetensors"
 
 
 def images(rng: np.random.Generator, count: int = 12, classes: int = 3, level: float = 0.8) -> ImageCounts:
@@ -138,6 +141,50 @@ def test_a_row_that_is_run_once_stands_beside_every_seed(results):
     assert alone.seeds == 1 and math.isnan(alone.p) and math.isnan(alone.spread)
 
 
+def counts_of(results: Results, name: str, *seeds: str, file: str = IMAGES) -> list[ImageCounts]:
+    return [ImageCounts.read(row(results, name).seeds[seed].folder / "inference/some_set" / file) for seed in seeds]
+
+
+@pytest.mark.parametrize("lost", ["a seed is outdated", "a seed has no figure", "a seed is missing"])
+def test_difference_and_interval_are_of_the_same_seeds(lost, results):
+    one, other = row(results, "both"), row(results, "naive")
+    if lost == "a seed is outdated":
+        other.seeds["2"].status = "outdated"
+    elif lost == "a seed has no figure":
+        other.seeds["2"].values.clear()
+    else:
+        del other.seeds["2"]
+    alone = bootstrap_difference(counts_of(results, "both", "1"), counts_of(results, "naive", "1"))
+    mixed = bootstrap_difference(counts_of(results, "both", "1", "2"), counts_of(results, "naive", "1"))
+    assert alone != mixed
+    found, turned = compare(results, one, other), compare(results, other, one)
+    assert (found.difference, found.seeds, found.interval) == (1.0, 1, alone)
+    assert (turned.difference, turned.interval.value) == (-1.0, -alone.value)
+
+
+def test_the_one_result_of_a_row_is_read_once(results):
+    with mock.patch.object(ImageCounts, "read", side_effect=ImageCounts.read) as read:
+        found = compare(results, row(results, "both"), row(results, "zero_shot"))
+    assert read.call_count == 3
+    counts = counts_of(results, "both", "1", "2"), counts_of(results, "zero_shot", "once")
+    assert found.interval == bootstrap_difference(*counts)
+
+
+def test_the_interval_is_of_the_file_of_the_figures(results):
+    """Class-wise arithmetic stands beside the merged map, in the same folder."""
+    one, other = row(results, "both"), row(results, "naive")
+    merged = compare(results, one, other).interval
+    other.run = replace(other.run, metrics="naive_arithmetic.json")
+    assert compare(results, one, other).interval is None, "an evaluation without counts of its own"
+    for k, result in enumerate(other.seeds.values()):
+        images(np.random.default_rng(k), count=40).write(result.folder / "inference" / "some_set" / ARITHMETIC)
+    found = compare(results, one, other).interval
+    ours, theirs = counts_of(results, "both", "1", "2"), counts_of(results, "naive", "1", "2", file=ARITHMETIC)
+    assert found == bootstrap_difference(ours, theirs) != merged
+    other.run = replace(other.run, curve_row=0.5)
+    assert compare(results, one, other).interval is None, "its figures are those of a point of the curve"
+
+
 @pytest.mark.parametrize(
     ("difference", "p", "interval", "verdict"),
     [
@@ -145,7 +192,12 @@ def test_a_row_that_is_run_once_stands_beside_every_seed(results):
         (-1.0, 0.01, (-1.8, -0.2), "worse"),
         (1.0, 0.2, (0.2, 1.8), "no difference"),
         (1.0, 0.01, (-0.2, 1.8), "no difference"),
+        (1.0, 0.01, (-1.8, -0.2), "no difference"),
+        (-1.0, 0.01, (0.2, 1.8), "no difference"),
         (1.0, math.nan, (0.2, 1.8), "not tested"),
+        (-1.0, math.nan, (-1.8, -0.2), "not tested"),
+        (1.0, math.nan, (-0.2, 1.8), "no difference"),
+        (1.0, math.nan, (-1.8, -0.2), "no difference"),
         (1.0, 0.01, None, "not tested"),
         (1.0, 0.2, None, "no difference"),
         (1.0, math.nan, None, "not tested"),
@@ -163,6 +215,20 @@ def test_the_table_compares_the_best_with_every_other_row(results):
     assert [line[0] for line in lines[2:]] == ["zero shot", "upper", "lower", "naive"]
     assert lines[5][1:4] == ["+0.8 ± 0.4", "2", f"{stats.ttest_rel([45.0, 46.5], [44.0, 46.0]).pvalue:.3f}"]
     assert lines[5][5] == "no difference"
+
+
+def test_the_report_says_what_the_verdicts_mean(results):
+    """One seed: no p, and an interval around 0 rules a difference out as it does beside one."""
+    text = comparison_table(results)
+    told = "p is below 0.05 and the interval lies on its side of 0; if either is not so, the verdict is no difference."
+    assert told in text
+    assert "Where one of the two is missing and the other does not rule a difference out, it is not tested." in text
+    for name in ("both", "naive"):
+        del row(results, name).seeds["2"]
+    one, other = row(results, "both"), row(results, "naive")
+    found = compare(results, one, other)
+    assert math.isnan(found.p) and found.interval.low < 0 < found.interval.high and found.verdict == "no difference"
+    assert compare(results, one, row(results, "lower")).verdict == "not tested"
 
 
 def test_rows_are_compared_with_those_that_the_suite_file_names(results):

@@ -8,9 +8,11 @@ import pytest
 
 from tests.experiments import suite_stub
 from tests.experiments.suite_stub import calls, row, run_program, write_suite
+from zsseg_d2.experiments import panoptic_plots
 from zsseg_d2.experiments.gather import gather
 from zsseg_d2.experiments.job_record import Action, state
 from zsseg_d2.experiments.panoptic_plots import draw, forgetting, in_out_scatter, over_configurations
+from zsseg_d2.experiments.plots import LIGHT_GREY
 from zsseg_d2.experiments.remarks import remarks
 from zsseg_d2.experiments.report import table
 from zsseg_d2.experiments.runs import make_jobs
@@ -90,6 +92,19 @@ def test_plots_show_the_test_set_and_what_is_forgotten(results, tmp_path):
     assert forgetting(results, tmp_path / "forgetting.png").stat().st_size > 10_000
 
 
+def test_lines_of_equal_all_are_those_of_the_points(results, monkeypatch):
+    """On the test set 1 class of In and 3 of Out occur, on validation 3 and 2."""
+    for of_run in results.rows:
+        for result in of_run.there:
+            result.further_details["test_"]["sizes"] = {"in": 1, "out": 3}
+    monkeypatch.setattr(panoptic_plots, "save", lambda figure, path: figure)
+    (ax,) = in_out_scatter(results, None).axes
+    equal = [line.get_xydata() for line in ax.lines if line.get_color() == LIGHT_GREY]
+    assert len(equal) > 3
+    for (left, bottom), (right, top) in equal:
+        assert (bottom - top) / (right - left) == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize("key", ["DATASETS.TEST", "DATASETS.TRAIN"])
 def test_a_suite_cannot_choose_or_train_on_its_test_set(key, tmp_path, tools, capfd):
     path = write_suite(tmp_path / "suite.yaml", test=TEST, options={key: [TEST]})
@@ -98,6 +113,21 @@ def test_a_suite_cannot_choose_or_train_on_its_test_set(key, tmp_path, tools, ca
         told = capfd.readouterr().err
         assert f"{key}=['{TEST}']: '{TEST}' is the `test` set of" in told and "Fix: name a validation set" in told
     assert not calls(tools)
+
+
+def test_the_test_set_decides_no_learning_rate(tmp_path, tools, capfd):
+    decides = {"SOLVER.LR_SCHEDULER_NAME": "ReduceLROnPlateau", "SOLVER.PLATEAU.DATASET": TEST}
+    path = write_suite(tmp_path / "suite.yaml", test=TEST, options=decides)
+    for words in ([], ["--list"], ["--report"]):
+        assert run_program([str(path), *words], tools) == 1
+        told = capfd.readouterr().err
+        assert f"run 'upper': SOLVER.PLATEAU.DATASET={TEST}: this is the `test` set of" in told
+        assert "Fix: name a validation set" in told
+    assert not calls(tools)
+    unread = {"SOLVER.PLATEAU.DATASET": TEST}
+    for other in (unread, decides | {"SOLVER.PLATEAU.DATASET": "minicity_panoptic_val"}):
+        path = write_suite(tmp_path / "suite.yaml", test=TEST, options=other)
+        assert run_program([str(path), "--list"], tools) == 0
 
 
 def test_a_step_reads_no_test_set(tmp_path, tools, capfd):

@@ -120,6 +120,24 @@ def test_a_strong_view_follows_torchs_seed_and_moves_nothing():
     assert view[:28].max() < view[36:].min(), "left is left"
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 40), (3, 3)])
+def test_a_strong_view_of_a_tiny_image(size):
+    """The blur reflects two pixels beyond the border; one of seven seeds or more draws it."""
+    image = random_image(*size)
+    for seed in range(8):
+        torch.manual_seed(seed)
+        assert strong_view(1.0)(image).shape == image.shape
+
+
+def test_weights_of_data_parallel_start_both(tmp_path):
+    plain = build(architecture="FCCLIP")
+    torch.save({"model": {f"module.{k}": v + 1 for k, v in own(plain.state_dict()).items()}}, tmp_path / "a.pth")
+    model = build()
+    ZssegCheckpointer(model).load(str(tmp_path / "a.pth"))
+    for part in (model, model.teacher):
+        assert torch.equal(part.void_embedding.weight, plain.void_embedding.weight + 1)
+
+
 def test_teacher_or_student_predicts():
     images = [{"image": random_image(64, 96, 3)}]
     for choice in ("teacher", "student"):

@@ -111,6 +111,19 @@ def test_the_number_of_masks_is_a_mean_over_processes(tmp_path):
     torch.testing.assert_close(found[1]["loss_ce"], 2 * 1.2 * ln3 / 2.1)
 
 
+def test_one_target_in_all_counts_as_on_one_process(tmp_path):
+    """ln 2 for its mask, at weight 5; half a mask a process, so that the mean of both is that of one mask."""
+
+    def losses(rank: int) -> dict[str, Tensor]:
+        number = (1, 0)[rank]
+        prediction = Prediction(torch.zeros(3, 3), (torch.zeros(3, 1),))
+        target = Target(torch.zeros(number, dtype=torch.int64), torch.ones(number, 8, 8, dtype=torch.bool))
+        return SetCriterion(num_points=10)([[prediction]], [(torch.ones(1, 8, 8),)], [target])
+
+    found = on_two_processes(losses, tmp_path)
+    assert [of_rank["loss_mask"].item() for of_rank in found] == pytest.approx([2 * 5 * 0.6931472, 0.0])
+
+
 @pytest.mark.parametrize("counts", [(3, 1), (3, 0)])
 def test_masks_of_distillation_are_counted_over_processes(counts, tmp_path):
     """Logits of 0: ln 2 for every mask; dice of P = 10 points 1 - (2 · 2.5 + 1) / (5 + 5 + 1)."""

@@ -113,6 +113,36 @@ def test_naive_intersection_is_the_merge_of_both_maps():
         model.train()(ITEMS)
 
 
+def test_all_that_a_naive_intersection_gives_is_of_the_model_that_its_class_is_taken_from():
+    """Semantic scores, their labels and instances: those of Out classes are of model one, the others of model two."""
+    train = tiny_dataset("tiny_train_one_thing_deleted", deleted=(1, 2))
+    wanted = [f"MODEL.MASK_FORMER.TEST.{key}_ON" for key in ("SEMANTIC", "INSTANCE")]
+    model = tiny_model("NaiveIntersection", wanted[0], True, wanted[1], True, train=train).eval()
+    images = [{**image, "semantic_labels": True} for image in IMAGES]
+    out = torch.tensor([False, True, True, False])
+    for found, one, two in zip(model(images), model.model_one(images), model.model_two(images)):
+        expected = torch.where(out[:, None, None], one["sem_seg"], two["sem_seg"])
+        torch.testing.assert_close(found["sem_seg"], expected, atol=1e-5, rtol=1e-5)
+        assert (expected - two["sem_seg"]).abs().max() > 1e-2, "the models differ"
+        assert (found["semantic_labels"] != expected.argmax(0)).float().mean() < 1e-3
+        assert (found["semantic_labels"] != two["sem_seg"].argmax(0)).any()
+        for label, of in ((2, one), (3, two)):
+            mine, theirs = (r["instances"][r["instances"].pred_classes == label] for r in (found, of))
+            (a, b), (c, d) = (r.scores.sort() for r in (mine, theirs))
+            assert len(a) == len(c) > 1
+            torch.testing.assert_close(a, c, atol=1e-6, rtol=1e-5)
+            assert torch.equal(mine.pred_masks[b].sum((1, 2)), theirs.pred_masks[d].sum((1, 2)))
+        assert set(found["instances"].pred_classes.tolist()) == {2, 3}, "things alone"
+    encoded = model([{**images[0], "encode_masks": lambda masks: [m.sum().item() for m in masks]}])[0]["instances"]
+    assert len(encoded.encoded_masks) == len(encoded) > 1
+
+
+def test_of_both_models_as_many_instances_are_kept_as_of_one():
+    options = ("MODEL.MASK_FORMER.TEST.INSTANCE_ON", True, "TEST.DETECTIONS_PER_IMAGE", 5)
+    (found,) = tiny_model("NaiveIntersection", *options).eval()(IMAGES[:1])
+    assert len(found["instances"]) <= 5
+
+
 @pytest.mark.parametrize("options", [(), ("ZSSEG.DISTILLATION.LOSS", "kl"), ("ZSSEG.DISTILLATION.CLASSES", "all")])
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(options):
     model = build("DistilledFCCLIP", *options)

@@ -61,6 +61,11 @@ def every_training(cfg: CfgNode) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*cfg.DATASETS.TRAIN, *further_training(cfg).values())))
 
 
+def present_name(name: str) -> str:
+    """Return the present name of a dataset that an older version may have written."""
+    return name.replace("_train_invocab_", "_train_pseudo_labels_")
+
+
 def every_test(cfg: CfgNode) -> tuple[str, ...]:
     """Return the datasets of DATASETS.TEST, and those of DATASETS.FINAL_TEST behind them."""
     return (*cfg.DATASETS.TEST, *cfg.DATASETS.FINAL_TEST)

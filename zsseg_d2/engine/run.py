@@ -26,7 +26,7 @@ from .config.packaged import config_names
 from .config.renamed import rename_keys
 from .config.setup import setup_cfg
 from .config.yaml_files import read_yaml
-from .datasets import check_datasets_exist
+from .datasets import check_datasets_exist, present_name
 from .errors import USER_ERRORS, ConfigError, one_line_errors
 from .launch import launch
 from .log_files import log_to
@@ -50,7 +50,11 @@ _SAME_ON_RESUME = (
     "MODEL.FC_CLIP.CLIP_MODEL_NAME",
     "ZSSEG.FUSION.NAME",
     "ZSSEG.FUSION.SCALE",
+    "ZSSEG.FUSION.WEIGHT",
+    "ZSSEG.FUSION.THRESHOLD",
+    "ZSSEG.FUSION.TOP_K",
     "ZSSEG.FUSION.PAIRING",
+    "ZSSEG.FUSION.DEEP_SUPERVISION",
     "ZSSEG.FUSION.MEAN_TEACHER",
     "ZSSEG.DISTILLATION",
     "ZSSEG.MEAN_TEACHER",
@@ -65,6 +69,18 @@ _SAME_ON_RESUME = (
     "MODEL.REFERRING.CONDITION",
     "MODEL.REFERRING.UNET_SIMILARITY",
     "INPUT.PHRASE",
+)
+_SAME_WITH_MEAN_TEACHER = (
+    "ZSSEG.PSEUDO_LABELS.MIN_AREA",
+    "ZSSEG.PSEUDO_LABELS.MIN_VISIBLE",
+)
+_SAME_WITH_ENSEMBLED_TEACHER = (
+    "ZSSEG.SEEN_CLASSES",
+    "ZSSEG.PRETRAINING_VOCABULARY",
+    "ZSSEG.VOID_RULE",
+    "ZSSEG.VOID_SUPPRESSION",
+    "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_ALPHA",
+    "MODEL.FC_CLIP.GEOMETRIC_ENSEMBLE_BETA",
 )
 
 
@@ -116,7 +132,9 @@ def run_process(args: argparse.Namespace) -> dict | None:
 
 
 def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
-    """Set up the output folder, log files, ``config.yaml`` and the seed.
+    """Set up the output folder, log files and the seed; of an evaluation, write the config.
+
+    A training's ``config.yaml`` is written when it begins: it belongs to the checkpoints that are there.
 
     Returns:
         `cfg` with a SEED: its own, that of the resumed run, or a new one.
@@ -146,8 +164,8 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     comm.synchronize()
     if comm.is_main_process():
         output.mkdir(parents=True, exist_ok=True)
-        with atomic_path(settings) as temporary:
-            temporary.write_text(cfg.dump(), encoding="utf-8")
+        if args.eval_only:
+            _write_config(cfg, settings)
     comm.synchronize()
     log_to(output)
     logger.info(
@@ -163,6 +181,11 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     seed_all_rng(cfg.SEED)  # the same on every process: weights that are not loaded must agree
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
+
+
+def _write_config(cfg: CfgNode, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(cfg.dump(), encoding="utf-8")
 
 
 def _checkpoint_to_resume(cfg: CfgNode) -> Path | None:
@@ -182,7 +205,7 @@ def check_resumed(cfg: CfgNode, path: Path) -> None:
     if not path.is_file():
         return
     before = rename_keys(read_yaml(path))
-    for key in _SAME_ON_RESUME:
+    for key in (*_SAME_ON_RESUME, *_same_for_teacher(cfg)):
         old, new = _comparable(before, key), _comparable(cfg, key)
         if old is not None and old != new:
             raise ConfigError(
@@ -191,13 +214,20 @@ def check_resumed(cfg: CfgNode, path: Path) -> None:
             )
 
 
+def _same_for_teacher(cfg: CfgNode) -> tuple[str, ...]:
+    """Return the keys of predictions that a mean teacher makes targets of."""
+    if not (cfg.MODEL.META_ARCHITECTURE == "MeanTeacherFCCLIP" or cfg.ZSSEG.FUSION.MEAN_TEACHER):
+        return ()
+    return _SAME_WITH_MEAN_TEACHER + (_SAME_WITH_ENSEMBLED_TEACHER if cfg.ZSSEG.MEAN_TEACHER.ENSEMBLE else ())
+
+
 def _comparable(values: Mapping, key: str) -> Any:
     """Return the value of a key, tuples as lists and dataset names as they are now; None if it is missing."""
     found: Any = values
     for part in key.split("."):
         found = (found or {}).get(part)
     if key == "DATASETS.TRAIN" and found is not None:
-        return [name.replace("_train_invocab_", "_train_pseudo_labels_") for name in found]
+        return [present_name(name) for name in found]
     return list(found) if isinstance(found, tuple) else found
 
 
@@ -226,21 +256,22 @@ def _train(cfg: CfgNode, args: argparse.Namespace, record: RunRecord) -> dict | 
         record.content["earlier_checkpoints"] = (
             earlier_checkpoints(cfg.OUTPUT_DIR) if args.resume else untag_checkpoints(cfg.OUTPUT_DIR)
         )
+        _write_config(cfg, Path(cfg.OUTPUT_DIR) / "config.yaml")
         record.write()
-    status, results = "failed", None
+    status, results, stopped = "failed", None, False
     try:
         results = trainer.train()
         status = "finished"
         return results
     except KeyboardInterrupt as stop:
-        status = "interrupted"
+        status, stopped = "interrupted", isinstance(stop, Interrupted)
         if main:
-            after = f"after {trainer.iter + 1} iterations" if isinstance(stop, Interrupted) else "at once"
+            after = f"after {trainer.iter + 1} iterations" if stopped else "at once"
             logger.info("Stopped %s. Resume from the last checkpoint with:\n  %s", after, _resume_command())
         raise SystemExit(130) from None
     finally:
         if main:
-            saved = trainer.iter + 1 if status == "interrupted" else trainer.iter
+            saved = trainer.iter + stopped  # the iteration of any other ending was not finished
             record.finish(status, iterations=min(max(saved, trainer.start_iter), trainer.max_iter), metrics=results)
 
 

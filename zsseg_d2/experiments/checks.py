@@ -16,6 +16,7 @@ from ..engine.config.setup import setup_cfg
 from ..engine.datasets import every_test, every_training, find_dataset
 from ..engine.errors import CheckpointError, ConfigError
 from ..engine.referring_task import is_referring
+from ..engine.training.plateau import PLATEAU, plateau_dataset
 from ..files import PREFIX, local_path
 from .runs import RunJob, Suite
 
@@ -45,7 +46,8 @@ def check_configs(suite: Path, jobs: Sequence[RunJob], *, check: bool = True) ->
 def check_held_out(suite: Suite, configs: Mapping[str, CfgNode]) -> None:
     """Check that nothing is trained or chosen on the suite's test set.
 
-    Evaluations on the way, curves over alpha and the best row are read from DATASETS.TEST.
+    Evaluations on the way, curves over alpha and the best row are read from DATASETS.TEST, and a schedule may follow a
+    dataset of its own.
 
     Raises:
         ConfigError: naming the run and the key.
@@ -63,6 +65,12 @@ def check_held_out(suite: Suite, configs: Mapping[str, CfgNode]) -> None:
                     f"run '{name}': {key}={list(datasets)}: '{suite.test}' is the `test` set of {suite.path}, on which "
                     "nothing is trained or chosen. Fix: name a validation set; the test set is evaluated at the end."
                 )
+        decides = plateau_dataset(cfg) if cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU else ""
+        if suite.test and suite.test == decides:
+            raise ConfigError(
+                f"run '{name}': SOLVER.PLATEAU.DATASET={decides}: this is the `test` set of {suite.path}, which "
+                "decides no learning rate. Fix: name a validation set; the test set is evaluated at the end."
+            )
 
 
 def check_weights(configs: Mapping[str, CfgNode], output: Path) -> None:

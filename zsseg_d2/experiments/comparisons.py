@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,14 @@ from tabulate import tabulate
 
 from ..evaluation.panoptic.bootstrap import ImageCounts, Interval, bootstrap_difference
 from ..reading import UnusableFile
-from .results import Results, Row
+from .results import Results, Row, SeedResult
+from .runs import Run
 
 LEVEL = 0.05
-"""A difference whose p is below, and whose interval is without 0, is one."""
-IMAGES = "panoptic_quality_images.safetensors"
+"""A difference whose p is below, and whose interval lies on its side of 0, is one."""
+
+Pair = tuple[SeedResult, SeedResult]
+"""Of a row and of the other one, with the same seed."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Comparison:
         spread: Standard deviation (n - 1) of the differences of these seeds; NaN of fewer than two.
         seeds: Their number.
         p: Of the two-sided paired t-test over seeds; NaN of fewer than two.
-        interval: Of the bootstrap over images, by means over seeds; None where counts of images are missing.
+        interval: Of the bootstrap over images, by means over these seeds; None where counts of images are missing.
     """
 
     difference: float
@@ -40,13 +43,20 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Say whether there is a difference; only both tests together show one."""
-        inside = self.interval is not None and self.interval.low <= 0 <= self.interval.high
-        if inside or self.p >= LEVEL:
+        """Say whether there is a difference; only both tests together show one, but one of them can rule it out."""
+        if self._contradicted or self.p >= LEVEL:
             return "no difference"
         if math.isnan(self.p) or self.interval is None:
             return "not tested"
         return "better" if self.difference > 0 else "worse"
+
+    @property
+    def _contradicted(self) -> bool:
+        """Return whether the interval holds 0, or lies on its other side."""
+        if self.interval is None:
+            return False
+        _, low, high = self.interval
+        return low <= 0 <= high or low > 0 > self.difference or high < 0 < self.difference
 
 
 def compare(results: Results, row: Row, other: Row) -> Comparison | None:
@@ -58,24 +68,23 @@ def compare(results: Results, row: Row, other: Row) -> Comparison | None:
     pairs = _paired(row, other, key)
     if not pairs:
         return None
-    differences = np.array([a - b for a, b in pairs])
+    differences = np.array([a.values[key] - b.values[key] for a, b in pairs])
     several = len(differences) > 1
     p = float(stats.ttest_1samp(differences, 0.0).pvalue) if several and np.ptp(differences) > 0 else math.nan
     spread = float(differences.std(ddof=1)) if several else math.nan
-    return Comparison(float(differences.mean()), spread, len(differences), p, _interval(results, row, other))
+    interval = _interval(results, (row.run, other.run), pairs)
+    return Comparison(float(differences.mean()), spread, len(differences), p, interval)
 
 
-def _paired(row: Row, other: Row, key: str) -> list[tuple[float, float]]:
-    ours, theirs = (
-        {seed: s.values[key] for seed, s in r.seeds.items() if s.counts and key in s.values} for r in (row, other)
-    )
+def _paired(row: Row, other: Row, key: str) -> list[Pair]:
+    ours, theirs = ({seed: s for seed, s in r.seeds.items() if s.counts and key in s.values} for r in (row, other))
     seeds = [seed for seed in {**ours, **theirs} if seed != "once" or set(ours) == set(theirs) == {"once"}]
     found = [(ours.get(seed, ours.get("once")), theirs.get(seed, theirs.get("once"))) for seed in seeds]
     return [(a, b) for a, b in found if a is not None and b is not None]
 
 
-def _interval(results: Results, row: Row, other: Row) -> Interval | None:
-    counts = [_counts(results, r) for r in (row, other)]
+def _interval(results: Results, runs: tuple[Run, Run], pairs: Sequence[Pair]) -> Interval | None:
+    counts = [_counts(results, run, found) for run, found in zip(runs, zip(*pairs))]
     if not all(counts):
         return None
     try:
@@ -84,13 +93,15 @@ def _interval(results: Results, row: Row, other: Row) -> Interval | None:
         return None
 
 
-def _counts(results: Results, row: Row) -> list[ImageCounts]:
-    """Read the counts of all seeds; none if a file is missing."""
+def _counts(results: Results, run: Run, seeds: Iterable[SeedResult]) -> list[ImageCounts]:
+    """Read the counts that a run's figures are made of, once for each folder; none if a file is missing."""
+    if run.curve_row is not None:  # points of a curve have no counts
+        return []
+    name = f"{Path(run.metrics).stem}_images.safetensors"
+    wanted, further = results.suite.test, results.suite.further.values()
     found = []
-    for result in row.there:
-        paths = sorted(Path(result.folder or "").glob(f"inference/*/{IMAGES}"))
-        further = results.suite.further.values()
-        wanted = results.suite.test
+    for folder in dict.fromkeys(s.folder for s in seeds):
+        paths = sorted(folder.glob(f"inference/*/{name}")) if folder else []
         paths = [p for p in paths if (p.parent.name == wanted if wanted else p.parent.name not in further)]
         try:
             found.append(ImageCounts.read(paths[0]))
@@ -128,9 +139,9 @@ def _explain(results: Results, what: str) -> str:
     return (
         f"PQ All {what}, on {where}: mean ± standard deviation over "
         "paired seeds, p of the two-sided paired t-test over them, and the interval that holds 95 % of 1000 bootstrap "
-        f"draws of the images. A difference is called one if p is below {LEVEL:g} and the interval does not hold 0, "
-        "and not tested where one of the two is missing; "
-        "the p are not corrected for the number of rows."
+        f"draws of the images. A difference is called one if p is below {LEVEL:g} and the interval lies on its side "
+        "of 0; if either is not so, the verdict is no difference. Where one of the two is missing and the other does "
+        "not rule a difference out, it is not tested. The p are not corrected for the number of rows."
     )
 
 

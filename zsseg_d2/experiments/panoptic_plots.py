@@ -53,9 +53,7 @@ def draw(results: Results, folder: Path) -> list[Path | None]:
     ]
 
 
-def per_class(
-    rows: Sequence[Row], key: str, path: Path, drawn: Mapping[str, Look], *, where: str = ""
-) -> Path | None:
+def per_class(rows: Sequence[Row], key: str, path: Path, drawn: Mapping[str, Look], *, where: str = "") -> Path | None:
     """Draw bars of some runs, class by class, grouped; error bars of one deviation.
 
     Args:
@@ -139,8 +137,9 @@ def in_out_scatter(results: Results, path: Path) -> Path | None:
     pad_x, pad_y = 0.06 * (high_x - low_x), 0.06 * (high_y - low_y)
     ax.set(xlim=(low_x - pad_x, high_x + pad_x), ylim=(low_y - pad_y, high_y + pad_y))
     lines = _corner_lines(ax, results)
-    # PQ All = share · In + (1 - share) · Out
-    sizes: dict[str, int] = next((s.details["sizes"] for s in rows[0].there if s.details.get("sizes")), {})
+    # PQ All = share · In + (1 - share) · Out, by the classes that occur in the dataset of the points
+    details = [s.further_details.get(shown, {}) if shown else s.details for s in rows[0].there]
+    sizes: dict[str, int] = next((of_seed["sizes"] for of_seed in details if of_seed.get("sizes")), {})
     if sizes.get("in") and sizes.get("out"):
         share = sizes["in"] / (sizes["in"] + sizes["out"])
         lines += _lines_of_all(ax, share)

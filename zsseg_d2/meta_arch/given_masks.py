@@ -20,7 +20,8 @@ STRIDE = 4  # of mask logits
 def predicting_model(model: nn.Module) -> FCCLIP | None:
     """Return the one FC-CLIP whose queries make the predictions of a method; None if several do."""
     if isinstance(model, CombinedFCCLIP):
-        return {"one": model.model_one, "two": model.model_two}.get(model.prediction)
+        half = {"one": model.model_one, "two": model.model_two}.get(model.prediction)
+        return None if half is None else predicting_model(half)
     if isinstance(model, MeanTeacherFCCLIP) and model.mean_teacher.prediction == TEACHER:
         return model.teacher
     if isinstance(model, FCCLIP) and type(model).segment in (FCCLIP.segment, MeanTeacherFCCLIP.segment):

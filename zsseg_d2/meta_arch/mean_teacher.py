@@ -201,5 +201,13 @@ def strong_view(strength: float) -> v2.Transform:
         strength: In [0, 1]; 0 changes nothing.
     """
     jitter = v2.ColorJitter(0.4 * strength, 0.4 * strength, 0.4 * strength, 0.1 * strength)
-    blur = v2.RandomApply([v2.GaussianBlur(5, (0.1, 0.1 + 1.9 * strength))], 0.5 * float(strength > 0))
+    blur = v2.RandomApply([_Blur(5, (0.1, 0.1 + 1.9 * strength))], 0.5 * float(strength > 0))
     return v2.Compose([jitter, v2.RandomGrayscale(0.2 * strength), blur])
+
+
+class _Blur(v2.GaussianBlur):
+    """Leaves images alone that are too small for the reflection of their border."""
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        reflected = self.kernel_size[0] // 2
+        return super().transform(inpt, params) if min(inpt.shape[-2:]) > reflected else inpt

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
+from ..class_sets import EvalClasses
 from ..modeling.merging import merge_panoptic
+from .results import image_results
 from .two_models import TwoModels
 
 
@@ -19,6 +23,10 @@ class NaiveIntersection(TwoModels):
 
     Results hold ``panoptic_seg``, the merged map, and ``panoptic_seg_of``, the maps of ``model_one`` and ``model_two``
     before the merge, from which the class-wise arithmetic of the published table is computed.
+
+    ``sem_seg``, ``semantic_labels`` and ``instances`` are joined class by class: those of Out classes are of model one,
+    those of In classes of model two. Scores of both are made of probabilities of the same classes in the same way, so
+    they compete as they are, whatever ZSSEG.MERGE says, and TEST.DETECTIONS_PER_IMAGE bounds all instances together.
 
     Args:
         priority: ZSSEG.MERGE.PRIORITY, which model gets pixels that both claim.
@@ -46,15 +54,65 @@ class NaiveIntersection(TwoModels):
 
     def segment(self, features: Mapping[str, Tensor], items: Sequence[dict], padded: tuple[int, int]) -> list[dict]:
         """See :meth:`PanopticModel.segment`."""
+        models, dense = (self.model_one, self.model_two), features["clip_vis_dense"]
+        decoded = [model.decode_last(features) for model in models]
         results = []
-        pairs = zip(*(m.segment(features, items, padded) for m in (self.model_one, self.model_two)))
-        for item, (one, two) in zip(items, pairs):
-            result = {k: v for k, v in two.items() if k != "panoptic_seg"}
-            result["panoptic_seg_of"] = {"model_one": one["panoptic_seg"], "model_two": two["panoptic_seg"]}
+        for slot, item in enumerate(items):
+            classes = self.model_two.classes.of(item)
             # The classes that are taken from model one are those that count as Out in the evaluation.
-            out = self.model_two.classes.of(item).out
-            result["panoptic_seg"] = merge_panoptic(
-                two["panoptic_seg"], one["panoptic_seg"], out, self.priority, self.min_visible
-            )
+            inside = [k for k in range(len(classes.vocabulary)) if k not in classes.out]
+            maps, scores = [], []
+            for model, (queries, masks), own in zip(models, decoded, (classes.out, inside)):
+                logits = model.in_vocab_logits(queries, slot, classes)
+                found = model.class_scores(logits, masks[slot : slot + 1], dense[slot : slot + 1], classes)[0]
+                maps.append(self._map(found, masks[slot], item, padded, classes))
+                scores.append(void_of_others(found, own))
+            both = torch.cat([masks[slot] for _, masks in decoded])
+            result = self._beside_map(torch.cat(scores), both, item, padded, classes)
+            result["panoptic_seg_of"] = dict(zip(("model_one", "model_two"), maps))
+            result["panoptic_seg"] = merge_panoptic(maps[1], maps[0], classes.out, self.priority, self.min_visible)
             results.append(result)
         return results
+
+    def _map(
+        self, scores: Tensor, masks: Tensor, item: Mapping, padded: tuple[int, int], classes: EvalClasses
+    ) -> tuple[Tensor, list[dict]]:
+        """Return the panoptic map of one model."""
+        settings = replace(self.model_two.results, semantic=False, instance=False, panoptic=True)
+        alone = {**item, "semantic_labels": False}
+        return image_results(scores, masks, alone, padded, classes.things, settings)["panoptic_seg"]
+
+    def _beside_map(
+        self, scores: Tensor, masks: Tensor, item: Mapping, padded: tuple[int, int], classes: EvalClasses
+    ) -> dict:
+        """Return what is asked for beside the map, from the queries of both models."""
+        settings, own = self.model_two.results, len(masks) // 2 * (scores.shape[-1] - 1)
+        settings = replace(
+            settings,
+            panoptic=settings.instance,  # with a map, instances are things; it is used for nothing else
+            semantic_at_full_size=True,
+            max_instances=min(settings.max_instances, own),  # no class of a query of the other model
+        )
+        return image_results(scores, masks, item, padded, classes.things, settings)
+
+
+def void_of_others(log_probabilities: Tensor, classes: Iterable[int]) -> Tensor:
+    """Count the probability of all but some classes as void; that of each of these classes stays.
+
+    Args:
+        log_probabilities: (Q, K + 1), void last; they are normalized here.
+        classes: Contiguous ids.
+
+    Returns:
+        (Q, K + 1).
+
+    Example:
+        >>> void_of_others(torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]]).log(), [0]).exp()
+        tensor([[0.7000, 0.0000, 0.3000],
+                [0.3000, 0.0000, 0.7000]])
+    """
+    found = log_probabilities.log_softmax(-1)
+    own = torch.zeros(found.shape[-1], dtype=torch.bool, device=found.device)
+    own[list(classes)] = True
+    void = found.masked_fill(own, float("-inf")).logsumexp(-1, keepdim=True)
+    return torch.cat((found.masked_fill(~own, float("-inf"))[:, :-1], void), -1)

@@ -146,6 +146,7 @@ def _register(family: PanopticFamily, configuration: str, name: str, kind: str) 
         metadata={
             **family.out_metadata(),
             "pseudo_label_contiguous_ids": family.deleted_ids(configuration),
+            "manifest_entry": partial(_manifest_entry, family, configuration, kind),
             "load_complete_records": MetadataCatalog.get(f"{family.prefix}_train").load_complete_records,
         },
     )
@@ -157,6 +158,10 @@ def _paths(family: PanopticFamily, configuration: str, kind: str) -> PanopticPat
 
 def _load(family: PanopticFamily, configuration: str, kind: str) -> list[dict]:
     return family.layout.load(find_pseudo_labels(family, configuration, kind), "train", family.categories)
+
+
+def _manifest_entry(family: PanopticFamily, configuration: str, kind: str) -> dict:
+    return read_manifest(find_pseudo_labels(family, configuration, kind))["splits"]["train"]
 
 
 def _prepare(family: PanopticFamily, configuration: str, name: str, kind: str) -> None:

@@ -15,7 +15,7 @@ from ...files import atomic_path
 from ...modeling.referring.clipseg_weights import from_transformers
 from ...tensor_files import save_checkpoint
 from ..errors import CheckpointError, Diverged
-from .loading import State, frozen_clip_prefixes, load_state, not_finite
+from .loading import State, frozen_clip_prefixes, load_state, not_finite, unwrapped
 from .provenance import ENTRY, Provenance
 from .reading import read_checkpoint
 from .resuming import LAST, checkpoint_to_resume
@@ -121,7 +121,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
     def _load_part(self, part: str, key: str, path: str) -> None:
         if not path:
             raise CheckpointError(f"{key} is empty: {type(self.model).__name__} needs weights for its '{part}'.")
-        state = read_checkpoint(local_weights(path, key))["model"]
+        state = unwrapped(read_checkpoint(local_weights(path, key))["model"])
         if kind_of(state) == "combined":
             raise CheckpointError(
                 f"{key}: '{path}' holds two models. Fix: split it first: python tools/combined_weights.py split {path}"
@@ -140,7 +140,7 @@ class ZssegCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict) -> None:
         try:
-            state = from_transformers(checkpoint.pop("model"))
+            state = from_transformers(unwrapped(checkpoint.pop("model")))
         except ValueError as error:
             raise CheckpointError(f"MODEL.WEIGHTS: {error}") from error
         self._check_kind(state)

@@ -62,9 +62,13 @@ def frozen_clip_prefixes(model: nn.Module) -> Iterator[str]:
 
 def _clean(state: State) -> dict[str, Tensor]:
     """Remove DataParallel's prefix and constants that the config sets."""
+    return {name: value for name, value in unwrapped(state).items() if not name.endswith(CONSTANTS)}
+
+
+def unwrapped(state: State) -> dict[str, Tensor]:
+    """Remove DataParallel's prefix ``module.`` where all names have it."""
     wrapped = bool(state) and all(k.startswith("module.") for k in state)
-    names = {k: k.removeprefix("module.") if wrapped else k for k in state}
-    return {name: state[k] for k, name in names.items() if not name.endswith(CONSTANTS)}
+    return {k.removeprefix("module.") if wrapped else k: value for k, value in state.items()}
 
 
 def _without_teacher(state: dict[str, Tensor], own: State) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from ...reading import MB, read_json
 from ..config.packaged import config_names
 from ..config.setup import setup_cfg
 from ..errors import CheckpointError, ConfigError, one_line_errors
+from ..evaluators import PANOPTIC, evaluator_type
 from ..launch import launch
 from ..run import output_lock, prepare
 from ..run_record import RunRecord
@@ -110,6 +111,11 @@ def settings(args: argparse.Namespace) -> CfgNode:
     cfg = setup_cfg(args).clone()
     if len(cfg.DATASETS.TEST) != 1:
         raise ConfigError(f"DATASETS.TEST={tuple(cfg.DATASETS.TEST)}: the curve is of one dataset. Fix: name one")
+    if evaluator_type(cfg, cfg.DATASETS.TEST[0]) != PANOPTIC or not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON:
+        raise ConfigError(
+            f"DATASETS.TEST={tuple(cfg.DATASETS.TEST)}: the curve is of panoptic quality. Fix: name a panoptic "
+            "dataset, with MODEL.MASK_FORMER.TEST.PANOPTIC_ON True."
+        )
     if "OUTPUT_DIR" not in args.opts[::2]:
         cfg.defrost()
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / NAME)
@@ -185,7 +191,8 @@ def evaluate_alphas(cfg: CfgNode, pair: Pair, alphas: Sequence[float], *, config
         model = Trainer.build_model(cfg) if missing else nn.Identity()
         for alpha in tqdm(missing, desc=NAME, unit="alpha", dynamic_ncols=True, disable=not show_bars()):
             logger.info("alpha %s", alpha_name(alpha))
-            load_state(model, pair.at(alpha), strict=cfg.ZSSEG.STRICT_WEIGHTS)
+            state = getattr(model, "complete_state", dict)(pair.at(alpha))
+            load_state(model, state, strict=cfg.ZSSEG.STRICT_WEIGHTS)
             results = Trainer.test(_below(cfg, f"alpha_{alpha_name(alpha)}"), model)
             if comm.is_main_process():
                 points = sorted([*points, _point(alpha, results["panoptic_seg"])], key=lambda point: point["alpha"])

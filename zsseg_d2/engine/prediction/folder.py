@@ -94,6 +94,21 @@ class PredictionFolder:
         wanted = [kind for kind in files if asked.get(kind, True)]
         return all((self.folder / files[kind]).is_file() for kind in wanted)
 
+    def check_instances(self, paths: Sequence[Path]) -> None:
+        """Check that all results have instances but for those of some files, which are computed again.
+
+        Raises:
+            ConfigError: an image that is not among `paths` has none, so that ``instances.json`` would lack it.
+        """
+        given = {path.absolute() for path in paths}
+        lacking = {key.path for key, e in self.entries.items() if e.instances is None and key.path not in given}
+        if lacking:
+            raise ConfigError(
+                f"{printable(self.folder / INSTANCES)}: finished images have no instances ({len(lacking)}, such as "
+                f"{printable(min(lacking))}). Fix: name them too, which computes them again; or leave out --instances, "
+                "and remove that file if it is there; or give another --output."
+            )
+
     def frames(self, path: Path) -> list[Source]:
         """Return the finished frames of a video, in their order."""
         return sorted(Source(path, frame) for source, frame in self.entries if source == path.absolute())
@@ -151,8 +166,8 @@ class PredictionFolder:
 
         Args:
             categories: (K,) of the settings, or of all words that were found.
-            instances: write ``instances.json``.
-            table: write ``segments.csv``.
+            instances: write ``instances.json``; must be given if it is there (:func:`has_instances`).
+            table: write ``segments.csv``; it is written in any case if it is there.
         """
         entries = [self.entries[key] for key in self._keys()]
         write_json(self.folder / PANOPTIC, self.to_coco(categories))
@@ -160,7 +175,7 @@ class PredictionFolder:
             write_json(self.folder / INSTANCES, [i for entry in entries for i in entry.instances or ()])
         if any(entry.words is not None for entry in entries):
             write_json(self.folder / WORDS, self._words_of_images())
-        if table:
+        if table or (self.folder / SEGMENTS).exists():
             with atomic_path(self.folder / SEGMENTS) as temporary:
                 temporary.write_text(segment_table(entries, categories), encoding="utf-8")
 
@@ -241,6 +256,11 @@ class PredictionFolder:
         return settings, {
             entry.key: entry for entry in entries if entry.frame is None or entry.stamp == newest[entry.source]
         }
+
+
+def has_instances(folder: Path) -> bool:
+    """Return whether a folder of predictions holds ``instances.json``, so that later images need instances, too."""
+    return (folder / INSTANCES).exists()
 
 
 def _key(source: Source) -> Source:

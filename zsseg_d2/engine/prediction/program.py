@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from detectron2.config import get_cfg
 from tqdm import tqdm
 
 from ...data.errors import DatasetError
@@ -26,7 +27,7 @@ from ..training.hooks import show_bars
 from .auto_words import auto_settings
 from .batches import predictions
 from .entries import numbered, with_file_names
-from .folder import PredictionFolder, print_json
+from .folder import PredictionFolder, has_instances, print_json
 from .inputs import Source, find_images, is_video, name_images, prepared
 from .listing import NO_WORD, listed
 from .predictor import Predictor
@@ -49,6 +50,8 @@ def run_predicting(args: argparse.Namespace) -> int:
     output = Path(args.output).expanduser() if args.output else None
     args.json = _json_target(args.json, output)
     paths = find_images(args.images, output)
+    if output and not args.overwrite:
+        args.instances |= has_instances(output)
     predictor = Predictor(
         args.config_file,
         args.words,
@@ -98,6 +101,8 @@ def _predict(
     folder = None
     if output:
         folder = PredictionFolder(output, _settings(predictor), overwrite=args.overwrite)
+        if args.instances:
+            folder.check_instances(paths)
         if predictor.auto:
             predictor.remember(folder.words(), str(output))
     names = folder.names(paths) if folder else name_images(paths, {})
@@ -227,13 +232,18 @@ def _compute(
 
 def _settings(predictor: Predictor) -> dict[str, Any]:
     """Return all that results depend on, in JSON's types."""
-    weights = weights_files(predictor.cfg)
+    cfg = predictor.cfg
+    weights = weights_files(cfg)
+    config = settings_that_matter(cfg, None if predictor.auto else predictor.classes)
+    if cfg.TEST.DETECTIONS_PER_IMAGE != get_cfg().TEST.DETECTIONS_PER_IMAGE:
+        config["TEST.DETECTIONS_PER_IMAGE"] = cfg.TEST.DETECTIONS_PER_IMAGE  # instances may be asked for later
     content = {
         "weights": {key: file_digest(local_weights(path, key)) for key, path in weights.items()},
         "words": predictor.auto.request.settings() if predictor.auto else predictor.vocabulary.classes,
         "classes": [] if predictor.auto else [[c.id, c.name, c.isthing] for c in predictor.categories],
-        "config": {k: v for k, v in settings_that_matter(predictor.cfg).items() if k not in weights},
+        # images are shown upright whatever INPUT.EXIF_ORIENTATION is, which is about labels
+        "config": {k: v for k, v in config.items() if k not in (*weights, "INPUT.EXIF_ORIENTATION")},
     }
     if predictor.auto:
-        content["auto"] = auto_settings(predictor.cfg)
+        content["auto"] = auto_settings(cfg)
     return json.loads(msgspec.json.encode(content))

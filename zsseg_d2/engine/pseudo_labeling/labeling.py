@@ -36,6 +36,7 @@ from ...files import file_digest
 from ...folder_lock import writing
 from ...meta_arch.given_masks import name_regions, predicting_model
 from ...reading import explain, printable
+from ..checkpoints.provenance import of_labels
 from ..checkpoints.sources import local_weights
 from ..config.packaged import config_names
 from ..errors import ConfigError, one_line_errors
@@ -105,12 +106,12 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         Thresholds(limits.MIN_SCORE, limits.MIN_AREA, limits.MIN_VISIBLE),
         RegionSettings(limits.MIN_AREA, limits.MIN_SHARE, limits.MIN_DELETED) if limits.REGIONS else None,
     )
-    weights = weights_files(cfg)
+    weights, classes = weights_files(cfg), ClassSets.from_config(cfg).evaluation()
     check_no_leak(cfg, args.configuration, weights.values())
     predictions = {
         "weights_sha256": {key: file_digest(local_weights(path)) for key, path in weights.items()},
-        "vocabulary": [list(synonyms) for synonyms in ClassSets.from_config(cfg).evaluation().vocabulary.classes],
-        "settings": {k: v for k, v in settings_that_matter(cfg).items() if k not in weights},
+        "vocabulary": [list(synonyms) for synonyms in classes.vocabulary.classes],
+        "settings": {k: v for k, v in settings_that_matter(cfg, classes).items() if k not in weights},
     }
     target.check(predictions, args.overwrite)
     with writing(output, TOOL):
@@ -126,6 +127,7 @@ def make_pseudo_labels(args: argparse.Namespace) -> tuple[dict, Path]:
         model = {
             "config_file": " ".join(config_names(args.config_file)),
             "weights": weights,
+            "provenance": of_labels(weights).as_entry(),
             "train_with": pseudo_labels_name(family, args.configuration, kind=kind) if registered else None,
         }
         return target.finish(model, seconds), output

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from ... import add_zsseg_config
+from ...class_sets import ClassSets, EvalClasses
 from ...data.panoptic.family import family_of
 from ...files import local_path
+from ...meta_arch import FrozenQueriesFCCLIP, NaiveIntersection
+from ...vocabulary import Vocabulary, packaged_vocabularies
 from ..checkpoints.provenance import Provenance, Step, provenance_of, training_set
 from ..checkpoints.sources import local_weights, weights_to_read
 from ..config.references import leaves
@@ -21,7 +25,7 @@ from ..errors import ConfigError
 logger = logging.getLogger(__name__)
 
 _CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
-# Keys that cannot change a prediction, or whose files are compared by hash.
+# Keys that cannot change a prediction, whose files are compared by hash, or of which the resolved classes are compared.
 _IRRELEVANT = (
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
@@ -77,8 +81,15 @@ def weights_files(cfg: CfgNode) -> dict[str, str]:
     return {**found, _CLIP: clip} if clip and local_path(clip).is_file() else found
 
 
-def settings_that_matter(cfg: CfgNode) -> dict:
-    """Return the keys that a prediction depends on, without those that have their default, in JSON's types."""
+def settings_that_matter(cfg: CfgNode, classes: EvalClasses | None = None) -> dict:
+    """Return what a prediction depends on beside weights and vocabulary, in JSON's types.
+
+    These are the keys that have not their default, and the classes that datasets and lists give to them.
+
+    Args:
+        cfg: the config.
+        classes: of the vocabulary in use; None: any, such as words that are found in each image.
+    """
     default = get_cfg()
     add_zsseg_config(default)
     usual = dict(leaves(default))
@@ -88,7 +99,45 @@ def settings_that_matter(cfg: CfgNode) -> dict:
         for key, value in leaves(cfg)
         if key.startswith(matters) and not key.startswith(_IRRELEVANT) and value != usual[key]
     }
-    return json.loads(json.dumps(found))
+    if cfg.INPUT.EXIF_ORIENTATION == "ignore":  # images that "refuse" lets through are the same by "apply"
+        found["INPUT.EXIF_ORIENTATION"] = cfg.INPUT.EXIF_ORIENTATION
+    return json.loads(json.dumps({**found, **_classes_that_matter(cfg, classes)}))
+
+
+def _classes_that_matter(cfg: CfgNode, classes: EvalClasses | None) -> dict[str, Sequence]:
+    """Return the classes that a prediction depends on and that neither keys nor vocabulary tell, with their synonyms.
+
+    These are classes of the vocabulary in use; of any vocabulary, the lists that decide about its words. Nobody knows
+    what a method from outside the package reads, so all are returned for it.
+    """
+    sets = ClassSets.from_config(cfg)
+    tested, training, words = sets.evaluation(), sets.training, sets.training.vocabulary
+    method = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    foreign = not method.__module__.startswith(f"{__name__.partition('.')[0]}.")
+    found: dict[str, Sequence] = {}
+    if classes is None:
+        found["kinds"] = [[synonyms, k in tested.things] for k, synonyms in enumerate(tested.vocabulary.classes)]
+    seen_in, listed = cfg.ZSSEG.SEEN_CLASSES, cfg.ZSSEG.PRETRAINING_VOCABULARY
+    if foreign or seen_in != "pretraining" or listed not in packaged_vocabularies():  # else the keys tell
+        if classes is not None:
+            found["seen"] = _chosen(classes.vocabulary, (k for k, seen in enumerate(classes.seen) if seen))
+        else:
+            known = [] if seen_in == "training" else [*Vocabulary.load(listed).classes]
+            trained = _chosen(words, (k for k in range(len(words)) if k not in training.deleted))
+            found["seen"] = known + (trained if seen_in != "pretraining" else [])
+    if foreign or issubclass(method, NaiveIntersection):
+        found["out"] = _chosen((classes or tested).vocabulary, (classes or tested).out)
+    if foreign or issubclass(method, FrozenQueriesFCCLIP):
+        found["learned"] = _chosen(words, (k for k in training.kept if k not in training.unlabeled))
+        if classes is not None and found["learned"]:
+            known_again = classes.vocabulary.seen_in(Vocabulary(tuple(found["learned"])))
+            found["learned"] = _chosen(classes.vocabulary, (k for k, known in enumerate(known_again) if known))
+    return found
+
+
+def _chosen(vocabulary: Vocabulary, positions: Iterable[int]) -> list[tuple[str, ...]]:
+    """Return some classes of a vocabulary; there may be none."""
+    return [vocabulary.classes[k] for k in positions]
 
 
 def check_no_leak(cfg: CfgNode, configuration: str, weights: Iterable[str]) -> None:

@@ -54,6 +54,10 @@ class Evaluation(EvalHook):
 class ProgressBar(HookBase):
     """Show loss, learning rate and remaining time on a terminal; elsewhere there are Detectron2's log lines."""
 
+    def __init__(self) -> None:
+        self._logs = ExitStack()
+        self._bar = tqdm(disable=True)  # where an earlier hook ends the training before it begins
+
     def before_train(self) -> None:
         self._logs = logs_above_bars()
         self._bar = tqdm(
@@ -194,9 +198,9 @@ class StopOnSignal(HookBase):
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Stop at the first Ctrl-C, as between iterations or in an evaluation; the last iteration is saved."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        """Stop at the first Ctrl-C or SIGTERM, as in an evaluation; the iteration before it is saved."""
+        for number in self._previous:
+            signal.signal(number, signal.default_int_handler)
         try:
             yield
         except KeyboardInterrupt:

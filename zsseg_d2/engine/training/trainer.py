@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import evaluation, evaluators
 from ..checkpoints.checkpointer import ZssegCheckpointer
-from ..checkpoints.provenance import ENTRY, of_training, provenance_of
+from ..checkpoints.provenance import ENTRY, check_training_sets, of_training, provenance_of
 from ..checkpoints.resuming import FINAL, check_iteration, check_trainer_state, checkpoint_to_resume, misfit
 from ..composite_task import has_composites
 from ..errors import CheckpointError, ConfigError
@@ -165,6 +165,7 @@ class Trainer(DefaultTrainer):
         check_iteration(rest, self.iter, str(path))
         self.start_iter = self.iter + 1
         self.checkpointer.provenance = provenance_of(path) if ENTRY in rest else None
+        check_training_sets(self.cfg, self.checkpointer.provenance, str(path))
         self._complete = path.name == FINAL
 
     def train(self) -> dict | None:
@@ -185,6 +186,10 @@ class Trainer(DefaultTrainer):
         prepare_study(self.cfg, self.model, resumed=self.start_iter > 0)
         self.data_loader.start_iter = self.start_iter
         self._loop(self.start_iter, self.max_iter)
+        return self._verified()
+
+    def _verified(self) -> dict | None:
+        """Return the results of the last evaluation, after a comparison with TEST.EXPECTED_RESULTS."""
         results = getattr(self, "_last_eval_results", None)
         if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
             verify_results(self.cfg, results)
@@ -204,23 +209,23 @@ class Trainer(DefaultTrainer):
                     self.run_step()
                     self.after_step()
                 self.iter += 1
-            except Exception:
+            except BaseException:  # Ctrl-C too: an iteration was left half-way
                 self.failed = True
                 raise
             finally:
                 self.after_train()
 
-    def _finish(self) -> dict:
+    def _finish(self) -> dict | None:
         """Do what is left of a training without iterations: save and evaluate."""
         done = self.start_iter
         logger.warning("Nothing to train: %d iterations are done, and SOLVER.MAX_ITER is %d.", done, self.max_iter)
-        if self._complete or not done:
+        if not done:
             return self.final_test(self.cfg, self.model)
         self.iter = done - 1
-        if comm.is_main_process():
+        if comm.is_main_process() and not self._complete:
             self.checkpointer.save(Path(FINAL).stem, iteration=self.iter)
         self._loop(done, done)  # evaluates and writes metrics.json
-        return self._last_eval_results
+        return self._verified()
 
     def _results_on(self, dataset: str) -> dict:
         loader, evaluator = self.build_test_loader(self.cfg, dataset), self.build_evaluator(self.cfg, dataset)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from detectron2.utils import comm
 from torch import Tensor, nn
 
 from ..processes import mean_number
@@ -148,9 +149,9 @@ class SetCriterion(nn.Module):
 
     @staticmethod
     def _num_masks(targets: Sequence[Target]) -> float:
-        """Mean number of targets per process, at least 1; of doubtful ones, the sum of their weights."""
+        """Mean number of targets per process, at least 1 in all; of doubtful ones, the sum of their weights."""
         number = sum(len(t.labels) if t.doubt is None else float(t.doubt.weights.sum()) for t in targets)
-        return max(mean_number(number, targets[0].labels.device), 1.0)
+        return max(mean_number(number, targets[0].labels.device), 1.0 / comm.get_world_size())
 
     def _image(
         self,
