@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def _register(family: PanopticFamily, configuration: str, name: str, kind: str) 
         metadata={
             **family.out_metadata(),
             "pseudo_label_contiguous_ids": family.deleted_ids(configuration),
-            "manifest_entry": partial(_manifest_entry, family, configuration, kind),
+            "manifest_entry": _ManifestEntry(family, configuration, kind),
             "load_complete_records": MetadataCatalog.get(f"{family.prefix}_train").load_complete_records,
         },
     )
@@ -160,8 +161,17 @@ def _load(family: PanopticFamily, configuration: str, kind: str) -> list[dict]:
     return family.layout.load(find_pseudo_labels(family, configuration, kind), "train", family.categories)
 
 
-def _manifest_entry(family: PanopticFamily, configuration: str, kind: str) -> dict:
-    return read_manifest(find_pseudo_labels(family, configuration, kind))["splits"]["train"]
+@dataclass(frozen=True)
+class _ManifestEntry:
+    """Reads what the manifest says of some pseudo-labels. Equal ones are equal, which functions are not."""
+
+    family: PanopticFamily
+    configuration: str
+    kind: str
+
+    def __call__(self) -> dict:
+        root = find_pseudo_labels(self.family, self.configuration, self.kind)
+        return read_manifest(root)["splits"]["train"]
 
 
 def _prepare(family: PanopticFamily, configuration: str, name: str, kind: str) -> None:
