@@ -23,9 +23,9 @@ from zsseg_d2.engine.checkpoints.provenance import (
     Provenance,
     Step,
     TrainingSet,
-    of_labels,
     provenance_of,
 )
+from zsseg_d2.engine.checkpoints.training_provenance import of_labels
 from zsseg_d2.engine.checkpoints.weights_files import write_weights
 from zsseg_d2.engine.checkpoints.wise_ft import Pair
 from zsseg_d2.engine.errors import ConfigError

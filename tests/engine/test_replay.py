@@ -12,7 +12,7 @@ from tests.data.tiny_cityscapes import make_tiny_cityscapes
 from tests.tiny import tiny_config, tiny_dataset, training_item
 from zsseg_d2.class_sets import ClassSets
 from zsseg_d2.data.panoptic.cityscapes import register_cityscapes_panoptic
-from zsseg_d2.engine.checkpoints.provenance import of_training
+from zsseg_d2.engine.checkpoints.training_provenance import of_training
 from zsseg_d2.engine.errors import ConfigError
 from zsseg_d2.engine.training.loaders import ReplayLoader, build_train_loader, evenly_spread, images_replayed
 

@@ -176,8 +176,8 @@ def test_a_final_evaluation_that_was_interrupted_is_done_on_resume(make_config, 
     written = Path(cfg.OUTPUT_DIR) / "metrics.json"
     assert "panoptic_seg/PQ" not in written.read_text()
     _, results = train(cfg, resume=True)
-    lines = [json.loads(line) for line in written.read_text().splitlines()]
-    assert lines[-1]["panoptic_seg/PQ"] == pytest.approx(results["panoptic_seg"]["PQ"])
+    last = json.loads(written.read_text().splitlines()[-1])
+    assert last["iteration"] == 2 and last["panoptic_seg/PQ"] == pytest.approx(results["panoptic_seg"]["PQ"])
     wrong = make_config("SOLVER.MAX_ITER", 2, "TEST.EXPECTED_RESULTS", [["panoptic_seg", "PQ", -1.0, 0.1]])
     with pytest.raises(SystemExit):
         train(wrong, resume=True)

@@ -36,8 +36,8 @@ from ...files import file_digest
 from ...folder_lock import writing
 from ...meta_arch.given_masks import name_regions, predicting_model
 from ...reading import explain, printable
-from ..checkpoints.provenance import of_labels
 from ..checkpoints.sources import local_weights
+from ..checkpoints.training_provenance import of_labels
 from ..config.packaged import config_names
 from ..errors import ConfigError, one_line_errors
 from ..launch import launch

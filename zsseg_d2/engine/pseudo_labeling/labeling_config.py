@@ -18,13 +18,13 @@ from ...meta_arch import FrozenQueriesFCCLIP, NaiveIntersection
 from ...vocabulary import Vocabulary, packaged_vocabularies
 from ..checkpoints.provenance import Provenance, Step, provenance_of, training_set
 from ..checkpoints.sources import local_weights, weights_to_read
+from ..checkpoints.training_provenance import CLIP_KEY
 from ..config.references import leaves
 from ..config.setup import setup_cfg
 from ..errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-_CLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
 # Keys that cannot change a prediction, whose files are compared by hash, or of which the resolved classes are compared.
 _IRRELEVANT = (
     "MODEL.DEVICE",
@@ -78,7 +78,7 @@ def weights_files(cfg: CfgNode) -> dict[str, str]:
     for key, path in found.items():
         local_weights(path, key)
     clip = cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS
-    return {**found, _CLIP: clip} if clip and local_path(clip).is_file() else found
+    return {**found, CLIP_KEY: clip} if clip and local_path(clip).is_file() else found
 
 
 def settings_that_matter(cfg: CfgNode, classes: EvalClasses | None = None) -> dict:

@@ -22,8 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import evaluation, evaluators
 from ..checkpoints.checkpointer import ZssegCheckpointer
-from ..checkpoints.provenance import ENTRY, check_training_sets, of_training, provenance_of
+from ..checkpoints.provenance import ENTRY, provenance_of
 from ..checkpoints.resuming import FINAL, check_iteration, check_trainer_state, checkpoint_to_resume, misfit
+from ..checkpoints.training_provenance import check_training_sets, of_training
 from ..composite_task import has_composites
 from ..errors import CheckpointError, ConfigError
 from ..run_record import earlier_checkpoints
@@ -208,7 +209,7 @@ class Trainer(DefaultTrainer):
                     self.before_step()
                     self.run_step()
                     self.after_step()
-                self.iter += 1
+                self.iter = end
             except BaseException:  # Ctrl-C too: an iteration was left half-way
                 self.failed = True
                 raise
