@@ -216,7 +216,15 @@ def header_only(path: Path, width: int, height: int) -> Path:
 
 
 def test_a_size_is_read_from_the_header(tmp_path):
-    assert annotated_size(header_only(tmp_path / "a.png", 30, 20), ImageRules()) == (20, 30)
+    """... alone: neither are pixels decoded, nor are checksums behind it compared."""
+    path = header_only(tmp_path / "a.png", 30, 20)
+    assert annotated_size(path, ImageRules()) == (20, 30)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # of the checksum of the last chunk
+    path.write_bytes(content)
+    assert annotated_size(path, ImageRules()) == (20, 30)
+    with pytest.raises(DatasetError, match="a.png is truncated or damaged"):
+        read_rgb(path)
 
 
 def test_sizes_are_compared_before_anything_is_decoded(tmp_path):

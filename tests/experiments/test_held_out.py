@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pathlib import Path
+
 import pytest
 
 from tests.experiments import suite_stub
@@ -103,6 +105,16 @@ def test_lines_of_equal_all_are_those_of_the_points(results, monkeypatch):
     assert len(equal) > 3
     for (left, bottom), (right, top) in equal:
         assert (bottom - top) / (right - left) == pytest.approx(1 / 3)
+
+
+def test_bars_of_classes_say_that_they_are_of_validation(results, monkeypatch):
+    for of_run in results.rows:
+        for result in of_run.there:
+            result.details["per_class"] = {"car": {"PQ": 40.0, "group": "Out"}}
+    found = {}
+    monkeypatch.setattr(panoptic_plots, "save", lambda figure, path: found.setdefault(path.name, figure))
+    panoptic_plots.draw(results, Path("unused"))
+    assert found["classes.png"].axes[0].get_ylabel() == "PQ (validation)"
 
 
 @pytest.mark.parametrize("key", ["DATASETS.TEST", "DATASETS.TRAIN"])

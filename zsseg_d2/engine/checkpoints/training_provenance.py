@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from .provenance import Provenance, Step, decoded, derived, provenance_of, training_set
 from .sources import local_weights, weights_to_read
 
-CLIP_KEY = "MODEL.FCCLIP_KEY.CLIP_PRETRAINED_WEIGHTS"
+CLIP_KEY = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
 _SETTINGS = ("MODEL.META_ARCHITECTURE", "ZSSEG.TRAINING_VOCABULARY", "ZSSEG.DELETED_PIXELS", "SEED")
 
 
@@ -32,7 +32,7 @@ def of_training(cfg: CfgNode) -> Provenance:
             value = value[part]
         settings[key] = str(value)
     files = [local_weights(path, key) for key, path in weights_to_read(cfg).items()]
-    files += _own_clip(cfg.MODEL.FCCLIP_KEY.CLIP_PRETRAINED_WEIGHTS)
+    files += _own_clip(cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS)
     names = every_training(cfg)
     found = derived("train", files, datasets=[training_set(name) for name in names], settings=settings)
     for name in names:
