@@ -129,6 +129,7 @@ def test_the_manifest_says_how_it_was_made(labelled):
         made["settings"]["MODEL.META_ARCHITECTURE"] == "TinyLabeller" and made["settings"]["INPUT.MIN_SIZE_TEST"] == 20
     )
     assert len(made["weights_sha256"]["MODEL.WEIGHTS"]) == 64
+    assert entry["provenance"]["step"]["parents"] == [made["weights_sha256"]["MODEL.WEIGHTS"]]
     car = entry["classes"]["car"]
     assert isinstance(entry["seconds"], float) and entry["seconds"] < 600
     assert car["origin"] == "zero_shot" and 0 < car["images"] <= car["segments"] and 0.2 <= car["mean_score"] <= 1
